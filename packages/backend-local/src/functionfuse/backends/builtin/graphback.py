@@ -1,0 +1,75 @@
+"""Draw a graph instead of running it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import graphviz
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.builtin._local_picture import Pictured, PictureError, draw
+from functionfuse.errors import OptionError
+
+if TYPE_CHECKING:
+    from functionfuse.backends.execution import Run
+    from functionfuse.nodes import Item, Node
+
+__all__ = ["GraphWorkflow", "PictureError"]
+
+
+class GraphWorkflow(Pictured, BaseWorkflow):
+    """Writes the picture of a graph to ``<doc_path>/<workflow_name>.<format>``, and its DOT source beside it.
+
+    Args:
+        nodes: nodes of the graph.
+        workflow_name: the picture's file name.
+        doc_path: folder for the picture; made if it is missing.
+        format: any format of Graphviz, such as "svg", "png" or "pdf". Without Graphviz's ``dot`` program: "svg".
+        view: open the picture with the system's viewer.
+        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+    """
+
+    def __init__(
+        self,
+        *nodes: Node | Item,
+        workflow_name: str,
+        doc_path: str | Path = ".",
+        format: str = "svg",
+        view: bool = False,
+        scope: str = "graph",
+    ) -> None:
+        super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
+        if format not in graphviz.FORMATS:
+            raise OptionError(f"unknown picture format {format!r}; known: {', '.join(sorted(graphviz.FORMATS))}")
+        self._folder = Path(doc_path)
+        self._format = format
+        self._view = view
+
+    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> str:  # noqa: ARG002  nothing runs
+        """Draw the graph; nothing of it runs.
+
+        Returns:
+            The path of the picture.
+
+        Raises:
+            PictureError: no program here can draw the format. The DOT source is written all the same.
+            OptionError: the folder cannot be written.
+        """
+        dot = self.graph()
+        base = self._folder / re.sub(r"[^\w .,()+-]", "_", self.workflow_name)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            source = base.with_name(f"{base.name}.gv")
+            source.write_text(dot.source, encoding="utf-8")
+            picture = base.with_name(f"{base.name}.{self._format}")
+            picture.write_bytes(draw(dot, self._format))
+        except OSError as error:
+            raise OptionError(f"a picture cannot be written to doc_path={str(self._folder)!r}: {error}") from error
+        if self._view:
+            graphviz.view(str(picture))
+        return str(picture)
+
+    def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
+        """Never called: drawing executes nothing."""
+        raise AssertionError("a picture executes nothing")

@@ -1,0 +1,76 @@
+"""Run a graph on this machine, or on any executor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.builtin._local_picture import Pictured
+from functionfuse.backends.builtin._local_pool import OwnPool, SharedPool, run_on_pool
+from functionfuse.backends.calls import perform
+from functionfuse.errors import OptionError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from functionfuse.backends.execution import Run
+    from functionfuse.nodes import Item, Node
+
+
+class LocalWorkflow(Pictured, BaseWorkflow):
+    """Runs a graph in this process, in worker processes, or on any PEP 3148 executor.
+
+    Serial by default, in plan order. ``run(max_workers=N)`` uses N processes of this machine. With
+    ``executor``, every run uses that executor: a ``ThreadPoolExecutor``, a ``ProcessPoolExecutor``, loky's,
+    Dask's ``client.get_executor()``, and so Slurm, MPI and whatever else has one. The executor stays open.
+
+    Functions and arguments travel to processes by value, with cloudpickle. Objects of decorated classes
+    travel with each call of their methods.
+
+    Args:
+        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        workflow_name: under which a store keeps the results.
+        executor: any object with the ``submit`` of :class:`concurrent.futures.Executor`.
+        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+    """
+
+    def __init__(
+        self, *nodes: Node | Item, workflow_name: str, executor: Executor | None = None, scope: str = "graph"
+    ) -> None:
+        super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
+        if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
+            raise OptionError(f"an executor is an object with a method submit, got {executor!r}")
+        self._executor = executor
+
+    def run(self, *, max_workers: int | None = None, on_error: str = "raise", reuse: str = "recipe") -> Any:
+        """Run the graph and return the results of the nodes that the workflow was given.
+
+        Args:
+            max_workers: run in this many processes; without it in this process, one node after the other.
+            on_error: "raise" stops at the first failure, once what is running has ended and is stored;
+                "continue" runs all that does not depend on it.
+            reuse: "recipe" reuses a stored result where everything that makes it is unchanged; "name"
+                whatever is stored under a node's name; "never" nothing.
+
+        Raises:
+            NodeError: a node failed; its ``__cause__`` is what the function raised.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+        """
+        if max_workers is not None:
+            if self._executor is not None:
+                raise OptionError("max_workers cannot be set for a workflow that has an executor")
+            if not isinstance(max_workers, int) or max_workers < 1:
+                raise OptionError(f"max_workers must be a whole number of processes, 1 or more, got {max_workers!r}")
+        return self._run(on_error=on_error, reuse=reuse, max_workers=max_workers)
+
+    def execute(self, run: Run, *, max_workers: int | None = None, **_: Any) -> None:
+        """Execute a run in order, or on an executor."""
+        if self._executor is not None:
+            run_on_pool(run, SharedPool(self._executor))
+        elif max_workers is not None:
+            run_on_pool(run, OwnPool(max_workers))
+        else:
+            for task in run.in_order():
+                call = run.prepare(task)
+                if call is not None:
+                    run.settle(task, perform(call), call)

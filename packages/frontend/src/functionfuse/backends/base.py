@@ -1,0 +1,275 @@
+"""The base of every backend."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from functionfuse._collector import collector_paused
+from functionfuse.backends.execution import Run, StoredResultLost
+from functionfuse.backends.observers import Announcer
+from functionfuse.backends.planning import REUSE, Planner
+from functionfuse.backends.query import NodeView, Options, Query, compiled, matching
+from functionfuse.decorator import workflow
+from functionfuse.errors import DuplicateNameError, OptionError, PlanError, UnknownNodeError
+from functionfuse.graph import Edits, Graph
+from functionfuse.nodes import Deferred, Item, Node
+from functionfuse.plan import Plan, refs_in, steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from functionfuse.backends.execution import Task
+    from functionfuse.backends.observers import Observer
+    from functionfuse.backends.plugins import Plugin
+    from functionfuse.plan import Step
+    from functionfuse.stores import Store
+
+
+class BaseWorkflow(ABC):
+    """A graph on an engine. A backend implements :meth:`execute`, and declares what its engine lacks.
+
+    Args:
+        nodes: nodes, or items of nodes (``node[0]``), whose results :meth:`run` returns: the value for one,
+            a list for several.
+        workflow_name: under which a store keeps the results.
+        scope: "graph" takes the whole graph that the nodes belong to: their ancestors, all descendants of
+            those, and what these need in turn. "ancestors" takes only what the given nodes need.
+
+    Raises:
+        GraphError: the nodes make no graph, for example because two have one name.
+        OptionError: no nodes, something else than a node, or an empty workflow name.
+    """
+
+    query_class: ClassVar[type[Query]] = Query
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Options that the engine cannot honour, with what a blocked step's reason says of each."""
+
+    def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
+        self.workflow_name = _checked_name(workflow_name)
+        self._given = [_checked_node(node) for node in nodes]
+        if not nodes:
+            raise OptionError(f"workflow {workflow_name!r} was given no node")
+        self._scope = scope
+        self._options = Options()
+        self._observers: list[Observer] = []
+        self._store: Store | None = None
+        self._edit(Edits())
+
+    @abstractmethod
+    def execute(self, run: Run, **engine: Any) -> None:
+        """Execute the tasks of a run. The one hook of a backend.
+
+        Take tasks with ``run.in_order()`` or :class:`~functionfuse.backends.execution.Ready`; for each,
+        ``run.prepare(task)`` gives the call, :func:`~functionfuse.backends.calls.perform` runs it where the
+        engine wants, and ``run.settle(task, outcome)`` takes in how it ended.
+        """
+
+    # -- the graph
+
+    @property
+    def dag(self) -> Graph:
+        """The graph that runs, edits included."""
+        return self._dag
+
+    def find_nodes(self, pattern: str | None = None) -> list[NodeView]:
+        """Return the nodes whose names match a regular expression as a whole; all without a pattern."""
+        return [NodeView(name, self._options) for name in matching(compiled(pattern), self._dag)]
+
+    def query(self, pattern: str | None = None) -> Query:
+        """Choose nodes by a regular expression that matches their names as a whole, to set options.
+
+        Warns, with close names, when no node matches.
+
+        Raises:
+            PatternError: not a regular expression.
+        """
+        return self.query_class(pattern, self._dag, self._options)
+
+    def replace(self, old: Node | str, new: Node) -> None:
+        """Let every consumer of a node take another one's result, in this workflow only.
+
+        What ``new`` itself is made from keeps ``old``, so that ``replace(a, f(a))`` inserts a step behind ``a``.
+
+        Raises:
+            UnknownNodeError: ``old`` is not in the graph.
+            CycleError: a node would need its own result.
+        """
+        if not isinstance(new, Node):
+            raise OptionError(f"a node can be replaced by a node only, got {new!r}")
+        self._edit(self._dag.with_replacement(self._node(old), new))
+
+    def replace_func(self, node: Node | NodeView | str, function: Callable[..., Any]) -> None:
+        """Let a node call another function with the same arguments, in this workflow only.
+
+        Raises:
+            UnknownNodeError: the node is not in the graph.
+            TypeError: the arguments do not fit the function.
+        """
+        name = node.get_name() if isinstance(node, NodeView) else node
+        assert name is not None
+        self._edit(self._dag.with_target(self._node(name), workflow(function)))
+
+    def _edit(self, edits: Edits) -> None:
+        with collector_paused():
+            self._dag = Graph(map(_node_of, self._given), scope=self._scope, edits=edits)
+
+    def _node(self, node: Node | str) -> Node:
+        if isinstance(node, Node):
+            return node
+        try:
+            return self._dag.nodes[node]
+        except KeyError:
+            raise UnknownNodeError(f"no node is named {node!r} in workflow {self.workflow_name!r}") from None
+
+    # -- what goes with it
+
+    def set_storage(self, storage: Store | None) -> None:
+        """Save every node's result in a store, and reuse what it holds; None takes the store away.
+
+        Raises:
+            OptionError: the object lacks a verb of stores.
+        """
+        missing = [verb for verb in _VERBS if storage is not None and not hasattr(storage, verb)]
+        if missing:
+            raise OptionError(f"{storage!r} is not a store: it has no {', '.join(missing)}")
+        self._store = storage
+
+    def set_plugin(self, pattern: str, plugin: Plugin) -> None:
+        """Apply a plugin before each node whose name matches: short for ``query(pattern).set_plugin(plugin)``."""
+        self.query(pattern).set_plugin(plugin)
+
+    def log_nodes(self, pattern: str) -> None:
+        """Let the nodes whose names match run every time, without storing their results; as for printing."""
+        self.query(pattern)._set(log=True)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Call a function with an :class:`~functionfuse.backends.observers.Event` for all that happens to a step."""
+        if not callable(observer):
+            raise OptionError(f"an observer is called with each event, got {observer!r}")
+        self._observers.append(observer)
+
+    # -- planning and running
+
+    def plan(self, *, reuse: str = "recipe") -> Plan:
+        """Return what :meth:`run` would do, step by step with reasons, without doing it.
+
+        Args:
+            reuse: "recipe" reuses a stored result where everything that makes it is unchanged; "name"
+                whatever is stored under a node's name; "never" nothing.
+        """
+        return self._plan(self._planner(reuse, {}))
+
+    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:
+        """Run the graph and return the results of the nodes that the workflow was given.
+
+        Args:
+            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
+            reuse: as for :meth:`plan`.
+
+        Raises:
+            NodeError: a node failed; its ``__cause__`` is what the function raised.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+            PlanError: the engine cannot run some steps; nothing was started.
+        """
+        return self._run(on_error=on_error, reuse=reuse)
+
+    def _run(self, *, on_error: str, reuse: str, **engine: Any) -> Any:
+        if on_error not in ("raise", "continue"):
+            raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
+        if self._store is not None:
+            self._store.new_workflow(self.workflow_name)
+        lost: dict[str, str] = {}
+        while True:
+            planner = self._planner(reuse, lost)
+            plan = self._plan(planner)
+            _refuse_blocked(plan, type(self).__name__)
+            run = Run(
+                plan,
+                self._wanted(),
+                expand=_Expander(planner, plan),
+                store=self._store,
+                announcer=Announcer(self.workflow_name, self._observers),
+                on_error=on_error,
+            )
+            try:
+                self.execute(run, **engine)
+                return self._results(run)
+            except StoredResultLost as loss:
+                if loss.name in lost:
+                    raise loss.cause from None
+                lost[loss.name] = f"the stored result is lost: {loss.cause}"
+                warnings.warn(
+                    f"the stored result of {loss.name!r} cannot be read and will be made again: {loss.cause}",
+                    stacklevel=3,
+                )
+
+    def _results(self, run: Run) -> Any:
+        results = run.result()
+        return results[0] if len(self._given) == 1 else results
+
+    def _plan(self, planner: Planner) -> Plan:
+        wanted = {self._dag.names[self._dag.source(None, _node_of(given))] for given in self._given}
+        with collector_paused():
+            return Plan(planner.decide(steps_of(self._dag), wanted=wanted), workflow_name=self.workflow_name)
+
+    def _planner(self, reuse: str, lost: Mapping[str, str]) -> Planner:
+        if reuse not in REUSE:
+            raise OptionError(f"unknown reuse {reuse!r}; known: {', '.join(map(repr, REUSE))}")
+        options_of = self._options.of if self._options else None
+        return Planner(self.workflow_name, self._store, reuse, options_of, self.lacks, lost)
+
+    def _wanted(self) -> Any:
+        return refs_in(list(self._given), self._dag)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"
+
+
+class _Expander:
+    """Plans the graphs that dynamic steps return."""
+
+    def __init__(self, planner: Planner, plan: Plan) -> None:
+        self._planner = planner
+        self._taken = {name for name in plan.by_name if "/" in name}
+
+    def __call__(self, steps: list[Step], parent: Task) -> Plan:
+        # a deep recursion would spend its time on names that nobody reads
+        prefix = f"{parent.name}/" if self._planner.needs_names or self._taken else ""
+        for step in steps if self._taken else ():
+            if prefix + step.name in self._taken:
+                raise DuplicateNameError(
+                    f"{parent.name!r} made a node {step.name!r}; its full name {prefix + step.name!r} is another node's"
+                )
+        plan = Plan(self._planner.decide(steps, prefix))
+        _refuse_blocked(plan, "this backend")
+        return plan
+
+
+_VERBS = ("always_read", "new_workflow", "save", "read_task", "info", "has_tasks")
+
+
+def _refuse_blocked(plan: Plan, backend: str) -> None:
+    blocked = [step for step in plan if step.action == "blocked"]
+    if blocked:
+        said = "\n".join(f"  {step.name!r}: {step.reason}" for step in blocked[:10])
+        raise PlanError(f"{backend} cannot run {len(blocked)} of {len(plan)} steps; nothing was started\n{said}")
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise OptionError(f"workflow_name must be a non-empty string, got {name!r}")
+    return name
+
+
+def _checked_node(node: object) -> Node | Item:
+    if isinstance(node, Node | Item):
+        return node
+    hint = "; call the decorated function to make one" if callable(node) and not isinstance(node, Deferred) else ""
+    raise OptionError(f"a workflow is made from nodes, got {node!r}{hint}")
+
+
+def _node_of(node: Node | Item) -> Node:
+    return node._node if isinstance(node, Item) else node

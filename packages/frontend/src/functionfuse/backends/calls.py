@@ -1,0 +1,251 @@
+"""Calls: one step made to run, in the driver's process or in a worker's.
+
+:func:`perform` is what every engine calls at the place where a step runs. It never raises what the user's
+function raises; it answers with an :class:`Outcome`.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+import traceback
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from functionfuse.containers import CONTAINERS, rebuild
+from functionfuse.errors import OptionError, UnknownNodeError
+from functionfuse.graph import Graph
+from functionfuse.nodes import Deferred, Item, Node, place_of, serials
+from functionfuse.plan import Step, refs_in, steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from functionfuse.decorator import Target
+
+
+class Retry(NamedTuple):
+    """How often to try again.
+
+    Attributes:
+        times: further attempts after the first.
+        delay: seconds before the second attempt.
+        backoff: factor by which the delay grows from one attempt to the next.
+        exceptions: only these are worth another attempt.
+    """
+
+    times: int
+    delay: float = 0.0
+    backoff: float = 1.0
+    exceptions: tuple[type[BaseException], ...] = (Exception,)
+
+    @classmethod
+    def checked(
+        cls,
+        times: int,
+        delay: float = 0.0,
+        backoff: float = 1.0,
+        exceptions: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    ) -> Retry:
+        """Return a retry policy, or raise OptionError naming what is wrong with it."""
+        if not isinstance(times, int) or times < 0:
+            raise OptionError(f"times must be a whole number of further attempts, 0 or more, got {times!r}")
+        if not delay >= 0 or not backoff >= 0:
+            raise OptionError(f"delay and backoff must be 0 or more, got {delay!r} and {backoff!r}")
+        kinds = exceptions if isinstance(exceptions, tuple) else (exceptions,)
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise OptionError(f"exceptions must be exception classes, got {kind!r}")
+        return cls(times, delay, backoff, kinds)
+
+
+class Call(NamedTuple):
+    """All that is needed to run one step.
+
+    Attributes:
+        target: what to call.
+        args: positional arguments, values only.
+        kwargs: keyword arguments, values only.
+        instance: the object, for a method.
+        initialize: what a plugin wants called first.
+        retry: how often to try again.
+        timeout: seconds that one attempt may take.
+    """
+
+    target: Target
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    instance: Any = None
+    initialize: Callable[[], object] | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+
+
+class Expansion(NamedTuple):
+    """What a dynamic node returned: steps to run in its place, and its result in terms of theirs."""
+
+    steps: list[Step]
+    result: Any
+
+
+class Outcome(NamedTuple):
+    """How a call ended.
+
+    Attributes:
+        value: the result, or an Expansion.
+        instance: the object after the call, for a constructor or method.
+        error: what was raised, or None.
+        seconds: how long it took, all attempts.
+        attempts: how many there were.
+    """
+
+    value: Any
+    instance: Any
+    error: BaseException | None
+    seconds: float
+    attempts: int = 1
+
+
+class TimeLimitExceeded(TimeoutError):  # noqa: N818
+    """Raised in the place of a call that took longer than its limit."""
+
+
+def perform(call: Call) -> Outcome:
+    """Run one step where this is called, with its plugin, retries and time limit."""
+    start = time.perf_counter()
+    if call.retry is not None:
+        return _persistently(call, call.retry, start)
+    try:
+        value, instance = _attempt(call, call.instance)
+    except (Exception, SystemExit) as error:
+        return Outcome(None, None, error, time.perf_counter() - start)
+    return Outcome(value, instance, None, time.perf_counter() - start)
+
+
+def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
+    """Run a step until it succeeds or its attempts are used up."""
+    instance = call.instance
+    spare = copy.deepcopy(instance)
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            value, after = _attempt(call, instance)
+        except (Exception, SystemExit) as error:
+            if attempt > retry.times or not isinstance(error, retry.exceptions):
+                return Outcome(None, None, error, time.perf_counter() - start, attempt)
+            time.sleep(retry.delay * retry.backoff ** (attempt - 1))
+            instance = copy.deepcopy(spare)  # a failed attempt may have changed the object halfway
+        else:
+            return Outcome(value, after, None, time.perf_counter() - start, attempt)
+
+
+def _attempt(call: Call, instance: Any) -> tuple[Any, Any]:
+    target, args, kwargs, _, initialize, _, timeout = call
+    if initialize is not None:
+        initialize()
+    kind = target.kind
+    function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
+    mark = next(serials)
+    value = function(*args, **kwargs) if timeout is None else _limited(lambda: function(*args, **kwargs), timeout)
+    if next(serials) != mark + 1 or isinstance(value, Deferred):
+        value = expanded(value, mark)
+    return value, value if kind == "constructor" else instance
+
+
+def expanded(value: Any, mark: int) -> Any:
+    """Turn nodes in a returned value, made since ``mark``, into steps; other values pass as they are."""
+    found: list[Node] = []
+    if not isinstance(value, (Deferred, *CONTAINERS)):
+        return value
+
+    def leaf(item: Any) -> Any:
+        if isinstance(item, Deferred):
+            assert isinstance(item, Item | Node)
+            found.append(item._node if isinstance(item, Item) else item)
+        return item
+
+    rebuild(value, leaf)
+    if not found:
+        return value
+    graph = Graph(found, scope="ancestors")
+    for node in graph.nodes.values():
+        if node._serial < mark:
+            raise UnknownNodeError(
+                f"a workflow function returned a graph that takes {node!r}, created outside of it at "
+                f"{place_of(node)}; pass that node to the function as an argument instead"
+            )
+    return Expansion(steps_of(graph), refs_in(value, graph))
+
+
+def _limited(function: Callable[[], Any], seconds: float) -> Any:
+    if threading.current_thread() is threading.main_thread() and _alarm_is_free():
+        return _interrupted(function, seconds)
+    return _abandoned(function, seconds)
+
+
+def _alarm_is_free() -> bool:
+    return hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def _interrupted(function: Callable[[], Any], seconds: float) -> Any:
+    """Stop the function with an alarm; code that never returns to the interpreter is not stopped."""
+
+    def stop(*_: object) -> None:
+        raise TimeLimitExceeded(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return function()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
+    """Wait for the function no longer than the limit; a thread cannot be stopped and is left to itself."""
+    answer: list[tuple[Any, BaseException | None]] = []
+
+    def work() -> None:
+        try:
+            answer.append((function(), None))
+        except BaseException as error:
+            answer.append((None, error))
+
+    thread = threading.Thread(target=work, daemon=True, name="functionfuse-time-limit")
+    thread.start()
+    thread.join(seconds)
+    if not answer:
+        raise TimeLimitExceeded(f"took longer than {seconds:g} s (its thread cannot be stopped and goes on)")
+    value, error = answer[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def describe_arguments(call: Call) -> str:
+    """Arguments as shapes or short representations, for an error message."""
+    shown = [_short(value) for value in call.args]
+    shown += [f"{key}={_short(value)}" for key, value in call.kwargs.items()]
+    return ", ".join(shown)
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", "")
+    if isinstance(shape, tuple):
+        return f"{type(value).__name__}(shape={shape}{f', dtype={dtype}' if dtype else ''})"
+    if isinstance(value, CONTAINERS) and len(value) > 10:
+        return f"{type(value).__name__} of {len(value)} items"
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error as text, which unlike the traceback itself can leave the process."""
+    return "".join(chain.from_iterable([traceback.format_exception(error)]))

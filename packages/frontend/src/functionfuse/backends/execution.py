@@ -1,0 +1,419 @@
+"""Running a plan: results, what follows from them, and what is kept. Shared by every engine.
+
+An engine asks a :class:`Run` for tasks, in plan order with :meth:`Run.in_order` or as they become ready with
+:class:`Ready`; performs ``run.prepare(task)`` wherever it likes; and gives the outcome back with
+``run.settle(task, outcome)``. All else happens here: arguments, the store, dynamic graphs, failures, events,
+and the release of results after their last consumer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from functionfuse.backends.calls import Call, Expansion, Outcome, TimeLimitExceeded, describe_arguments
+from functionfuse.backends.plugins import initializer
+from functionfuse.backends.report import RunReport
+from functionfuse.errors import (
+    CorruptRecord,
+    FunctionFuseError,
+    NodeError,
+    NodeTimeoutError,
+    TaskNotFound,
+    WorkflowFailed,
+)
+from functionfuse.plan import Ref, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from functionfuse.backends.observers import Announcer
+    from functionfuse.errors import StorageError
+    from functionfuse.plan import Plan, Step
+    from functionfuse.stores import Store
+
+
+class StoredResultLost(Exception):  # noqa: N818  a signal to plan again, not an error for the user
+    """A result that the plan wanted to reuse cannot be read any more."""
+
+    def __init__(self, name: str, cause: StorageError) -> None:
+        super().__init__(name)
+        self.name = name
+        self.cause = cause
+
+
+class Frame:
+    """One plan being executed: the workflow's own, or that of the graph which a dynamic step returned.
+
+    Attributes:
+        plan: the steps.
+        result: what the frame is for, with Refs in it.
+        parent: the dynamic step that it runs in place of.
+        values: results by step, while somebody still needs them; an object's is its present state.
+        uses: how often each result will still be taken.
+        failed: the steps that failed or were skipped, with the error behind it.
+        left: how many steps are not done yet.
+    """
+
+    __slots__ = ("_read", "failed", "instance", "left", "parent", "plan", "result", "started", "uses", "values")
+
+    def __init__(self, plan: Plan, result: Any, parent: Task | None, read: Callable[[str], Any]) -> None:
+        self._read = read
+        self.plan = plan
+        self.result = result
+        self.parent = parent
+        self.values: dict[str, Any] = {}
+        self.failed: dict[str, NodeError] = {}
+        self.left = 0
+        self.started = time.perf_counter()
+        self.instance: Any = None  # of the parent, when that is a call of a method
+        uses = self.uses = dict(Counter(ref.step for ref in _refs_in(result)))
+        for step in plan.steps:
+            if step.action == "run":
+                self.left += 1
+                for name in step.needs:
+                    uses[name] = uses.get(name, 0) + 1
+
+    def take(self, ref: Ref) -> Any:
+        """The value behind a Ref; a reused one is read when it is first needed."""
+        name = ref.step
+        try:
+            value = self.values[name]
+        except KeyError:
+            value = self.values[name] = self._read(self.full_name(name))
+        return ref.take(value) if ref.path else value
+
+    def full_name(self, name: str) -> str:
+        """The name as seen from outside: ``parent/child``."""
+        parts = [name]
+        task = self.parent
+        while task is not None:
+            parts.append(task.step.name)
+            task = task.frame.parent
+        return "/".join(reversed(parts))
+
+
+class Task(NamedTuple):
+    """A step of one frame."""
+
+    frame: Frame
+    step: Step
+
+    @property
+    def name(self) -> str:
+        """The step's full name."""
+        return self.frame.full_name(self.step.name)
+
+
+class Run:
+    """The state of one execution of a plan.
+
+    Attributes:
+        stopped: no further step may start, because one failed.
+        done: tasks that are settled; an engine that needs to know takes them out.
+        opened: frames that dynamic steps opened; likewise.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        wanted: Any,
+        *,
+        expand: Callable[[list[Step], Task], Plan],
+        store: Store | None,
+        announcer: Announcer,
+        on_error: str,
+    ) -> None:
+        self.report = RunReport()
+        self.stopped = False
+        self.done: list[Task] = []
+        self.opened: list[Frame] = []
+        self._workflow_name = plan.workflow_name
+        self._expand = expand
+        self._store = store
+        self._announcer = announcer if announcer else None  # asked for at every step
+        self._stop_on_error = on_error == "raise"
+        self._closing: deque[Frame] = deque()
+        self.root = self._open(plan, wanted, None)
+
+    # -- for engines
+
+    def in_order(self) -> Iterator[Task]:
+        """Yield every task to run, in plan order; a dynamic step's graph comes right behind it.
+
+        Each task has to be settled before the next is taken.
+        """
+        stack = [(self.root, iter(self.root.plan.steps))]
+        self.opened.clear()
+        while stack and not self.stopped:
+            frame, steps = stack[-1]
+            for step in steps:
+                if step.action != "run":
+                    continue
+                task = Task(frame, step)
+                if frame.failed and self.skip(task):
+                    continue
+                yield task
+                self.done.clear()
+                if self.stopped:
+                    return
+                if self.opened:
+                    opened = self.opened.pop()
+                    stack.append((opened, iter(opened.plan.steps)))
+                    break
+            else:
+                stack.pop()
+
+    def skip(self, task: Task) -> bool:
+        """Whether a step cannot run because a parent failed; then it is settled as skipped."""
+        frame, step = task
+        for name in (*step.needs, *step.after):
+            error = frame.failed.get(name)
+            if error is not None:
+                self.report.skipped[task.name] = error.name
+                self._fail(task, error)
+                return True
+        return False
+
+    def prepare(self, task: Task) -> Call | None:
+        """Return the call to perform; None when its arguments cannot be had, and the task is settled.
+
+        Raises:
+            StoredResultLost: a stored result that it takes cannot be read.
+        """
+        frame, step = task
+        options, instance, prepare = step.options, None, None
+        if self._announcer is not None:
+            self._announcer.tell("started", task.name)
+        try:
+            args, kwargs = step.arguments(frame.take)
+            if step.target.kind == "method":
+                instance = frame.values[step.instance]  # type: ignore[index]
+            if not options:
+                return Call(step.target, args, kwargs, instance)
+            if "plugin" in options:
+                prepare = initializer(options["plugin"], task.name)
+        except StoredResultLost:
+            raise
+        except Exception as error:
+            self._failed(task, error, "its arguments cannot be put together", 0.0)
+            return None
+        return Call(step.target, args, kwargs, instance, prepare, options.get("retry"), options.get("timeout"))
+
+    def settle(self, task: Task, outcome: Outcome, call: Call | None = None) -> None:
+        """Take in how a step ended. ``call`` is for the error message."""
+        error = outcome.error
+        if error is not None:
+            said = f"called as {task.step.target.qualname}({describe_arguments(call)})" if call else ""
+            said += f", {outcome.attempts} attempts" if outcome.attempts > 1 else ""
+            self._failed(task, error, said, outcome.seconds)
+        elif type(outcome.value) is Expansion:
+            self._expanded(task, outcome)
+        else:
+            self._finish(task, outcome.value, outcome.instance, outcome.seconds)
+
+    def result(self) -> Any:
+        """The results that were asked for.
+
+        Raises:
+            NodeError: a step failed, with ``on_error="raise"``.
+            WorkflowFailed: steps failed, with ``on_error="continue"``.
+        """
+        errors = list(self.report.failed.values())
+        if errors and self._stop_on_error:
+            raise errors[0]
+        if errors:
+            raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from errors[0]
+        frame = self.root
+        return fill(frame.result, frame.take)
+
+    # -- what follows from a step
+
+    def _open(self, plan: Plan, result: Any, parent: Task | None) -> Frame:
+        frame = Frame(plan, result, parent, self._read)
+        for step in plan.steps if frame.left < len(plan) else ():
+            if step.action == "reuse":
+                name = frame.full_name(step.name)
+                self.report.reused.append(name)
+                if self._announcer is not None:
+                    self._announcer.tell("reused", name)
+        self.opened.append(frame)
+        return frame
+
+    def _expanded(self, task: Task, outcome: Outcome) -> None:
+        try:
+            plan = self._expand(outcome.value.steps, task)
+        except FunctionFuseError as error:
+            self._failed(task, error, "the graph that it returned cannot run", outcome.seconds)
+            return
+        frame = self._open(plan, outcome.value.result, task)
+        frame.instance = outcome.instance
+        if not frame.left:
+            self._close(frame)
+
+    def _finish(self, task: Task, value: Any, instance: Any, seconds: float) -> None:
+        if self._store is not None:
+            try:
+                value = self._keep(task, value, seconds)
+            except Exception as error:
+                self._failed(task, error, "it ran, but its result cannot be stored", seconds)
+                return
+        if self._announcer is not None:
+            self._announcer.tell("finished", task.name, seconds)
+        frame, step = task
+        values, uses = frame.values, frame.uses
+        if step.name in uses:
+            values[step.name] = value
+        if step.instance in uses:
+            values[step.instance] = instance
+        self._settled(task)
+
+    def _failed(self, task: Task, error: BaseException, said: str, seconds: float) -> None:
+        name = task.name
+        kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
+        if isinstance(error, NodeError):
+            failure = error  # the engine knows better
+        else:
+            message = f"node {name!r} failed: {type(error).__name__}: {error}"
+            failure = kind(f"{message}\n  {said}" if said else message, name=name, function=task.step.target.qualname)
+            failure.__cause__ = error
+        self.report.failed[name] = failure
+        if self._announcer is not None:
+            self._announcer.tell("failed", name, seconds, failure)
+        self.stopped = self.stopped or self._stop_on_error
+        self._fail(task, failure)
+
+    def _fail(self, task: Task, error: NodeError) -> None:
+        task.frame.failed[task.step.name] = error
+        self._settled(task)
+
+    def _settled(self, task: Task) -> None:
+        """Release what the step was the last to need, and end the frame with its last step."""
+        frame, step = task
+        uses, values = frame.uses, frame.values
+        for name in step.needs:
+            uses[name] -= 1
+            if not uses[name]:
+                values.pop(name, None)
+        self.done.append(task)
+        frame.left -= 1
+        if not frame.left and frame.parent is not None:
+            self._close(frame)
+
+    def _close(self, frame: Frame) -> None:
+        """Hand the result of a dynamic step's graph up; one loop serves any depth of frames."""
+        self._closing.append(frame)
+        if len(self._closing) > 1:
+            return  # called from within the loop below
+        try:
+            while self._closing:
+                self._hand_up(self._closing[0])
+                self._closing.popleft()
+        finally:
+            self._closing.clear()
+
+    def _hand_up(self, frame: Frame) -> None:
+        parent = frame.parent
+        assert parent is not None
+        if frame.failed:
+            error = next(iter(frame.failed.values()))
+            self.report.skipped[parent.name] = error.name
+            self._fail(parent, error)
+            return
+        try:
+            value = fill(frame.result, frame.take)
+        except StoredResultLost:
+            raise
+        except Exception as error:
+            self._failed(parent, error, "the result of its graph cannot be put together", 0.0)
+            return
+        instance = value if parent.step.target.kind == "constructor" else frame.instance
+        self._finish(parent, value, instance, time.perf_counter() - frame.started)
+
+    # -- the store
+
+    def _keep(self, task: Task, value: Any, seconds: float) -> Any:
+        """Store a result; return what its consumers take."""
+        step = task.step
+        if step.target.kind == "constructor" or step.options.get("log"):
+            return value
+        assert self._store is not None
+        name = task.name
+        recipe = step.recipe.as_dict() if step.recipe is not None else None
+        self._store.save(self._workflow_name, name, value, recipe=recipe, meta={"seconds": seconds})
+        return self._store.read_task(self._workflow_name, name) if self._store.always_read else value
+
+    def _read(self, name: str) -> Any:
+        assert self._store is not None, name
+        try:
+            return self._store.read_task(self._workflow_name, name)
+        except (TaskNotFound, CorruptRecord) as error:
+            raise StoredResultLost(name, error) from error
+
+
+class Ready:
+    """The tasks of a run that can start now, for engines that run several at a time.
+
+    Tasks of inner frames come first, and within a frame the plan's order decides, so that results are used
+    up soon after they are made.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._heap: list[tuple[int, int, Task]] = []
+        self._waiting: dict[tuple[int, str], int] = {}
+        self._dependents: dict[tuple[int, str], list[tuple[int, Task]]] = {}
+        self._frames = 0
+        self._numbers: dict[Frame, int] = {}
+
+    def pop(self) -> Task | None:
+        """Take a task that can start now; None when there is none at the moment."""
+        self._update()
+        while self._heap:
+            task = heappop(self._heap)[2]
+            if not (task.frame.failed and self._run.skip(task)):
+                return task
+            self._update()
+        return None
+
+    def _update(self) -> None:
+        run = self._run
+        while run.opened:
+            self._add(run.opened.pop())
+        while run.done:
+            self._release(run.done.pop())
+
+    def _add(self, frame: Frame) -> None:
+        self._frames -= 1  # later frames first
+        number = self._numbers[frame] = self._frames
+        running = {step.name for step in frame.plan.steps if step.action == "run"}
+        for place, step in enumerate(frame.plan.steps):
+            if step.action != "run":
+                continue
+            task = Task(frame, step)
+            parents = {name for name in (*step.needs, *step.after) if name in running}
+            for name in parents:
+                self._dependents.setdefault((number, name), []).append((place, task))
+            if parents:
+                self._waiting[number, step.name] = len(parents)
+            else:
+                heappush(self._heap, (number, place, task))
+
+    def _release(self, task: Task) -> None:
+        number = self._numbers[task.frame]
+        for place, dependent in self._dependents.pop((number, task.step.name), ()):
+            key = number, dependent.step.name
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                heappush(self._heap, (number, place, dependent))
+        if not task.frame.left:
+            del self._numbers[task.frame]
+
+
+def _refs_in(result: Any) -> list[Ref]:
+    refs: list[Ref] = []
+    fill(result, refs.append)
+    return refs

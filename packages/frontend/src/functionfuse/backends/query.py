@@ -1,0 +1,180 @@
+"""Queries: nodes chosen by the names, and the options set on them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from functionfuse.backends.calls import Retry
+from functionfuse.backends.plugins import PluginCollection, check_plugin
+from functionfuse.errors import OptionError, PatternError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from functionfuse.backends.plugins import Plugin
+
+
+class Rule(NamedTuple):
+    """Options for the nodes whose names match a pattern."""
+
+    pattern: re.Pattern[str]
+    options: Mapping[str, Any]
+
+
+class Options:
+    """The options of one workflow's nodes; later calls merge over earlier ones.
+
+    They are kept as rules, so that they hold for the nodes of dynamic graphs too, which get their names
+    (``parent/child``) only in the run.
+    """
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def add(self, pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
+        """Set options for all nodes whose names match."""
+        self._rules.append(Rule(pattern, options))
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return the options of the node with this name; dicts among them are merged key by key."""
+        merged: dict[str, Any] = {}
+        for pattern, options in self._rules:
+            if pattern.fullmatch(name):
+                for key, value in options.items():
+                    old = merged.get(key)
+                    merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+        return merged
+
+
+class NodeView:
+    """A node as an engineer sees it: its name, and the options that queries set."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name = name
+        self._options = options
+
+    def get_name(self) -> str:
+        """Return the node's name in this workflow."""
+        return self._name
+
+    @property
+    def backend_info(self) -> Mapping[str, Any]:
+        """The options set for this node, as they are now."""
+        return self._options.of(self._name)
+
+    def __repr__(self) -> str:
+        return f"<node {self._name!r}>"
+
+
+class Query:
+    """Nodes whose names match a pattern. Every ``set_...`` returns the query and merges over earlier calls.
+
+    A backend adds the options of its engine in a subclass.
+    """
+
+    def __init__(self, pattern: str | None, names: Iterable[str], options: Options) -> None:
+        self._pattern = compiled(pattern)
+        self._options = options
+        self.nodes = [NodeView(name, options) for name in matching(self._pattern, names)]
+
+    def __iter__(self) -> Iterator[NodeView]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<query {self._pattern.pattern!r}: {len(self.nodes)} nodes>"
+
+    def set_plugin(self, plugin: Plugin) -> Self:
+        """Apply a plugin in the process of each node, before the node runs.
+
+        Raises:
+            OptionError: the object lacks a method of plugins.
+        """
+        check_plugin(plugin)
+        return self._set(plugin=plugin)
+
+    def set_plugins(self, plugins: Plugin | Sequence[Plugin]) -> Self:
+        """Apply a plugin, or several in the order given."""
+        if isinstance(plugins, list | tuple):
+            for plugin in plugins:
+                check_plugin(plugin)
+            plugins = PluginCollection(plugins)
+        return self.set_plugin(plugins)  # type: ignore[arg-type]
+
+    def set_retry(
+        self,
+        times: int,
+        delay: float = 0.0,
+        backoff: float = 1.0,
+        exceptions: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    ) -> Self:
+        """Try a failing node again.
+
+        Args:
+            times: further attempts after the first.
+            delay: seconds before the second attempt.
+            backoff: factor by which the delay grows with each attempt.
+            exceptions: only these are worth another attempt.
+        """
+        return self._set(retry=Retry.checked(times, delay, backoff, exceptions))
+
+    def set_timeout(self, seconds: float) -> Self:
+        """Let one attempt of a node take no longer than this.
+
+        In a thread other than the main one, the function is left to itself: Python cannot stop a thread.
+        """
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise OptionError(f"a time limit is a number of seconds above 0, got {seconds!r}")
+        return self._set(timeout=float(seconds))
+
+    def set_cache(self, mode: str | None = None, *, version: object = None, ignore: Sequence[str] = ()) -> Self:
+        """Steer by hand when stored results are reused.
+
+        Args:
+            mode: "never" runs the nodes, and all that needs them, every time.
+            version: part of the recipe; a new version makes the results again.
+            ignore: names of parameters whose values are left out of the recipe.
+        """
+        if mode not in (None, "never"):
+            raise OptionError(f'unknown cache mode {mode!r}; known: "never"')
+        if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
+            raise OptionError(f"ignore takes a list of parameter names, got {ignore!r}")
+        options: dict[str, Any] = {"never": True} if mode == "never" else {}
+        if version is not None:
+            options["version"] = version
+        if ignore:
+            options["ignore"] = tuple(ignore)
+        return self._set(**options)
+
+    def _set(self, **options: Any) -> Self:
+        self._options.add(self._pattern, options)
+        return self
+
+
+def compiled(pattern: str | None) -> re.Pattern[str]:
+    """Compile a pattern for names; None matches every name."""
+    try:
+        return re.compile(".*" if pattern is None else pattern, re.DOTALL if pattern is None else 0)
+    except (re.error, TypeError) as error:
+        raise PatternError(
+            f"{pattern!r} is not a regular expression: {error}; re.escape(name) matches a name as it is"
+        ) from None
+
+
+def matching(pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
+    """Return the names that a pattern matches as a whole; warn, with close names, when there is none."""
+    names = list(names)
+    found = [name for name in names if pattern.fullmatch(name)]
+    if not found:
+        close = difflib.get_close_matches(pattern.pattern, names, n=3, cutoff=0.4)
+        hint = f"; close names: {', '.join(map(repr, close))}" if close else ""
+        warnings.warn(f"no node's name matches {pattern.pattern!r} as a whole{hint}", stacklevel=4)
+    return found

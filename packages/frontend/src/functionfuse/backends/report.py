@@ -1,0 +1,34 @@
+"""Reports: what became of every step of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from functionfuse.errors import NodeError
+
+
+class RunReport:
+    """What became of every step of a run.
+
+    Attributes:
+        finished: names of the steps that ran to their end.
+        reused: names of the steps whose stored results stood.
+        failed: name to error, for the steps that failed.
+        skipped: name to the name of the failed step that it depends on.
+    """
+
+    def __init__(self) -> None:
+        self.finished: list[str] = []
+        self.reused: list[str] = []
+        self.failed: dict[str, NodeError] = {}
+        self.skipped: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.finished)} finished, {len(self.reused)} reused, "
+            f"{len(self.failed)} failed, {len(self.skipped)} skipped"
+        ]
+        lines += [f"failed  {name}: {error.__cause__!r}" for name, error in self.failed.items()]
+        lines += [f"skipped {name}: needs {cause!r}" for name, cause in self.skipped.items()]
+        return "\n".join(lines)

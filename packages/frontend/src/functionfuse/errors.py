@@ -1,0 +1,134 @@
+"""Every error that Function Fuse raises on purpose.
+
+::
+
+    FunctionFuseError
+    |-- GraphError
+    |   |-- DuplicateNameError (ValueError)    two nodes with one name
+    |   |-- InvalidNameError (ValueError)      a name that is not a non-empty string
+    |   |-- UnknownNodeError (LookupError)     a node, or a name, that is not in this graph
+    |   |-- CycleError (ValueError)            an edit that makes a node need itself
+    |   `-- PatternError (ValueError)          a pattern that is not a regular expression
+    |-- OptionError (ValueError)               an option or argument that cannot be used
+    |-- PlanError                              a plan that this backend cannot run
+    |-- NodeError                              a node failed; the original exception is its __cause__
+    |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
+    |   `-- WorkerDiedError                    the process that ran it ended
+    |-- WorkflowFailed                         some nodes failed with on_error="continue"; carries the report
+    `-- StorageError
+        |-- TaskNotFound (FileNotFoundError)   nothing is stored under this name
+        |-- CorruptRecord (ValueError)         stored bytes that are not what was written
+        |   `-- BadSignature                   not signed, or not signed with this key
+        |-- UnsupportedRecord                  written by a newer release
+        |-- MissingSerializer (LookupError)    needs a serializer that is not registered
+        `-- LostRace (FileExistsError)         another writer stored this result first
+
+Wrong arguments of a decorated function, and a node used as if it were a value, raise the TypeError that
+Python users expect.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing takes longer to import than this package
+if TYPE_CHECKING:
+    from functionfuse.backends.report import RunReport
+
+
+class FunctionFuseError(Exception):
+    """Base of every error in this module."""
+
+
+class GraphError(FunctionFuseError):
+    """The graph cannot be what was asked for."""
+
+
+class DuplicateNameError(GraphError, ValueError):
+    """Two nodes have one name."""
+
+
+class InvalidNameError(GraphError, ValueError):
+    """A name is not a non-empty string."""
+
+
+class UnknownNodeError(GraphError, LookupError):
+    """A node, or a name, is not in this graph."""
+
+
+class CycleError(GraphError, ValueError):
+    """An edit makes a node need its own result."""
+
+
+class PatternError(GraphError, ValueError):
+    """A pattern is not a regular expression."""
+
+
+class OptionError(FunctionFuseError, ValueError):
+    """An option, or the argument of a workflow's method, cannot be used."""
+
+
+class PlanError(FunctionFuseError):
+    """The plan holds steps that this backend cannot run; nothing was started."""
+
+
+class NodeError(FunctionFuseError):
+    """A node failed.
+
+    ``__cause__`` is the exception that the user's function raised.
+
+    Attributes:
+        name: the node's name; ``parent/child`` for a node of a dynamic graph.
+        function: the qualified name of what was called.
+    """
+
+    def __init__(self, message: str, *, name: str = "", function: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.function = function
+
+
+class NodeTimeoutError(NodeError, TimeoutError):
+    """A node ran longer than the limit of ``set_timeout``."""
+
+
+class WorkerDiedError(NodeError):
+    """The process that ran a node ended before it answered."""
+
+
+class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the public interface
+    """Some nodes failed while ``on_error="continue"`` ran all that does not depend on them.
+
+    Attributes:
+        report: what became of every step; ``report.failed`` maps names to the :class:`NodeError` of each.
+    """
+
+    def __init__(self, message: str, report: RunReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class StorageError(FunctionFuseError):
+    """A store cannot do what was asked; what it held before is still there."""
+
+
+class TaskNotFound(StorageError, FileNotFoundError):  # noqa: N818
+    """Nothing is stored under this name."""
+
+
+class CorruptRecord(StorageError, ValueError):  # noqa: N818
+    """Stored bytes are not what was written; they are never returned as data."""
+
+
+class BadSignature(CorruptRecord):
+    """A record is not signed, or not with this store's key."""
+
+
+class UnsupportedRecord(StorageError):  # noqa: N818
+    """A record or store was written by a newer release."""
+
+
+class MissingSerializer(StorageError, LookupError):  # noqa: N818
+    """A record needs a serializer that is not registered."""
+
+
+class LostRace(StorageError, FileExistsError):  # noqa: N818
+    """With ``create=True``: another writer stored this result first."""

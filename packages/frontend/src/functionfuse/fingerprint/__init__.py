@@ -1,0 +1,12 @@
+"""Fingerprints: what makes a result, so that a stored one is reused only where it is still right.
+
+A function is fingerprinted by what really runs, its compiled code: comments, formatting, docstrings,
+decorators, files and lines are not in it, and a source file that was edited after its import does not
+matter. With it go the helpers and constants of the same project that it uses, to any depth, its defaults
+and its closure. Libraries count by name alone.
+"""
+
+from functionfuse.fingerprint.recipe import Recipe, RecipeBook
+from functionfuse.fingerprint.values import Fingerprinter, Unfingerprintable
+
+__all__ = ["Fingerprinter", "Recipe", "RecipeBook", "Unfingerprintable"]

@@ -1,0 +1,121 @@
+"""Recipes: the fingerprint of one step, kept in parts so that a changed one can be told."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from functionfuse.containers import Nest
+from functionfuse.errors import OptionError
+from functionfuse.fingerprint.values import Fingerprinter, Input, Unfingerprintable
+from functionfuse.plan import Ref, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from functionfuse.decorator import Target
+    from functionfuse.plan import Step
+
+_HEX = 32  # 128 bits of a SHA-256
+
+
+class Recipe(NamedTuple):
+    """The fingerprint of all that makes a step's result.
+
+    Attributes:
+        digest: equal for equal recipes, in hexadecimal.
+        parts: digests of "function", "arguments" (the literal ones), "inputs" (results of other steps),
+            "object" (the state a method works on), "plugin" and "version", as far as the step has them.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what a store keeps."""
+        return {"digest": self.digest, **self.parts}
+
+
+class RecipeBook:
+    """Writes the recipes of a plan's steps, in plan order."""
+
+    def __init__(self) -> None:
+        self._fingerprinter = Fingerprinter()
+        self._functions: dict[int, tuple[Target, str]] = {}
+        self._digests: dict[str, str | None] = {}  # of results, by step; an object's entry is that of its state
+
+    def write(self, step: Step, full_name: str) -> Recipe:
+        """Return the recipe of a step whose parents were asked for before.
+
+        Raises:
+            Unfingerprintable: something has no fingerprint; the step's result must not be reused.
+        """
+        state = self._digests.get(step.instance) if step.instance is not None else None
+        self.leave_out(step)
+        options = step.options
+        parts = {"function": self._function(step.target)}
+        parts["arguments"], inputs = self._arguments(step, options.get("ignore", ()))
+        if inputs:
+            parts["inputs"] = inputs
+        if step.target.kind == "method":
+            if state is None:
+                raise Unfingerprintable(f"its object {step.instance!r} has no fingerprint")
+            parts["object"] = state
+        if "plugin" in options:
+            parts["plugin"] = self._digest((options["plugin"], full_name))
+        if options.get("version") is not None:
+            parts["version"] = self._digest(options["version"])
+        digest = sha256(repr(sorted(parts.items())).encode()).hexdigest()[:_HEX]
+        self._digests[step.name] = digest
+        if step.instance is not None:
+            self._digests[step.instance] = digest
+        return Recipe(digest, parts)
+
+    def leave_out(self, step: Step) -> None:
+        """Note that a step has no recipe, and so none that takes its result."""
+        self._digests[step.name] = None
+        if step.instance is not None:
+            self._digests[step.instance] = None
+
+    def _function(self, target: Target) -> str:
+        known = self._functions.get(id(target))
+        if known is None:
+            known = self._functions[id(target)] = target, self._digest(target)
+        return known[1]
+
+    def _arguments(self, step: Step, ignore: Sequence[str]) -> tuple[str, str]:
+        """Digests of the literal arguments, and of the results that stand among them."""
+        arguments: dict[str | int, Any] = dict(enumerate(step.args))
+        arguments.update(step.kwargs)
+        if ignore:
+            arguments = _by_parameter(step, ignore)
+        if not step.needs:
+            return self._digest(arguments), ""
+        places = {key: fill(value, lambda ref: Input(ref.path)) for key, value in arguments.items()}
+        inputs = {
+            key: fill(value, lambda ref: Input(ref.path, self._result(ref.step)))
+            for key, value in arguments.items()
+            if type(value) in (Ref, Nest)
+        }
+        return self._digest(places), self._digest(inputs) if inputs else ""
+
+    def _result(self, name: str) -> str:
+        digest = self._digests[name]
+        if digest is None:
+            raise Unfingerprintable(f"its input {name!r} has no fingerprint")
+        return digest
+
+    def _digest(self, value: object) -> str:
+        return self._fingerprinter.digest(value).hex()[:_HEX]
+
+
+def _by_parameter(step: Step, ignore: Sequence[str]) -> dict[str | int, Any]:
+    """The arguments by the names of their parameters, without those to be ignored."""
+    bound = step.target.check.signature().bind(*step.args, **step.kwargs)
+    unknown = set(ignore) - set(bound.signature.parameters)
+    if unknown:
+        raise OptionError(
+            f"{step.name!r} has no parameter {sorted(unknown)[0]!r} to ignore; {step.target.qualname} has "
+            f"{', '.join(bound.signature.parameters)}"
+        )
+    return {name: value for name, value in bound.arguments.items() if name not in ignore}

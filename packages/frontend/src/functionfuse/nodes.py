@@ -1,0 +1,291 @@
+"""Nodes: what was called, and with which arguments.
+
+A node is created by calling a decorated function or class. It is immutable but for its name, and knows
+nothing of runs: the same node can run twice, on two engines, at the same time.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from operator import attrgetter
+
+from functionfuse.containers import ATOMS, CONTAINERS, Nest, rebuild
+from functionfuse.errors import InvalidNameError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import CodeType, FrameType
+    from typing import Any, NoReturn, Self
+
+    from functionfuse.decorator import Method, Target, WorkflowClass
+
+serials = count()
+"""Numbers nodes in order of creation, which is the order of the user's program."""
+
+_NO_ARGUMENTS: dict[str, object] = {}
+
+
+class Deferred:
+    """Stands for a value that exists only once the workflow has run."""
+
+    __slots__ = ("__weakref__",)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no value before the workflow runs, so it cannot be iterated or unpacked; "
+            "take items by index (node[0], node[1]), or loop inside a decorated function"
+        )
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no value before the workflow runs, so it is neither true nor false; "
+            "decide inside a decorated function (it may return the nodes that run next), "
+            "or compare with `is None`"
+        )
+
+    def __len__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no value before the workflow runs, so it has no length; "
+            "call len() inside a decorated function"
+        )
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no value before the workflow runs, so `in` cannot look into it; "
+            "use `in` inside a decorated function"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, because it is part of a graph and not a value; "
+            "pass it as an argument of a decorated function, or store the result of the run"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python and notebooks probe for
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise AttributeError(
+            f"{self!r} has no value before the workflow runs, so it has no attribute {name!r}; "
+            "read the attribute inside a decorated function"
+        )
+
+
+class Item(Deferred):
+    """The item of a node's result, or an item of that: ``node[i]``, ``node["k"][2]``."""
+
+    __slots__ = ("_node", "_path")
+
+    def __init__(self, node: Node, path: tuple[object, ...]) -> None:
+        self._node = node
+        self._path = path
+
+    def __getitem__(self, key: object) -> Item:
+        return Item(self._node, (*self._path, _item_key(key)))
+
+    def __repr__(self) -> str:
+        return repr(self._node) + "".join(f"[{key!r}]" for key in self._path)
+
+    def set_name(self, name: str) -> NoReturn:
+        """Refuse: an item is not a node."""
+        raise TypeError(
+            f"{self!r} is an item of a result and cannot be named {name!r}; name the node, "
+            "or return the item from a decorated function of its own"
+        )
+
+
+class Node(Deferred):
+    """One call of a decorated function, or of a method of a decorated class."""
+
+    __slots__ = (
+        "_after",
+        "_args",
+        "_children",
+        "_code",
+        "_instance",
+        "_kwargs",
+        "_lasti",
+        "_name",
+        "_needs",
+        "_serial",
+        "_target",
+    )
+
+    def __init__(
+        self,
+        target: Target,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        frame: FrameType,
+        instance: InstanceNode | None = None,
+    ) -> None:
+        needs: tuple[Node, ...] = ()
+        for value in args:
+            if type(value) is Node:
+                needs += (value,)
+            elif type(value) not in ATOMS:
+                args, needs = _capture(args)
+                break
+        if kwargs:
+            values, more = _capture(tuple(kwargs.values()))
+            kwargs = dict(zip(kwargs, values, strict=True))
+            needs += more
+        else:
+            kwargs = _NO_ARGUMENTS
+        if len(needs) > 1:
+            needs = tuple(dict.fromkeys(needs))
+        self._target = target
+        self._args = args
+        self._kwargs = kwargs
+        self._needs: Sequence[Node] = needs  # whose results the arguments hold
+        self._after: Sequence[Node] = ()  # who has to be done before, for the sake of an object's state
+        self._instance = instance
+        self._children: Sequence[Node] = ()
+        self._name: str | None = None
+        self._serial = next(serials)
+        self._code: CodeType = frame.f_code
+        self._lasti = frame.f_lasti
+        for parent in needs:
+            if parent._children:
+                parent._children.append(self)  # type: ignore[attr-defined]
+            else:  # most nodes have no children for long, or few: no list before there is one
+                parent._children = [self]
+            if type(parent) is InstanceNode:
+                parent._read_by(self)
+        if instance is not None:
+            instance._changed_by(self)
+
+    def set_name(self, name: str) -> Self:
+        """Give the node a name, unique in its graph, and return the node.
+
+        Any non-empty string is a name.
+
+        Raises:
+            InvalidNameError: the name is empty or not a string.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidNameError(f"a name must be a non-empty string, got {name!r} for {self!r}")
+        self._name = name
+        return self
+
+    def get_name(self) -> str | None:
+        """Return the name given with :meth:`set_name`, or None; a graph names the unnamed."""
+        return self._name
+
+    def __getitem__(self, key: object) -> Item:
+        return Item(self, (_item_key(key),))
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        return f"<node{name} of {self._target.qualname}>"
+
+
+class InstanceNode(Node):
+    """One object of a decorated class; calling its methods makes nodes that run in program order."""
+
+    __slots__ = ("_last_change", "_readers")
+
+    _target: WorkflowClass
+
+    def __init__(
+        self, target: WorkflowClass, args: tuple[object, ...], kwargs: Mapping[str, object], frame: FrameType
+    ) -> None:
+        self._last_change: Node = self
+        self._readers: list[Node] = []  # nodes that take the object as an argument since its last change
+        super().__init__(target, args, kwargs, frame)
+
+    def __getattr__(self, name: str) -> BoundMethod:
+        if name in Node.__slots__:  # a half-made node in a debugger
+            raise AttributeError(name)
+        method = self._target.methods.get(name)
+        if method is None:
+            known = ", ".join(sorted(n for n in self._target.methods if not n.startswith("_"))) or "none"
+            raise AttributeError(
+                f"{self._target.qualname} has no method {name!r} (methods: {known}); the attributes of an object "
+                "exist only while the workflow runs: add a method that returns the attribute"
+            )
+        return BoundMethod(self, method)
+
+    def __call__(self, *args: object, **kwargs: object) -> Node:
+        return self.__getattr__("__call__").at(sys._getframe(1), args, kwargs)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(f"{self!r} is an object, not a result; call one of its methods, and take [{key!r}] of that")
+
+    def _read_by(self, reader: Node) -> None:
+        """Order a node that takes the object as an argument: after the last change, before the next."""
+        if self._last_change is not self:
+            _order(self._last_change, reader)
+        self._readers.append(reader)
+
+    def _changed_by(self, method: Node) -> None:
+        """Order a call of a method: after the last change and all who read the object since."""
+        for earlier in self._readers or [self._last_change]:
+            if earlier is not method:
+                _order(earlier, method)
+        self._last_change = method
+        self._readers = []
+
+
+class BoundMethod:
+    """A method of an instance node; calling it makes a node."""
+
+    __slots__ = ("_instance", "_method")
+
+    def __init__(self, instance: InstanceNode, method: Method) -> None:
+        self._instance = instance
+        self._method = method
+
+    def __call__(self, *args: object, **kwargs: object) -> Node:
+        return self.at(sys._getframe(1), args, kwargs)
+
+    def at(self, frame: FrameType, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
+        """Make the node, as called in this frame."""
+        self._method.check(args, kwargs)
+        return Node(self._method, args, kwargs, frame, self._instance)
+
+    def __repr__(self) -> str:
+        return f"<method {self._method.qualname} of {self._instance!r}>"
+
+
+def place_of(node: Node) -> str:
+    """Where in the user's program a node was created, as ``file:line``."""
+    for start, end, line in node._code.co_lines():
+        if start <= node._lasti < end and line is not None:
+            return f"{node._code.co_filename}:{line}"
+    return node._code.co_filename
+
+
+def _item_key(key: object) -> object:
+    if isinstance(key, Deferred):
+        raise TypeError(
+            f"{key!r} cannot be an index, because its value is not known yet; index in a decorated function"
+        )
+    return key
+
+
+def _order(earlier: Node, later: Node) -> None:
+    later._after = (*later._after, earlier)
+    earlier._children = [*earlier._children, later]
+
+
+def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node, ...]]:
+    """Copy the containers among arguments, and find the nodes in them, in order of creation."""
+    needs: list[Node] = []
+
+    def leaf(item: object) -> object:
+        if isinstance(item, Node):
+            needs.append(item)
+        elif isinstance(item, Item):
+            needs.append(item._node)
+        return item
+
+    captured = []
+    for value in values:
+        before = len(needs)
+        copied = rebuild(value, leaf)
+        holds_nodes = len(needs) > before and isinstance(value, CONTAINERS)
+        captured.append(Nest(copied) if holds_nodes else copied)
+    needs.sort(key=attrgetter("_serial"))  # a set has no order of its own
+    return tuple(captured), tuple(needs)

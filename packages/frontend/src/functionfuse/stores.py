@@ -1,0 +1,59 @@
+"""What a backend asks of a store.
+
+A store keeps one record for each node of a workflow: the node's result, and beside it a JSON footer with
+the recipe that the result was made from. ``functionfuse-storage`` ships stores; any class with these
+methods is one. ``functionfuse.testing.StoreTests`` is the exam for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Recipe = Mapping[str, str]
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The verbs of a store that a backend uses.
+
+    Errors are those of :mod:`functionfuse.errors` under ``StorageError``.
+    """
+
+    always_read: bool
+    """When true, a backend passes on what it reads back after saving, not what the function returned."""
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make room for the results of a workflow; existing results stay."""
+
+    def save(
+        self,
+        workflow_name: str,
+        task_name: str,
+        obj: object,
+        *,
+        recipe: Recipe | None = None,
+        meta: Mapping[str, Any] | None = None,
+        create: bool = False,
+    ) -> Mapping[str, Any]:
+        """Store a result in one visible step, and return its footer.
+
+        With ``create`` an existing valid result is never replaced: LostRace.
+        """
+
+    def read_task(self, workflow_name: str, task_name: str) -> Any:
+        """Return the stored result. TaskNotFound when there is none."""
+
+    def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
+        """Return the footer, without reading the result: ``name``, ``recipe``, ``created``, ``meta`` ..."""
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Which of these names have a result; one question for a whole run."""
+
+    def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
+        """Names with a result, sorted; ``pattern`` is a glob over names."""
+
+    def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
+        """Remove one result, or all whose names match; return the names removed."""

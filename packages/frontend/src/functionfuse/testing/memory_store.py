@@ -1,0 +1,162 @@
+"""A store in memory that counts what is asked of it: the double for tests of backends."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import pickle
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.errors import InvalidNameError, LostRace, OptionError, TaskNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Record = tuple[bytes, dict[str, Any]]
+
+
+class MemoryStore:
+    """Keeps results of this process as pickles, so that nothing is shared with what was saved or read.
+
+    ``counts`` says how often each verb was called: a rerun that reuses everything adds nothing to
+    ``counts["save"]``. Safe to use from many threads; a pickled copy has the results and its own counts.
+    """
+
+    always_read = False
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._workflows: dict[str, dict[str, Record]] = {}
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({', '.join(self._workflows)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            workflows = {name: dict(records) for name, records in self._workflows.items()}
+        return {"always_read": self.always_read, "_workflows": workflows}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # a copy needs a lock and counts of its own
+        self.__dict__.update(state)
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make room for the results of a workflow; existing results stay."""
+        self._count("new_workflow")
+        with self._lock:
+            self._workflows.setdefault(_checked(workflow_name), {})
+
+    def list_workflows(self) -> list[str]:
+        """Return the names of all workflows, sorted."""
+        self._count("list_workflows")
+        with self._lock:
+            return sorted(self._workflows)
+
+    def remove_workflow(self, workflow_name: str) -> bool:
+        """Remove a workflow with all its results; whether there was one."""
+        self._count("remove_workflow")
+        with self._lock:
+            return self._workflows.pop(_checked(workflow_name), None) is not None
+
+    def save(
+        self,
+        workflow_name: str,
+        task_name: str,
+        obj: object,
+        *,
+        recipe: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        create: bool = False,
+    ) -> dict[str, Any]:
+        """Store a copy of a result, and return its footer. LostRace with ``create`` when there is one."""
+        self._count("save")
+        data = pickle.dumps(obj, protocol=5)
+        footer = {
+            "name": _checked(task_name),
+            "workflow": _checked(workflow_name),
+            "uid": uuid.uuid4().hex,
+            "created": time.time(),
+            "recipe": None if recipe is None else dict(recipe),
+            "type": f"{type(obj).__module__}.{type(obj).__qualname__}",
+            "meta": dict(meta or {}),
+        }
+        with self._lock:
+            records = self._workflows.setdefault(workflow_name, {})
+            if create and task_name in records:
+                raise LostRace(f"result {task_name!r} of workflow {workflow_name!r} was stored first by another")
+            records[task_name] = (data, footer)
+        return dict(footer)
+
+    def read_task(self, workflow_name: str, task_name: str) -> Any:
+        """Return a copy of the stored result. TaskNotFound when there is none."""
+        self._count("read_task")
+        return pickle.loads(self._record(workflow_name, task_name)[0])
+
+    def info(self, workflow_name: str, task_name: str) -> dict[str, Any]:
+        """Return the footer, without reading the result."""
+        self._count("info")
+        return dict(self._record(workflow_name, task_name)[1])
+
+    def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
+        """Whether there is a result, made from this recipe if one is given."""
+        self._count("has_task")
+        record = self._records(workflow_name).get(_checked(task_name))
+        return record is not None and (recipe is None or record[1]["recipe"] == dict(recipe))
+
+    file_exists = has_task
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Which of these names have a result."""
+        self._count("has_tasks")
+        return self._records(workflow_name).keys() & {_checked(name) for name in names}
+
+    def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
+        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
+        self._count("list_tasks")
+        return self._matching(workflow_name, pattern)
+
+    def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
+        """Remove one result, or all whose names match; return the names removed."""
+        self._count("remove_task")
+        if (task_name is None) == (pattern is None):
+            raise OptionError("remove_task needs either task_name or pattern")
+        with self._lock:
+            if task_name is not None:
+                self._record(workflow_name, task_name)
+            names = self._matching(workflow_name, pattern or "") if task_name is None else [task_name]
+            for name in names:
+                del self._workflows[workflow_name][name]
+        return names
+
+    def _count(self, verb: str) -> None:
+        with self._lock:
+            self.counts[verb] += 1
+
+    def _records(self, workflow_name: str) -> dict[str, Record]:
+        """Return the records of a workflow as they are now."""
+        with self._lock:
+            return dict(self._workflows.get(_checked(workflow_name), {}))
+
+    def _matching(self, workflow_name: str, pattern: str) -> list[str]:
+        matches = re.compile(fnmatch.translate(pattern)).match
+        return sorted(filter(matches, self._records(workflow_name)))
+
+    def _record(self, workflow_name: str, task_name: str) -> Record:
+        records = self._records(workflow_name)
+        if _checked(task_name) in records:
+            return records[task_name]
+        close = " or ".join(map(repr, difflib.get_close_matches(task_name, records)))
+        hint = f"; did you mean {close}?" if close else ""
+        raise TaskNotFound(f"no result {task_name!r} in workflow {workflow_name!r}{hint}")
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidNameError(f"a workflow or task name must be a non-empty string, got {name!r}")
+    return name

@@ -1,0 +1,32 @@
+"""Stores keep every node's result: saved once, atomically, and checked whenever it is read.
+
+>>> store = storage_factory({"kind": "file", "options": {"path": "storage"}})  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from functionfuse.errors import (
+    BadSignature,
+    CorruptRecord,
+    LostRace,
+    MissingSerializer,
+    StorageError,
+    TaskNotFound,
+    UnsupportedRecord,
+)
+from functionfuse.storage._factory import storage_factory
+from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._serializers import Serializer
+
+__all__ = [
+    "BadSignature",
+    "CorruptRecord",
+    "FileStore",
+    "LostRace",
+    "MissingSerializer",
+    "Serializer",
+    "StorageError",
+    "TaskNotFound",
+    "UnsupportedRecord",
+    "storage_factory",
+]

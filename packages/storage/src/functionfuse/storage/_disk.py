@@ -1,0 +1,133 @@
+"""File operations that a crash, a full disk or a second writer cannot turn into half a result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import StorageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+POSIX = os.name == "posix"
+_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+READ = os.O_RDONLY | _BINARY
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+_NO_FOLDER_FSYNC = {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class telling:  # noqa: N801  used like a function; a generator would cost more than the calls inside
+    """Context: an OSError becomes a StorageError that says what was tried, and where."""
+
+    __slots__ = ("_action", "_path")
+
+    def __init__(self, action: str, path: str) -> None:
+        self._action = action
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"cannot {self._action} {self._path!r}: {error.strerror or error}") from error
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Write everything at the current position; the kernel may take it in pieces."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def pwrite_all(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write everything at ``offset``. POSIX only."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def read_into(descriptor: int, view: memoryview) -> int:
+    """Fill ``view`` from the current position, and return how many bytes there were."""
+    filled = 0
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        while filled < len(view):
+            count = file.readinto(view[filled:])
+            if not count:
+                break
+            filled += count
+    return filled
+
+
+def unlink_quietly(path: str) -> None:
+    """Remove a file that may be gone already."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108  a string in hand, on the way of every save
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file or a folder that may be gone already."""
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        unlink_quietly(path)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut, where the system can."""
+    if not POSIX:
+        return
+    descriptor = os.open(path, READ | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(path: str) -> None:
+    """Make a file, or all that a folder holds, survive a power cut."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            _sync_file(str(Path(folder, name)))
+        sync_folder(folder)
+    if not Path(path).is_dir():
+        _sync_file(path)
+
+
+def move_new(source: str, target: str) -> None:
+    """Give a file its name in one step; FileExistsError when the name is taken."""
+    if not POSIX:
+        Path(source).rename(target)  # refuses an existing target there
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # No hard links (exFAT, some network shares): the best that is left has a gap between two calls.
+        if Path(target).exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        os.replace(source, target)  # noqa: PTH105
+    else:
+        with suppress(OSError):  # a second name of what is public now; gc takes it
+            os.unlink(source)  # noqa: PTH108
+
+
+def _sync_file(path: str) -> None:
+    # A read-only file can be synced too, except on Windows.
+    descriptor = os.open(path, READ if POSIX else os.O_RDWR | _BINARY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Make a store from its configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.errors import OptionError
+from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from functionfuse.storage._store import RecordStore
+
+KINDS: dict[str, type[RecordStore]] = {"file": FileStore}
+"""The kinds of stores of this release; the parameters of each class are its options."""
+
+_PLANNED = ("ray", "S3")
+
+
+def storage_factory(config: Mapping[str, Any]) -> RecordStore:
+    """Return the store that ``{"kind": ..., "options": {...}}`` describes.
+
+    Raises OptionError that names what cannot be used, and what could; StorageError when the place that the
+    options name cannot be used.
+    """
+    if not isinstance(config, Mapping):
+        raise OptionError(f"storage_factory needs {{'kind': ..., 'options': {{...}}}}, got {config!r}")
+    for key in config:
+        if key not in ("kind", "options"):
+            hint = did_you_mean(str(key), ("kind", "options"))
+            raise OptionError(f"storage_factory knows 'kind' and 'options', not {key!r}{hint}")
+    cls = _class(config.get("kind"))
+    options = config.get("options", {})
+    if not isinstance(options, Mapping):
+        raise OptionError(f"'options' must be a mapping, got {options!r}")
+    _check_names(str(config["kind"]), cls, options)
+    return cls(**options)
+
+
+def _class(kind: object) -> type[RecordStore]:
+    available = ", ".join(map(repr, KINDS))
+    if kind is None:
+        raise OptionError(f"storage_factory needs a 'kind'; available: {available}")
+    if isinstance(kind, str) and kind in KINDS:
+        return KINDS[kind]
+    if kind in _PLANNED:
+        raise OptionError(f"stores of kind {kind!r} are not available in this release; available: {available}")
+    hint = did_you_mean(str(kind), (*KINDS, *_PLANNED))
+    raise OptionError(f"no store of kind {kind!r}; available: {available}{hint}")
+
+
+def _check_names(kind: str, cls: type[RecordStore], options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(cls).parameters
+    for name in options:
+        if name not in parameters:
+            known = ", ".join(map(repr, parameters))
+            hint = did_you_mean(str(name), parameters)
+            raise OptionError(f"a store of kind {kind!r} has no option {name!r}; options: {known}{hint}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise OptionError(f"a store of kind {kind!r} needs option {name!r}")

@@ -1,0 +1,83 @@
+"""The files that writers work on before they publish: whose they are, and whether the writer still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from functionfuse.storage._disk import POSIX, telling, unlink_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = 86400.0
+_MINUTE = 60.0  # a process may look dead from another container of the same host name
+_HOST_LENGTH = 40
+
+
+def draft_name() -> str:
+    """Return the name of a new draft, which says who writes it."""
+    return f"{uuid.uuid4().hex}-{_host()}-{os.getpid()}"
+
+
+def has_live_drafts(folder: str) -> bool:
+    """Whether somebody may be writing one of the drafts in a folder."""
+    return any(age <= DAY and not is_dead(name) for name, age in _drafts(folder))
+
+
+def sweep_drafts(folder: str, grace: float) -> list[str]:
+    """Delete the drafts of dead writers, and those of unknown ones that are older than ``grace`` seconds."""
+    swept = []
+    for name, age in _drafts(folder):
+        if is_dead(name):
+            limit = min(grace, _MINUTE)
+        elif _is_ours(name):
+            limit = max(grace, DAY)  # its process lives, or another has got its number since
+        else:
+            limit = grace
+        if age >= limit:
+            path = str(Path(folder, name))
+            with telling("remove", path):
+                unlink_quietly(path)
+            swept.append(name)
+    return swept
+
+
+def is_dead(name: str) -> bool:
+    """Whether the writer of a draft was a process of this host that has ended."""
+    number = name.rpartition("-")[2]
+    if not POSIX or not _is_ours(name) or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _drafts(folder: str) -> Iterator[tuple[str, float]]:
+    """Yield each draft with the seconds since it was last written."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        with suppress(FileNotFoundError):  # just published
+            yield entry.name, max(0.0, time.time() - entry.stat(follow_symlinks=False).st_mtime)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a draft was written on this host."""
+    _, _, rest = name.partition("-")
+    return rest.rpartition("-")[0] == _host()
+
+
+def _host() -> str:
+    return socket.gethostname()[:_HOST_LENGTH].replace("/", "_")

@@ -1,0 +1,126 @@
+"""Find, check and identify records by the names of workflow and task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound, UnsupportedRecord
+from functionfuse.storage import _names
+from functionfuse.storage._format import TAIL, Footer, tail_length, unpack_footer
+from functionfuse.storage._reading import footer_of, verify, verify_digest
+from functionfuse.storage._signing import load_key
+from functionfuse.storage._transport import Absent
+
+if TYPE_CHECKING:
+    from functionfuse.storage._transport import Transport
+
+
+class Records:
+    """The records that a transport holds.
+
+    The name in the footer must equal the name that was asked for: whatever a file system makes of names, an
+    alias is "not found", never wrong data.
+    """
+
+    def __init__(self, transport: Transport, sign_key: str | None) -> None:
+        self.transport = transport
+        self.sign_key = sign_key
+
+    def key(self) -> bytes | None:
+        """Return the key that records are signed with, if they are."""
+        return load_key(self.sign_key)
+
+    def encode(self, name: str) -> str:
+        """Return the folder of a workflow, or the stem of a task."""
+        return _names.encode(name, fold=self.transport.fold)
+
+    def find(self, workflow: str, task: str) -> Footer | None:
+        """Return the footer of a result, or None when there is none under this very name. CorruptRecord."""
+        try:
+            footer = self.footer_at(self.encode(workflow), self.encode(task), self.key())
+        except Absent:
+            return None
+        return footer if (footer["name"], footer["workflow"]) == (task, workflow) else None
+
+    def is_valid(self, workflow: str, task: str) -> bool:
+        """Whether there is a result with a sound footer, and a good signature if one is needed."""
+        try:
+            return self.find(workflow, task) is not None
+        except CorruptRecord:
+            return False
+
+    def replaced_by(self, workflow: str, task: str) -> Footer | None:
+        """Return the footer of the record that a save would replace, if it can be read.
+
+        StorageError when the record is another task's: nothing that another name refers to is lost.
+        """
+        folder, stem = self.encode(workflow), self.encode(task)
+        try:
+            footer = self.footer_at(folder, stem, None)
+        except (Absent, CorruptRecord):
+            return None
+        if footer["name"] != task:
+            place = self.transport.place(folder, stem)
+            raise StorageError(f"{place!r} holds {footer['name']!r}, not {task!r}; move it away first")
+        return footer
+
+    def whole(self, workflow: str, task: str, *, check: bool = True) -> tuple[memoryview, Footer]:
+        """Return a record and its footer. Absent, CorruptRecord; TaskNotFound when it is another's.
+
+        A signature is checked in any case, the checksums of the content with ``check``.
+        """
+        folder, stem = self.encode(workflow), self.encode(task)
+        place = self.transport.place(folder, stem)
+        key = self.key()
+        record = self.transport.whole(folder, stem)
+        try:
+            footer = footer_of(record, key)
+            if key is not None:
+                verify_digest(record, footer)
+            if check:
+                verify(record, footer)
+        except (CorruptRecord, UnsupportedRecord) as error:
+            raise type(error)(f"{place!r}: {error}") from error
+        if (footer["name"], footer["workflow"]) != (task, workflow):
+            raise TaskNotFound(
+                f"{place!r} holds {footer['name']!r} of workflow {footer['workflow']!r}, "
+                f"not {task!r} of workflow {workflow!r}"
+            )
+        return record, footer
+
+    def footer_at(self, folder: str, stem: str, key: bytes | None) -> Footer:
+        """Return the footer of a record, whoever it is of. Absent, CorruptRecord."""
+        wanted = TAIL
+        try:
+            while True:
+                tail, size = self.transport.tail(folder, stem, wanted)
+                wanted = tail_length(tail, size)
+                if wanted <= len(tail):
+                    return unpack_footer(tail[-wanted:], key)
+        except (CorruptRecord, UnsupportedRecord) as error:
+            raise type(error)(f"{self.transport.place(folder, stem)!r}: {error}") from error
+
+    def task_of(self, folder: str, stem: str) -> str | None:
+        """Return the name of the task; None when a stem was not made by a store, or cannot be read."""
+        name = _names.decode(stem, fold=self.transport.fold)
+        if name is not None or not _names.is_shortened(stem):
+            return name
+        try:
+            name = self.footer_at(folder, stem, None)["name"]
+        except (Absent, CorruptRecord):
+            return None
+        return name if self.encode(name) == stem else None
+
+    def workflow_of(self, folder: str) -> str | None:
+        """Return the name of the workflow; None when a folder was not made by a store, or cannot be read."""
+        name = _names.decode(folder, fold=self.transport.fold)
+        if name is not None or not _names.is_shortened(folder):
+            return name
+        for stem in self.transport.stems(folder):
+            try:
+                name = self.footer_at(folder, stem, None)["workflow"]
+            except (Absent, CorruptRecord):
+                continue
+            if self.encode(name) == folder:
+                return name
+        return None

@@ -1,0 +1,275 @@
+"""The store: names, records and rules, over whichever transport moves the bytes."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.errors import (
+    CorruptRecord,
+    LostRace,
+    OptionError,
+    StorageError,
+    TaskNotFound,
+    UnsupportedRecord,
+)
+from functionfuse.storage import _maintenance, _names
+from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
+from functionfuse.storage._reading import load_record, missing_blob
+from functionfuse.storage._records import Records
+from functionfuse.storage._serializers import SerializerRegistry
+from functionfuse.storage._suggestions import did_you_mean
+from functionfuse.storage._transport import Absent, Taken
+from functionfuse.storage._writing import Draft, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from functionfuse.storage._format import Footer
+    from functionfuse.storage._serializers import Serializer
+    from functionfuse.storage._transport import Transport
+
+_TRIES = 3
+_FEW = 100  # names that are asked for one by one sooner than by a listing
+
+
+class RecordStore:
+    """Results of workflows, each saved once, atomically and checked.
+
+    All errors are :class:`functionfuse.errors.StorageError`, but for what pickling and unpickling of the
+    caller's own objects raises, which passes through with a note.
+    """
+
+    def __init__(self, transport: Transport, *, sign_key: str | None = None) -> None:
+        self.always_read = False
+        """When true, a backend passes on what it reads back after saving, not what the function returned."""
+        self._transport = transport
+        self._records = Records(transport, sign_key)
+        self._registry = SerializerRegistry()
+
+    # Workflows
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make room for the results of a workflow; existing results stay."""
+        self._transport.make_folder(self._records.encode(workflow_name))
+
+    def list_workflows(self) -> list[str]:
+        """Return the names of all workflows, sorted."""
+        names = (self._records.workflow_of(folder) for folder in self._transport.folders())
+        return sorted(name for name in names if name is not None)
+
+    def remove_workflow(self, workflow_name: str) -> bool:
+        """Remove a workflow with all its results, in one visible step; whether there was one."""
+        return self._transport.remove_folder(self._records.encode(workflow_name))
+
+    # Results
+
+    def save(
+        self,
+        workflow_name: str,
+        task_name: str,
+        obj: object,
+        *,
+        recipe: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        create: bool = False,
+        uid: str | None = None,
+    ) -> Footer:
+        """Store a result in one visible step, and return its footer.
+
+        Until that step readers see the old result, and they still do when saving fails. ``recipe`` (strings
+        to strings) and ``meta`` (what JSON can hold) are kept in the footer.
+
+        With ``create``, an existing valid result is never replaced: of many writers one wins, the others get
+        LostRace and can read the winner's result. A writer that repeats itself with the same ``uid`` after
+        a lost answer is told that it won.
+        """
+        records = self._records
+        draft = _draft(workflow_name, task_name, recipe, meta, uid)
+        previous = records.replaced_by(workflow_name, task_name)
+        if create and previous is not None and records.is_valid(workflow_name, task_name):
+            return _own_or_lost(previous, draft)
+        fill = partial(write_record, obj=obj, draft=draft, registry=self._registry, key=records.key())
+        folder, stem = records.encode(workflow_name), records.encode(task_name)
+        keep = partial(records.is_valid, workflow_name, task_name) if create else None
+        try:
+            footer = self._transport.publish(folder, stem, fill, keep=keep)
+        except Taken:
+            return _own_or_lost(records.replaced_by(workflow_name, task_name), draft)
+        if previous is not None and previous["blobs"]:
+            self._transport.remove_blobs(folder, [blob["id"] for blob in previous["blobs"]])
+        return footer
+
+    def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
+        """Return the stored result, which the caller may change freely.
+
+        TaskNotFound when there is none, CorruptRecord when the bytes are not what was written,
+        MissingSerializer when it needs one that is not registered. ``check=False`` skips the checksums of
+        the content, never those of the footer, and never a signature.
+        """
+        seen = None
+        blobs = self._transport.blobs(self._records.encode(workflow_name))
+        for _ in range(_TRIES):
+            try:
+                record, footer = self._records.whole(workflow_name, task_name, check=check is not False)
+            except Absent:
+                raise self._not_found(workflow_name, task_name) from None
+            try:
+                return load_record(record, footer, self._registry, blobs)
+            except Exception as error:
+                missing = missing_blob(blobs, footer)
+                if missing is None:
+                    raise
+                if footer["blobs"] == seen:
+                    raise missing from error
+                seen = footer["blobs"]  # was the record replaced while it was read, and its blobs with it?
+        raise StorageError(f"result {task_name!r} of workflow {workflow_name!r} is replaced faster than read")
+
+    def info(self, workflow_name: str, task_name: str) -> Footer:
+        """Return the footer, without reading the result: ``recipe``, ``created``, ``type``, ``meta`` ..."""
+        footer = self._records.find(workflow_name, task_name)
+        if footer is None:
+            raise self._not_found(workflow_name, task_name)
+        return footer
+
+    def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
+        """Whether there is a result, made from this recipe if one is given; its content is not read."""
+        try:
+            footer = self._records.find(workflow_name, task_name)
+        except CorruptRecord:
+            return False
+        return footer is not None and (recipe is None or footer["recipe"] == dict(recipe))
+
+    file_exists = has_task
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Which of these names have a result. By listing: damage shows when a result is read."""
+        folder = self._records.encode(workflow_name)
+        stems = {name: self._records.encode(name) for name in names}
+        if len(stems) <= _FEW:
+            there = {stem for stem in stems.values() if self._transport.exists(folder, stem)}
+        else:
+            there = set(self._transport.stems(folder))
+        return {
+            name
+            for name, stem in stems.items()
+            if stem in there and (not _names.is_shortened(stem) or self.has_task(workflow_name, name))
+        }
+
+    def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
+        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
+        folder = self._records.encode(workflow_name)
+        prefix = _names.literal_prefix(pattern)
+        # A prefix is worth something only if it is written as it is in file names.
+        usable = prefix if prefix.isascii() and prefix.replace("_", "").isalnum() and len(prefix) > 5 else ""
+        stems = self._transport.stems(folder, usable)
+        names = (self._records.task_of(folder, stem) for stem in stems)
+        if pattern == "*":
+            return sorted(name for name in names if name is not None)
+        matches = re.compile(fnmatch.translate(pattern)).match
+        return sorted(name for name in names if name is not None and matches(name))
+
+    def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
+        """Remove one result, or all whose names match a glob; return the names removed.
+
+        No serializer is needed. TaskNotFound for a name without a result.
+        """
+        if (task_name is None) == (pattern is None):
+            raise OptionError("remove_task needs either task_name or pattern")
+        if task_name is not None:
+            if not self._remove(workflow_name, task_name):
+                raise self._not_found(workflow_name, task_name)
+            return [task_name]
+        found = self.list_tasks(workflow_name, pattern or "")
+        return [name for name in found if self._remove(workflow_name, name)]
+
+    # Serializers, care, configuration
+
+    def register_persistent_serializers(self, *serializers: Serializer) -> None:
+        """Use these serializers for saving and loading, from now on and in pickled copies of this store."""
+        for serializer in serializers:
+            self._registry.register(serializer)
+
+    def check_workflow(self, workflow_name: str, pattern: str = "*") -> list[tuple[str, str]]:
+        """Read and check every result, without unpickling; return the damaged ones and what is wrong."""
+        return _maintenance.check_workflow(self._records, workflow_name, pattern)
+
+    def gc(self, workflow_name: str, grace: float = 86400.0) -> list[str]:
+        """Delete what no result refers to and nobody is writing; return the names of what was deleted.
+
+        That is blobs and unfinished records older than ``grace`` seconds, and the unfinished records of
+        processes that have ended. Blobs all stay if any record cannot be read: it may refer to them.
+        """
+        return _maintenance.collect(self._records, workflow_name, grace)
+
+    def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
+        """Return ``(new_workflow, read_object, save_func)``, bound to a workflow.
+
+        ``read_object`` has ``read_task(task_name)``, ``file_exists(task_name)`` and ``list_tasks(pattern)``;
+        ``save_func`` is called with ``(task_name, obj)``. All three can be pickled.
+        """
+        self._records.encode(workflow_name)
+        return (
+            WorkflowStarter(self, workflow_name),
+            WorkflowReader(self, workflow_name),
+            WorkflowSaver(self, workflow_name),
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
+        raise NotImplementedError
+
+    # How
+
+    def _remove(self, workflow_name: str, task_name: str) -> bool:
+        """Remove a result, then the blobs that only it referred to; whether there was one."""
+        folder, stem = self._records.encode(workflow_name), self._records.encode(task_name)
+        blobs: list[str] = []
+        try:
+            footer = self._records.footer_at(folder, stem, None)
+            if footer["name"] != task_name:
+                return False
+            blobs = [blob["id"] for blob in footer["blobs"]]
+        except Absent:
+            return False
+        except (CorruptRecord, UnsupportedRecord):
+            pass  # its blobs, if any, are left to gc
+        try:
+            self._transport.remove(folder, stem)
+        except Absent:
+            return False
+        self._transport.remove_blobs(folder, blobs)
+        return True
+
+    def _not_found(self, workflow_name: str, task_name: str) -> TaskNotFound:
+        names = self.list_tasks(workflow_name)
+        if names:
+            hint = did_you_mean(task_name, names) or "; list_tasks names what there is"
+            return TaskNotFound(f"no result {task_name!r} in workflow {workflow_name!r}{hint}")
+        hint = did_you_mean(workflow_name, self.list_workflows()) or "; list_workflows names what there is"
+        return TaskNotFound(f"no result {task_name!r}: workflow {workflow_name!r} has no results{hint}")
+
+
+def _draft(
+    workflow_name: str,
+    task_name: str,
+    recipe: Mapping[str, str] | None,
+    meta: Mapping[str, Any] | None,
+    uid: str | None,
+) -> Draft:
+    parts = None if recipe is None else dict(recipe)
+    if parts and not all(isinstance(text, str) for pair in parts.items() for text in pair):
+        raise OptionError(f"recipe must map strings to strings, got {parts!r}")
+    return Draft(workflow_name, task_name, uid or uuid.uuid4().hex, parts, dict(meta or {}))
+
+
+def _own_or_lost(stored: Footer | None, draft: Draft) -> Footer:
+    """Return the stored footer if this very draft became it, else LostRace."""
+    if stored is not None and stored["uid"] == draft.uid:
+        return stored
+    raise LostRace(
+        f"result {draft.name!r} of workflow {draft.workflow!r} was stored by another writer; read_task returns it"
+    )

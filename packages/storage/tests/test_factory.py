@@ -1,0 +1,170 @@
+"""Stores from configurations, and what happens with configurations and paths that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
+from functionfuse.storage import FileStore, storage_factory
+
+
+def file_config(path, **options):
+    return {"kind": "file", "options": {"path": path, **options}}
+
+
+def test_a_file_store(root):
+    store = storage_factory(file_config(str(root)))
+    assert isinstance(store, FileStore)
+    assert store.path == str(root)
+    assert repr(store) == f"FileStore({str(root)!r})"
+
+
+def test_config_is_json_and_makes_the_same_store(root, monkeypatch):
+    monkeypatch.setenv("FF_TEST_KEY", "secret-" * 8)
+    store = storage_factory(file_config(root, durable=False, mmap=False, sign_key="env:FF_TEST_KEY"))
+    text = json.dumps(store.config())
+    assert storage_factory(json.loads(text)).config() == store.config()
+    assert store.config() == file_config(str(root), durable=False, mmap=False, sign_key="env:FF_TEST_KEY")
+
+
+def test_no_secret_in_config_pickle_or_repr(root, monkeypatch):
+    monkeypatch.setenv("FF_TEST_KEY", "secret-" * 8)
+    store = FileStore(root, sign_key="env:FF_TEST_KEY")
+    store.save("w", "a", 1)
+    assert b"secret-" not in pickle.dumps(store) + json.dumps(store.config()).encode() + repr(store).encode()
+
+
+def test_a_relative_path_stays_where_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("storage")
+    store.save("w", "a", 1)
+    monkeypatch.chdir("/")
+    assert store.read_task("w", "a") == 1
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert FileStore("~/results").path == str(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("file", "needs {'kind'"),
+        ({}, "needs a 'kind'; available: 'file'"),
+        ({"kind": "fil", "options": {}}, "no store of kind 'fil'.*did you mean 'file'"),
+        ({"kind": "s3"}, "no store of kind 's3'.*did you mean 'S3'"),
+        ({"kind": ["file"]}, "no store of kind"),
+        ({"kind": "S3", "options": {"path": "/bucket"}}, "'S3' are not available in this release.*'file'"),
+        ({"kind": "ray", "options": {}}, "'ray' are not available in this release.*'file'"),
+        ({"kind": "file", "option": {"path": "x"}}, "not 'option'; did you mean 'options'"),
+        ({"kind": "file", "options": "storage"}, "'options' must be a mapping"),
+        ({"kind": "file", "options": {}}, "needs option 'path'"),
+        ({"kind": "file"}, "needs option 'path'"),
+        (
+            {"kind": "file", "options": {"path": "x", "durabel": 1}},
+            "no option 'durabel'.*did you mean 'durable'",
+        ),
+        ({"kind": "file", "options": {"path": ""}}, "'path' must be.*''"),
+        ({"kind": "file", "options": {"path": 5}}, "'path' must be.*5"),
+        ({"kind": "file", "options": {"path": b"x"}}, "'path' must be.*b'x'"),
+        (
+            {"kind": "file", "options": {"path": "x", "durable": "no"}},
+            "'durable' must be True or False, got 'no'",
+        ),
+        ({"kind": "file", "options": {"path": "x", "mmap": 1}}, "'mmap' must be True or False, got 1"),
+        (
+            {"kind": "file", "options": {"path": "x", "sign_key": "s3cr3t"}},
+            "'sign_key' must be 'env:VARIABLE'",
+        ),
+        ({"kind": "file", "options": {"path": "x", "sign_key": 7}}, "'sign_key' must be"),
+        ({"kind": "file", "options": {"path": "x", "sign_key": "env:"}}, "'sign_key' must be"),
+    ],
+)
+def test_configurations_that_cannot_be_used(config, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=message) as caught:
+        storage_factory(config)
+    assert "s3cr3t" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_a_file(tmp_path):
+    path = tmp_path / "results"
+    path.write_text("precious")
+    for place in (path, path / "below"):
+        with pytest.raises(StorageError, match=r"results.*(is a file|[Nn]ot a directory)"):
+            FileStore(place)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
+def test_a_path_that_cannot_be_written():
+    with pytest.raises(StorageError, match="'/proc/self/results'"):
+        FileStore("/proc/self/results")
+
+
+def test_a_store_that_cannot_be_written_can_be_read(root, store, monkeypatch):
+    store.save("w", "a", 1)
+    refuse = os.strerror(30)
+
+    def read_only(path, flags, *more, **options):
+        if flags & os.O_CREAT:
+            raise OSError(30, refuse, path)
+        return real_open(path, flags, *more, **options)
+
+    real_open = os.open
+    monkeypatch.setattr(os, "open", read_only)
+    reopened = FileStore(root)
+    assert reopened.read_task("w", "a") == 1
+    with pytest.raises(StorageError, match=rf"{root}.*{refuse}"):
+        reopened.save("w", "b", 2)
+    assert reopened.list_tasks("w") == ["a"]
+
+
+def test_reading_makes_no_folders(store, files):
+    for ask in (store.list_tasks, store.check_workflow, store.gc):
+        assert ask("w") == []
+    assert not store.has_task("w", "a")
+    assert store.has_tasks("w", ["a"]) == set()
+    assert store.remove_task("w", pattern="*") == []
+    assert not store.remove_workflow("w")
+    assert files.all() == ["ffstore.json"]
+    assert [path.name for path in files.root.iterdir()] == ["ffstore.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", "\0", '{"format": 1}'])
+def test_a_damaged_marker(root, text):
+    root.mkdir()
+    (root / "ffstore.json").write_text(text)
+    with pytest.raises(CorruptRecord, match=r"ffstore\.json"):
+        FileStore(root)
+
+
+def test_a_store_of_a_newer_release(root):
+    root.mkdir()
+    (root / "ffstore.json").write_text('{"format": 2, "names": "exact"}')
+    with pytest.raises(UnsupportedRecord, match="format 2"):
+        FileStore(root)
+
+
+def test_the_marker_says_how_names_are_kept(store, files):
+    assert json.loads((files.root / "ffstore.json").read_text()) == {"format": 1, "names": "exact"}
+
+
+def test_functions_for_backends(store, root):
+    new_workflow, read_object, save_func = pickle.loads(pickle.dumps(store.get_writer_funcs("w")))
+    new_workflow()
+    assert store.list_workflows() == ["w"]
+    save_func("a", [1])
+    save_func("b", 2, create=True)
+    assert store.read_task("w", "a") == read_object.read_task("a") == [1]
+    assert read_object.file_exists("a")
+    assert not read_object.file_exists("c")
+    assert read_object.list_tasks("*") == read_object.list_tasks() == ["a", "b"]

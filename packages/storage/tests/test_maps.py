@@ -1,0 +1,109 @@
+"""Large results are mapped: nothing leaks, nothing is written back."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from functionfuse.storage import FileStore, _file_root, _file_transport
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
+LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors in /proc")
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_writing_to_a_loaded_array_leaves_the_file(store, files):
+    store.save("w", "a", np.ones(1_000_000))
+    before = files.record("w", "a").read_bytes()
+    loaded = store.read_task("w", "a")
+    loaded[:] = 7.0
+    assert files.record("w", "a").read_bytes() == before
+    assert store.read_task("w", "a")[0] == 1.0
+
+
+def test_a_mapped_array_survives_removal_and_overwriting(store):
+    store.save("w", "a", np.ones(1_000_000))
+    loaded = store.read_task("w", "a")
+    store.save("w", "a", np.zeros(1_000_000))
+    store.remove_workflow("w")
+    assert loaded.sum() == 1_000_000
+
+
+def test_a_mapped_array_can_be_saved_again(store):
+    store.save("w", "a", np.arange(1_000_000))
+    loaded = store.read_task("w", "a")
+    store.save("w", "a", loaded)
+    assert np.array_equal(store.read_task("w", "a"), loaded)
+    assert np.array_equal(pickle.loads(pickle.dumps(loaded)), loaded)
+
+
+@LINUX
+def test_no_descriptor_is_left_open(store):
+    store.save("w", "a", np.ones(200_000))
+    store.read_task("w", "a")
+    gc.collect()
+    before = descriptors()
+    for _ in range(50):
+        store.save("w", "a", np.ones(200_000))
+        store.read_task("w", "a")
+        store.has_task("w", "b")
+        store.remove_task("w", "a")
+    gc.collect()
+    assert descriptors() == before
+
+
+@LINUX
+def test_held_results_do_not_use_up_the_descriptors(store, monkeypatch):
+    monkeypatch.setattr(_file_transport, "_MOST_MAPS", 5)
+    gc.collect()
+    store.save("w", "a", np.ones(200_000))
+    before = descriptors()
+    held = [store.read_task("w", "a") for _ in range(20)]
+    assert descriptors() - before <= 5
+    held[-1][:] = 2.0
+    assert sum(array.sum() for array in held[:-1]) == 19 * 200_000
+
+
+def test_what_is_mapped(root, monkeypatch):
+    mapped = []
+
+    def watch(descriptor, size):
+        mapped.append(size)
+        return real(descriptor, size)
+
+    real = _file_transport._map
+    monkeypatch.setattr(_file_transport, "_map", watch)
+    monkeypatch.setenv("FF_TEST_KEY", "k" * 32)
+    value = np.ones(200_000)
+    for options in ({"mmap": False}, {"sign_key": "env:FF_TEST_KEY"}, {}):
+        store = FileStore(root, durable=False, **options)
+        store.save("w", "small", value[:1000])
+        store.save("w", "large", value)
+        for name in ("small", "large"):
+            store.read_task("w", name)[0] = 5.0
+    assert len(mapped) == (0 if sys.platform == "win32" else 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("ext4", False), ("nfs4", True), ("cifs", True), ("fuse.sshfs", True), ("tmpfs", False)],
+)
+def test_network_file_systems_are_told_by_their_mounts(tmp_path, monkeypatch, kind, expected):
+    mounts = tmp_path / "mounts"
+    store = tmp_path / "with space" / "store"
+    escaped = str(tmp_path.resolve() / "with space").replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver {escaped} {kind} rw 0 0\nother {escaped}2 nfs rw 0 0\n")
+    monkeypatch.setattr(_file_root, "_MOUNTS", mounts)
+    assert _file_root.is_on_network(str(store)) == expected
+
+
+def test_without_a_list_of_mounts_files_are_taken_as_local(tmp_path, monkeypatch):
+    monkeypatch.setattr(_file_root, "_MOUNTS", tmp_path / "none")
+    assert not _file_root.is_on_network(str(tmp_path))
