@@ -14,7 +14,7 @@ import time
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-import dask
+from dask.delayed import delayed
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
@@ -125,7 +125,7 @@ def our_seconds(shape: Callable[..., Any], nodes: int) -> float:
 def dask_seconds(shape: Callable[..., Any], nodes: int) -> float:
     """Wall time of the same with dask.delayed, in this thread."""
     start = time.perf_counter()
-    shape(dask.delayed, nodes).compute(scheduler="sync")
+    shape(delayed, nodes).compute(scheduler="sync")
     return time.perf_counter() - start
 
 

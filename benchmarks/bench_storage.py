@@ -135,7 +135,7 @@ def listing(folder: Path, count: int) -> None:
 
 def raw_write(path: str, array: np.ndarray) -> None:
     """Write as fast as one thread can."""
-    view = memoryview(array)
+    view = memoryview(array.data)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         while view:

@@ -152,13 +152,14 @@ def plot(values: dict[str, dict[str, float]], path: Path) -> Path:
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(10, 3.4), layout="constrained")
         axes = figure.subplots()
-        image = axes.imshow(rows, cmap="viridis", vmin=min(map(min, rows)), vmax=1, aspect="auto")
+        low = min(map(min, rows))
+        image = axes.imshow(rows, cmap="viridis", vmin=low, vmax=1, aspect="auto")
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axes.set_yticks(range(len(values)), [dataset.replace("_", " ") for dataset in values])
         for y, row in enumerate(rows):
             for x, value in enumerate(row):
                 weight = "bold" if value == max(row) else "normal"
-                color = "black" if image.norm(value) > 0.6 else "white"
+                color = "black" if value > low + 0.6 * (1 - low) else "white"
                 axes.text(x, y, f"{value:.3f}", ha="center", va="center", color=color, weight=weight)
         axes.set_title("accuracy on the test set (best of each data set in bold)")
         figure.colorbar(image, label="accuracy")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NOT_VALUES = {0x20: "generator", 0x80: "coroutine", 0x200: "asynchronous generator"}  # inspect.CO_...
 _SHAPES_KEPT = 256
+_PROBED = ("__", "_repr_", "_ipython_")
+"""Names that Python and notebooks look for and call by themselves; that must not make nodes."""
 
 
 class CallCheck:
@@ -80,7 +82,7 @@ class WorkflowFunction:
         self.qualname: str = getattr(function, "__qualname__", type(function).__name__)
         self.check = CallCheck(function, self.qualname)
 
-    def __call__(self, *args: object, **kwargs: object) -> Node:
+    def __call__(self, /, *args: object, **kwargs: object) -> Node:
         self.check(args, kwargs)
         return Node(self, args, kwargs, sys._getframe(1))
 
@@ -131,7 +133,7 @@ class WorkflowClass:
             if name in self.methods:
                 raise TypeError(f"{self.qualname} has a method {name!r}, which every node has already; rename it")
 
-    def __call__(self, *args: object, **kwargs: object) -> InstanceNode:
+    def __call__(self, /, *args: object, **kwargs: object) -> InstanceNode:
         self.check(args, kwargs)
         return InstanceNode(self, args, kwargs, sys._getframe(1))
 
@@ -178,6 +180,8 @@ def _methods(owner: WorkflowClass, cls: type) -> dict[str, Method]:
     methods = {}
     for base in reversed(cls.__mro__[:-1]):
         for name, attribute in vars(base).items():
+            if name.startswith(_PROBED) and name != "__call__":
+                continue
             if isinstance(attribute, staticmethod):
                 methods[name] = Method(owner, name, attribute.__func__, bound=True)
             elif isinstance(attribute, classmethod) or (callable(attribute) and not isinstance(attribute, type)):

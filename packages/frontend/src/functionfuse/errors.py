@@ -105,6 +105,12 @@ class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the 
         super().__init__(message)
         self.report = report
 
+    def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, RunReport]]:
+        return type(self), (self.args[0], self.report)
+
+    def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, RunReport]]:
+        return type(self), (str(self), self.report)
+
 
 class StorageError(FunctionFuseError):
     """A store cannot do what was asked; what it held before is still there."""

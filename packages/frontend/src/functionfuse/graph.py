@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError
-from functionfuse.nodes import Item, Node, place_of
+from functionfuse.nodes import InstanceNode, Item, Node, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,7 +57,9 @@ class Graph:
         everything = sorted(self._reach(targets, descend=True), key=_by_creation)
         names = _auto_names(everything)
         if scope == "ancestors":
-            kept = self._reach(targets, descend=False)
+            # an object that is asked for is the one that went through all of its calls
+            ends = [target._last_change if isinstance(target, InstanceNode) else target for target in targets]
+            kept = self._reach(dict.fromkeys([*targets, *ends]), descend=False)
             everything = [node for node in everything if node in kept]
         if self._edits:
             everything = self._sorted(everything)
@@ -79,8 +81,8 @@ class Graph:
 
     @property
     def edited(self) -> bool:
-        """Whether some node stands in the place of another."""
-        return bool(self._edits)
+        """Whether this is not just what the nodes say."""
+        return bool(self._edits or self._targets)
 
     @property
     def names(self) -> Mapping[Node, str]:
@@ -166,10 +168,8 @@ class Graph:
         stack = list(seen)
         while stack:
             node = stack.pop()
-            nearby = [self.needs(node), node._after]
-            if descend:
-                nearby.append(node._children)
-            for nodes in nearby:
+            needs = self.needs(node) if self._edits else node._needs
+            for nodes in (needs, node._after, node._children) if descend else (needs, node._after):
                 for near in nodes:
                     if near not in seen:
                         seen[near] = None

@@ -25,6 +25,7 @@ serials = count()
 """Numbers nodes in order of creation, which is the order of the user's program."""
 
 _NO_ARGUMENTS: dict[str, object] = {}
+_FEW = 10  # arguments that are nodes; more are collected in a list
 
 
 class Deferred:
@@ -122,7 +123,7 @@ class Node(Deferred):
     ) -> None:
         needs: tuple[Node, ...] = ()
         for value in args:
-            if type(value) is Node:
+            if type(value) is Node and len(needs) < _FEW:
                 needs += (value,)
             elif type(value) not in ATOMS:
                 args, needs = _capture(args)
@@ -207,7 +208,7 @@ class InstanceNode(Node):
             )
         return BoundMethod(self, method)
 
-    def __call__(self, *args: object, **kwargs: object) -> Node:
+    def __call__(self, /, *args: object, **kwargs: object) -> Node:
         return self.__getattr__("__call__").at(sys._getframe(1), args, kwargs)
 
     def __getitem__(self, key: object) -> NoReturn:
@@ -237,7 +238,7 @@ class BoundMethod:
         self._instance = instance
         self._method = method
 
-    def __call__(self, *args: object, **kwargs: object) -> Node:
+    def __call__(self, /, *args: object, **kwargs: object) -> Node:
         return self.at(sys._getframe(1), args, kwargs)
 
     def at(self, frame: FrameType, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
@@ -266,8 +267,14 @@ def _item_key(key: object) -> object:
 
 
 def _order(earlier: Node, later: Node) -> None:
-    later._after = (*later._after, earlier)
-    earlier._children = [*earlier._children, later]
+    if later._after:
+        later._after.append(earlier)  # type: ignore[attr-defined]
+    else:
+        later._after = [earlier]
+    if earlier._children:
+        earlier._children.append(later)  # type: ignore[attr-defined]
+    else:
+        earlier._children = [later]
 
 
 def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node, ...]]:

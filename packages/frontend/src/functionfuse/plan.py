@@ -6,6 +6,7 @@ A plan holds no nodes and can be pickled: an engine sends its steps where they r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from functionfuse.containers import ATOMS, Nest, rebuild
@@ -97,6 +98,13 @@ def fill(value: Any, value_of: Callable[[Ref], Any]) -> Any:
     return value
 
 
+def refs_within(value: Any) -> list[Ref]:
+    """The Refs in one argument, or in what a dynamic node returned."""
+    refs: list[Ref] = []
+    fill(value, refs.append)
+    return refs
+
+
 class Plan(Sequence[Step]):
     """The steps of a run in the order of their execution; also found by name: ``plan["node1"]``.
 
@@ -152,52 +160,58 @@ class Plan(Sequence[Step]):
 
 def steps_of(graph: Graph) -> list[Step]:
     """Turn nodes into steps: names and Refs in the place of nodes."""
-    names = graph.names
     refs = {node: Ref(name) for name, node in graph.nodes.items()}
+    edited = graph.edited
     steps = []
     for name, node in graph.nodes.items():
-        args, kwargs, needs = node._args, node._kwargs, graph.needs(node)
+        target, args, kwargs, needs = node._target, node._args, node._kwargs, node._needs
+        if edited:
+            target, needs = graph.target(node), graph.needs(node)
+        needed: tuple[str, ...] = ()
         if needs:
-            args = tuple([v if type(v) in ATOMS else _with_refs(v, node, graph, refs) for v in args])
+            ref = partial(_ref, graph, refs, node) if edited else partial(_own_ref, refs)
+            args = tuple([v if type(v) in ATOMS else _with_refs(v, ref) for v in args])
             if kwargs:
-                kwargs = {key: _with_refs(value, node, graph, refs) for key, value in kwargs.items()}
-        needed = tuple([names[parent] for parent in needs])
-        after = tuple([names[earlier] for earlier in node._after]) if node._after else ()
+                kwargs = {key: _with_refs(value, ref) for key, value in kwargs.items()}
+            needed = tuple([refs[parent].step for parent in needs])
+        after = tuple([refs[earlier].step for earlier in node._after]) if node._after else ()
         instance = None
         if node._instance is not None:
-            instance = names[node._instance]
+            instance = refs[node._instance].step
             needed = tuple(dict.fromkeys((*needed, instance)))
         elif type(node) is InstanceNode:
             instance = name
-        steps.append(Step(name, graph.target(node), args, kwargs, needed, after, instance))
+        steps.append(Step(name, target, args, kwargs, needed, after, instance))
     return steps
 
 
 def refs_in(value: Any, graph: Graph) -> Any:
     """Return what a dynamic node returned, with Refs in the place of nodes; for :func:`fill`."""
-    refs = {node: Ref(name) for name, node in graph.nodes.items()}
-    if isinstance(value, Deferred):
-        return _ref(value, None, graph, refs)
-    return Nest(rebuild(value, lambda item: _ref(item, None, graph, refs) if isinstance(item, Deferred) else item))
+    if isinstance(value, Node | Item):
+        return ref_of(value, graph)
+    return Nest(rebuild(value, lambda item: ref_of(item, graph) if isinstance(item, Node | Item) else item))
 
 
-def _with_refs(value: Any, consumer: Node, graph: Graph, refs: Mapping[Node, Ref]) -> Any:
-    if type(value) is Node and not graph.edited:
-        return refs[value]
+def ref_of(node: Node | Item, graph: Graph) -> Ref:
+    """Return the Ref to a node of a graph, or to an item of it, edits considered."""
+    if isinstance(node, Item):
+        return Ref(graph.name_of(graph.source(None, node._node)), node._path)
+    return Ref(graph.name_of(graph.source(None, node)))
+
+
+def _with_refs(value: Any, ref: Callable[[Any], Ref]) -> Any:
     if isinstance(value, Deferred):
-        return _ref(value, consumer, graph, refs)
+        return ref(value)
     if type(value) is Nest:
-        return Nest(
-            rebuild(
-                value.value,
-                lambda item: _ref(item, consumer, graph, refs) if isinstance(item, Deferred) else item,
-            )
-        )
+        return Nest(rebuild(value.value, lambda item: ref(item) if isinstance(item, Deferred) else item))
     return value
 
 
-def _ref(value: Deferred, consumer: Node | None, graph: Graph, refs: Mapping[Node, Ref]) -> Ref:
+def _own_ref(refs: Mapping[Node, Ref], value: Node | Item) -> Ref:
+    return Ref(refs[value._node].step, value._path) if isinstance(value, Item) else refs[value]
+
+
+def _ref(graph: Graph, refs: Mapping[Node, Ref], consumer: Node, value: Node | Item) -> Ref:
     if isinstance(value, Item):
         return Ref(refs[graph.source(consumer, value._node)].step, value._path)
-    assert isinstance(value, Node)
     return refs[graph.source(consumer, value)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from functionfuse._collector import collector_paused
+from functionfuse._warning import warn_user
 from functionfuse.backends.execution import Run, StoredResultLost
 from functionfuse.backends.observers import Announcer
 from functionfuse.backends.planning import REUSE, Planner
@@ -16,7 +16,7 @@ from functionfuse.decorator import workflow
 from functionfuse.errors import DuplicateNameError, OptionError, PlanError, UnknownNodeError
 from functionfuse.graph import Edits, Graph
 from functionfuse.nodes import Deferred, Item, Node
-from functionfuse.plan import Plan, refs_in, steps_of
+from functionfuse.plan import Plan, ref_of, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.execution import Task
     from functionfuse.backends.observers import Observer
     from functionfuse.backends.plugins import Plugin
-    from functionfuse.plan import Step
+    from functionfuse.plan import Ref, Step
     from functionfuse.stores import Store
 
 
@@ -201,17 +201,14 @@ class BaseWorkflow(ABC):
                 if loss.name in lost:
                     raise loss.cause from None
                 lost[loss.name] = f"the stored result is lost: {loss.cause}"
-                warnings.warn(
-                    f"the stored result of {loss.name!r} cannot be read and will be made again: {loss.cause}",
-                    stacklevel=3,
-                )
+                warn_user(f"the stored result of {loss.name!r} cannot be read and will be made again: {loss.cause}")
 
     def _results(self, run: Run) -> Any:
-        results = run.result()
+        results = run.results()
         return results[0] if len(self._given) == 1 else results
 
     def _plan(self, planner: Planner) -> Plan:
-        wanted = {self._dag.names[self._dag.source(None, _node_of(given))] for given in self._given}
+        wanted = {ref.step for ref in self._wanted()}
         with collector_paused():
             return Plan(planner.decide(steps_of(self._dag), wanted=wanted), workflow_name=self.workflow_name)
 
@@ -221,8 +218,8 @@ class BaseWorkflow(ABC):
         options_of = self._options.of if self._options else None
         return Planner(self.workflow_name, self._store, reuse, options_of, self.lacks, lost)
 
-    def _wanted(self) -> Any:
-        return refs_in(list(self._given), self._dag)
+    def _wanted(self) -> list[Ref]:
+        return [ref_of(node, self._dag) for node in self._given]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"

@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from functionfuse.containers import CONTAINERS, rebuild
 from functionfuse.errors import OptionError, UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.nodes import Deferred, Item, Node, place_of, serials
+from functionfuse.nodes import Deferred, InstanceNode, Item, Node, place_of, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from functionfuse.decorator import Target
+
+
+_DEFERRED = frozenset({Node, InstanceNode, Item})
+_LISTS = frozenset({list, tuple, set, frozenset})
 
 
 class Retry(NamedTuple):
@@ -126,33 +130,48 @@ def perform(call: Call) -> Outcome:
 
 def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
     """Run a step until it succeeds or its attempts are used up."""
-    instance = call.instance
-    spare = copy.deepcopy(instance)
     attempt = 0
     while True:
         attempt += 1
+        instance = call.instance
         try:
+            if instance is not None and attempt <= retry.times:  # a failed attempt may change it halfway
+                instance = copy.deepcopy(instance)
             value, after = _attempt(call, instance)
         except (Exception, SystemExit) as error:
             if attempt > retry.times or not isinstance(error, retry.exceptions):
                 return Outcome(None, None, error, time.perf_counter() - start, attempt)
             time.sleep(retry.delay * retry.backoff ** (attempt - 1))
-            instance = copy.deepcopy(spare)  # a failed attempt may have changed the object halfway
         else:
             return Outcome(value, after, None, time.perf_counter() - start, attempt)
 
 
 def _attempt(call: Call, instance: Any) -> tuple[Any, Any]:
     target, args, kwargs, _, initialize, _, timeout = call
-    if initialize is not None:
-        initialize()
     kind = target.kind
-    function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
-    mark = next(serials)
-    value = function(*args, **kwargs) if timeout is None else _limited(lambda: function(*args, **kwargs), timeout)
-    if next(serials) != mark + 1 or isinstance(value, Deferred):
-        value = expanded(value, mark)
+
+    def work() -> Any:
+        if initialize is not None:
+            initialize()
+        function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
+        return evaluate(function, args, kwargs)
+
+    value = work() if timeout is None else _limited(work, timeout)
     return value, value if kind == "constructor" else instance
+
+
+def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function; if it made nodes and returned some, its value is an Expansion."""
+    mark = next(serials)
+    value = function(*args, **kwargs)
+    if next(serials) != mark + 1 or isinstance(value, Deferred) or (type(value) in _LISTS and _holds_node(value)):
+        value = expanded(value, mark)
+    return value
+
+
+def _holds_node(value: Any) -> bool:
+    """Whether a node is among the items; a longer search would take too long for what is rarely there."""
+    return not _DEFERRED.isdisjoint(map(type, value))
 
 
 def expanded(value: Any, mark: int) -> Any:

@@ -13,7 +13,15 @@ from collections import Counter, deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from functionfuse.backends.calls import Call, Expansion, Outcome, TimeLimitExceeded, describe_arguments
+from functionfuse.backends.calls import (
+    Call,
+    Expansion,
+    Outcome,
+    TimeLimitExceeded,
+    describe_arguments,
+    evaluate,
+    perform,
+)
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
 from functionfuse.errors import (
@@ -24,14 +32,14 @@ from functionfuse.errors import (
     TaskNotFound,
     WorkflowFailed,
 )
-from functionfuse.plan import Ref, fill
+from functionfuse.plan import fill, refs_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from functionfuse.backends.observers import Announcer
     from functionfuse.errors import StorageError
-    from functionfuse.plan import Plan, Step
+    from functionfuse.plan import Plan, Ref, Step
     from functionfuse.stores import Store
 
 
@@ -49,8 +57,8 @@ class Frame:
 
     Attributes:
         plan: the steps.
-        result: what the frame is for, with Refs in it.
         parent: the dynamic step that it runs in place of.
+        result: what becomes the result of that step, with Refs in it.
         values: results by step, while somebody still needs them; an object's is its present state.
         uses: how often each result will still be taken.
         failed: the steps that failed or were skipped, with the error behind it.
@@ -59,7 +67,9 @@ class Frame:
 
     __slots__ = ("_read", "failed", "instance", "left", "parent", "plan", "result", "started", "uses", "values")
 
-    def __init__(self, plan: Plan, result: Any, parent: Task | None, read: Callable[[str], Any]) -> None:
+    def __init__(
+        self, plan: Plan, wanted: Iterable[Ref], parent: Task | None, result: Any, read: Callable[[str], Any]
+    ) -> None:
         self._read = read
         self.plan = plan
         self.result = result
@@ -69,7 +79,7 @@ class Frame:
         self.left = 0
         self.started = time.perf_counter()
         self.instance: Any = None  # of the parent, when that is a call of a method
-        uses = self.uses = dict(Counter(ref.step for ref in _refs_in(result)))
+        uses = self.uses = dict(Counter(ref.step for ref in wanted))
         for step in plan.steps:
             if step.action == "run":
                 self.left += 1
@@ -84,6 +94,20 @@ class Frame:
         except KeyError:
             value = self.values[name] = self._read(self.full_name(name))
         return ref.take(value) if ref.path else value
+
+    def take_for_user(self, ref: Ref) -> Any:
+        """The value behind a Ref that a run was asked for."""
+        try:
+            return self.take(ref)
+        except StoredResultLost:
+            raise
+        except Exception as error:
+            function = self.plan[ref.step].target.qualname
+            raise NodeError(
+                f"the result of node {ref.step!r} has no item {ref!r}: {type(error).__name__}: {error}",
+                name=ref.step,
+                function=function,
+            ) from error
 
     def full_name(self, name: str) -> str:
         """The name as seen from outside: ``parent/child``."""
@@ -119,7 +143,7 @@ class Run:
     def __init__(
         self,
         plan: Plan,
-        wanted: Any,
+        wanted: Sequence[Ref],
         *,
         expand: Callable[[list[Step], Task], Plan],
         store: Store | None,
@@ -136,7 +160,8 @@ class Run:
         self._announcer = announcer if announcer else None  # asked for at every step
         self._stop_on_error = on_error == "raise"
         self._closing: deque[Frame] = deque()
-        self.root = self._open(plan, wanted, None)
+        self._wanted = wanted
+        self.root = self._open(plan, wanted)
 
     # -- for engines
 
@@ -177,6 +202,33 @@ class Run:
                 return True
         return False
 
+    def perform_here(self, task: Task) -> None:
+        """Run a task in this process, and settle it."""
+        frame, step = task
+        if step.options or step.instance is not None or self._announcer is not None:
+            call = self.prepare(task)
+            if call is not None:
+                self.settle(task, perform(call), call)
+            return
+        # A plain function, with nobody watching: the same without the wrapping, which takes longer than it does.
+        start = time.perf_counter()
+        try:
+            args, kwargs = step.arguments(frame.take)
+        except Exception:
+            self.prepare(task)  # says what is wrong
+            return
+        try:
+            value = evaluate(step.target.function, args, kwargs)  # type: ignore[union-attr]
+        except (Exception, SystemExit) as error:
+            outcome = Outcome(None, None, error, time.perf_counter() - start)
+            self.settle(task, outcome, Call(step.target, args, kwargs))
+            return
+        seconds = time.perf_counter() - start
+        if type(value) is Expansion:
+            self._expanded(task, Outcome(value, None, None, seconds))
+        else:
+            self._finish(task, value, None, seconds)
+
     def prepare(self, task: Task) -> Call | None:
         """Return the call to perform; None when its arguments cannot be had, and the task is settled.
 
@@ -214,8 +266,8 @@ class Run:
         else:
             self._finish(task, outcome.value, outcome.instance, outcome.seconds)
 
-    def result(self) -> Any:
-        """The results that were asked for.
+    def results(self) -> list[Any]:
+        """The results that were asked for, in that order.
 
         Raises:
             NodeError: a step failed, with ``on_error="raise"``.
@@ -227,12 +279,15 @@ class Run:
         if errors:
             raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from errors[0]
         frame = self.root
-        return fill(frame.result, frame.take)
+        try:
+            return [frame.take_for_user(ref) for ref in self._wanted]
+        finally:
+            frame.values.clear()  # which would live until the next garbage collection
 
     # -- what follows from a step
 
-    def _open(self, plan: Plan, result: Any, parent: Task | None) -> Frame:
-        frame = Frame(plan, result, parent, self._read)
+    def _open(self, plan: Plan, wanted: Iterable[Ref], parent: Task | None = None, result: Any = None) -> Frame:
+        frame = Frame(plan, wanted, parent, result, self._read)
         for step in plan.steps if frame.left < len(plan) else ():
             if step.action == "reuse":
                 name = frame.full_name(step.name)
@@ -248,7 +303,7 @@ class Run:
         except FunctionFuseError as error:
             self._failed(task, error, "the graph that it returned cannot run", outcome.seconds)
             return
-        frame = self._open(plan, outcome.value.result, task)
+        frame = self._open(plan, refs_within(outcome.value.result), task, outcome.value.result)
         frame.instance = outcome.instance
         if not frame.left:
             self._close(frame)
@@ -262,6 +317,8 @@ class Run:
                 return
         if self._announcer is not None:
             self._announcer.tell("finished", task.name, seconds)
+        if not self._stop_on_error:  # else nobody sees the report of what finished
+            self.report.finished.append(task.name)
         frame, step = task
         values, uses = frame.values, frame.uses
         if step.name in uses:
@@ -393,7 +450,7 @@ class Ready:
             if step.action != "run":
                 continue
             task = Task(frame, step)
-            parents = {name for name in (*step.needs, *step.after) if name in running}
+            parents = running.intersection((*step.needs, *step.after))
             for name in parents:
                 self._dependents.setdefault((number, name), []).append((place, task))
             if parents:
@@ -402,6 +459,9 @@ class Ready:
                 heappush(self._heap, (number, place, task))
 
     def _release(self, task: Task) -> None:
+        if not task.frame.left:  # nobody in this frame waits any more
+            self._numbers.pop(task.frame, None)
+            return
         number = self._numbers[task.frame]
         for place, dependent in self._dependents.pop((number, task.step.name), ()):
             key = number, dependent.step.name
@@ -409,11 +469,3 @@ class Ready:
             if not self._waiting[key]:
                 del self._waiting[key]
                 heappush(self._heap, (number, place, dependent))
-        if not task.frame.left:
-            del self._numbers[task.frame]
-
-
-def _refs_in(result: Any) -> list[Ref]:
-    refs: list[Ref] = []
-    fill(result, refs.append)
-    return refs

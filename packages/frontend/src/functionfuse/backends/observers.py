@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from functionfuse._warning import warn_user
 
 if TYPE_CHECKING:
     from functionfuse.errors import NodeError
@@ -58,7 +59,6 @@ class Announcer:
                 observer(event)
             except Exception as problem:
                 self._observers.remove(observer)
-                warnings.warn(
-                    f"observer {observer!r} raised {problem!r} at {kind!r} of {name!r}; it hears no more of this run",
-                    stacklevel=2,
+                warn_user(
+                    f"observer {observer!r} raised {problem!r} at {kind!r} of {name!r}; it hears no more of this run"
                 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from functionfuse._warning import warn_user
 from functionfuse.errors import CorruptRecord, TaskNotFound
 from functionfuse.fingerprint import RecipeBook, Unfingerprintable
 
@@ -93,10 +93,9 @@ class Planner:
         if roots and self._reuse == "recipe":
             name, why = next(iter(roots.items()))
             more = f" (and {len(unknown) - 1} more steps)" if len(unknown) > 1 else ""
-            warnings.warn(
+            warn_user(
                 f"the stored result of {prefix + name!r}{more} will not be reused, because {why}; "
-                "query(...).set_cache(version=..., ignore=[...]) leaves an argument out of the recipe",
-                stacklevel=2,
+                "query(...).set_cache(version=..., ignore=[...]) leaves an argument out of the recipe"
             )
         return written
 
@@ -136,7 +135,7 @@ class Planner:
         except TaskNotFound:
             return Verdict("run", "no stored result")
         except CorruptRecord as error:
-            warnings.warn(f"the stored result of {name!r} is damaged and will be made again: {error}", stacklevel=2)
+            warn_user(f"the stored result of {name!r} is damaged and will be made again: {error}")
             return Verdict("run", f"the stored result is damaged: {error}")
         if stored.get("digest") == recipe.digest:
             return Verdict("reuse", "stored, with the same recipe")

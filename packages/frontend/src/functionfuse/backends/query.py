@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from functionfuse._warning import warn_user
 from functionfuse.backends.calls import Retry
 from functionfuse.backends.plugins import PluginCollection, check_plugin
 from functionfuse.errors import OptionError, PatternError
@@ -176,5 +176,5 @@ def matching(pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
     if not found:
         close = difflib.get_close_matches(pattern.pattern, names, n=3, cutoff=0.4)
         hint = f"; close names: {', '.join(map(repr, close))}" if close else ""
-        warnings.warn(f"no node's name matches {pattern.pattern!r} as a whole{hint}", stacklevel=4)
+        warn_user(f"no node's name matches {pattern.pattern!r} as a whole{hint}")
     return found

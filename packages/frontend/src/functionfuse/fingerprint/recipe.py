@@ -48,16 +48,16 @@ class RecipeBook:
         """Return the recipe of a step whose parents were asked for before.
 
         Raises:
-            Unfingerprintable: something has no fingerprint; the step's result must not be reused.
+            Unfingerprintable: something has no fingerprint; the step has to be left out.
         """
-        state = self._digests.get(step.instance) if step.instance is not None else None
-        self.leave_out(step)
         options = step.options
         parts = {"function": self._function(step.target)}
         parts["arguments"], inputs = self._arguments(step, options.get("ignore", ()))
         if inputs:
             parts["inputs"] = inputs
         if step.target.kind == "method":
+            assert step.instance is not None
+            state = self._digests[step.instance]
             if state is None:
                 raise Unfingerprintable(f"its object {step.instance!r} has no fingerprint")
             parts["object"] = state

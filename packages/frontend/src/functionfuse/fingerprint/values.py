@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from contextlib import contextmanager
 from hashlib import sha256
+from operator import itemgetter
 from pickle import PickleBuffer
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.containers import ATOMS, Nest
 from functionfuse.decorator import Method, WorkflowClass, WorkflowFunction
 from functionfuse.fingerprint.code import CodeFacts, facts_of
+from functionfuse.fingerprint.cycles import CodeDigests, Described, ImportedModule
 from functionfuse.fingerprint.project import in_project, module_code
 
 if TYPE_CHECKING:
@@ -59,9 +61,9 @@ class Fingerprinter:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, bytes]] = {}
-        self._open: dict[int, int] = {}  # what is being described: id to depth
-        self._lowest = sys.maxsize  # least depth of an open thing that was met again
+        self._open: dict[int, int] = {}  # containers and objects being described: id to depth
+        self._uses: list[object] = []  # code met in what is being described
+        self._code = CodeDigests(self._describe)
 
     def digest(self, value: object) -> bytes:
         """Return 32 bytes that equal values share.
@@ -70,11 +72,31 @@ class Fingerprinter:
             Unfingerprintable: the value holds something without a lasting description, such as a lock.
         """
         hasher = sha256()
+        uses: list[object] = []
+        self._uses = uses
         try:
             self._feed(value, hasher.update)
+            for use in uses:
+                hasher.update(self._code.digest(use))
         except RecursionError:
             raise Unfingerprintable(f"{_short(value)} is nested too deeply") from None
+        finally:
+            self._open.clear()
         return hasher.digest()
+
+    def _describe(self, code: object) -> Described:
+        """Describe a function, class or module without what it uses."""
+        hasher = sha256()
+        uses: list[object] = []
+        self._uses = uses
+        if isinstance(code, FunctionType):
+            self._describe_function(code, hasher.update)
+        elif isinstance(code, type):
+            self._describe_class(code, hasher.update)
+        else:
+            assert isinstance(code, ImportedModule)
+            self._describe_import(code, hasher.update)
+        return Described(hasher.digest(), tuple(uses))
 
     def _feed(self, value: Any, out: Out) -> None:
         kind = type(value)
@@ -85,7 +107,7 @@ class Fingerprinter:
         elif kind in _FEEDERS:
             _FEEDERS[kind](self, value, out)
         elif isinstance(value, type):
-            out(self._once(value, self._class))
+            self._use(value, out)
         elif isinstance(value, CodeType):
             self._facts(facts_of(value), {}, out)
         else:
@@ -121,8 +143,18 @@ class Fingerprinter:
 
     def _set(self, value: Any, out: Out) -> None:
         out(b"%s %d{" % (type(value).__name__.encode(), len(value)))
-        for item in sorted(map(self.digest, value)):
-            out(item)
+        outer = self._uses
+        described = []
+        for item in value:
+            hasher = sha256()
+            uses: list[object] = []
+            self._uses = uses
+            self._feed(item, hasher.update)
+            described.append((hasher.digest(), [_sort_key(use) for use in uses], uses))
+        self._uses = outer
+        for digest, _, uses in sorted(described, key=itemgetter(0, 1)):
+            out(digest)
+            outer += uses
 
     def _buffer(self, value: Any, out: Out) -> None:
         view = value.raw() if isinstance(value, PickleBuffer) else memoryview(value).cast("B")
@@ -162,8 +194,10 @@ class Fingerprinter:
 
     # -- code
 
-    def _function(self, function: FunctionType, out: Out) -> None:
-        out(self._once(function, self._describe_function))
+    def _use(self, code: object, out: Out) -> None:
+        """Note that a function, class or module belongs here; it is described on its own, and once."""
+        out(b"code;")
+        self._uses.append(code)
 
     def _describe_function(self, function: FunctionType, out: Out) -> None:
         if not in_project(function.__module__) and "<" not in function.__qualname__:
@@ -202,17 +236,16 @@ class Fingerprinter:
     def _imported(self, name: str, out: Out) -> None:
         """A module that code imports when it runs: all of it counts, and all that it imports."""
         code = module_code(name)
-        if code is None:
-            return
-        with self._opened(code, out) as is_new:
-            if is_new:
-                package = (
-                    name if name in sys.modules and hasattr(sys.modules[name], "__path__") else name.rpartition(".")[0]
-                )
-                facts = facts_of(code)
-                self._facts(CodeFacts(facts.tokens, frozenset(), facts.imports), {"__package__": package}, out)
+        if code is not None:
+            self._use(self._code.imported.setdefault(name, ImportedModule(name, code)), out)
 
-    def _class(self, cls: type, out: Out) -> None:
+    def _describe_import(self, module: ImportedModule, out: Out) -> None:
+        name = module.name
+        package = name if name in sys.modules and hasattr(sys.modules[name], "__path__") else name.rpartition(".")[0]
+        facts = facts_of(module.code)
+        self._facts(CodeFacts(facts.tokens, frozenset(), facts.imports), {"__package__": package}, out)
+
+    def _describe_class(self, cls: type, out: Out) -> None:
         out(f"class {cls.__module__}.{cls.__qualname__}(".encode())
         if not in_project(cls.__module__):
             return
@@ -264,29 +297,11 @@ class Fingerprinter:
 
     # -- things that hold themselves
 
-    def _once(self, value: Any, describe: Callable[[Any, Out], None]) -> bytes:
-        """Digest of a function or class, computed once, unless it depends on what is open around it."""
-        known = self._known.get(id(value))
-        if known is not None:
-            return known[1]
-        hasher = sha256()
-        depth = len(self._open)
-        outer, self._lowest = self._lowest, sys.maxsize
-        with self._opened(value, hasher.update) as is_new:
-            if is_new:
-                describe(value, hasher.update)
-        if is_new and self._lowest >= depth:
-            self._known[id(value)] = value, hasher.digest()
-            self._lowest = sys.maxsize
-        self._lowest = min(outer, self._lowest)
-        return hasher.digest()
-
     @contextmanager
     def _opened(self, value: object, out: Out) -> Iterator[bool]:
         """Mark a value as being described; one that is met inside itself is named by its distance."""
         depth = self._open.get(id(value))
         if depth is not None:
-            self._lowest = min(self._lowest, depth)
             out(b"again %d;" % (len(self._open) - depth))
             yield False
             return
@@ -308,7 +323,7 @@ _FEEDERS: dict[type, Callable[[Fingerprinter, Any, Any], None]] = {
     bytearray: Fingerprinter._buffer,
     memoryview: Fingerprinter._buffer,
     PickleBuffer: Fingerprinter._buffer,
-    FunctionType: Fingerprinter._function,
+    FunctionType: Fingerprinter._use,
     BuiltinFunctionType: Fingerprinter._builtin,
     MethodType: Fingerprinter._bound,
     ModuleType: Fingerprinter._module,
@@ -352,6 +367,14 @@ def _look_up(chain: tuple[str, ...], namespace: dict[str, Any]) -> object:
             return f"{value.__name__}.{'.'.join(attributes)}"
         value = getattr(value, attribute, None)
     return value
+
+
+def _sort_key(code: Any) -> tuple[str, ...]:
+    """What orders functions and classes in a set, where their digests are not known yet."""
+    if isinstance(code, ImportedModule):
+        return (code.name,)
+    tokens = repr(facts_of(code.__code__).tokens) if isinstance(code, FunctionType) else ""
+    return code.__module__ or "", code.__qualname__, tokens
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import graphviz
+
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 SIDE_BY_SIDE = 8  # nodes
+LARGEST_IN_NOTEBOOK = 1_000  # nodes; beyond, a picture takes long and shows little
 
 
 class PictureError(OptionError):
@@ -26,7 +28,9 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
 
     A call is a box with the node's name. An object and the calls of its methods stand in a cluster.
     """
-    dot = graphviz.Digraph(name, graph_attr={"rankdir": _direction(graph)}, node_attr={"shape": "box", "style": "rounded"})
+    dot = graphviz.Digraph(
+        name, graph_attr={"rankdir": _direction(graph)}, node_attr={"shape": "box", "style": "rounded"}
+    )
     ids = {node: _identifier(node_name, place) for place, (node_name, node) in enumerate(graph.nodes.items())}
     clusters: dict[Node, graphviz.Digraph] = {}
     for node_name, node in graph.nodes.items():
@@ -34,8 +38,8 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
         box = dot
         if owner is not None:
             box = clusters.setdefault(owner, _cluster(len(clusters), owner._target.qualname))
-        label = None if ids[node] == node_name else graphviz.escape(node_name)
-        box.node(ids[node], label, {"shape": "component"} if owner is node else {})
+        label = None if ids[node] == node_name else _label(node_name)
+        box.node(ids[node], label, _attributes={"shape": "component"} if owner is node else {})
     for cluster in clusters.values():
         dot.subgraph(cluster)
     for parent, child in graph.edges():
@@ -76,6 +80,8 @@ class Pictured:
         return digraph(self.dag, self.workflow_name)
 
     def _repr_svg_(self) -> str | None:
+        if len(self.dag) > LARGEST_IN_NOTEBOOK:
+            return None
         try:
             return draw(self.graph(), "svg").decode()
         except PictureError:
@@ -92,12 +98,17 @@ def _direction(graph: Graph) -> str:
 
 
 def _cluster(number: int, label: str) -> graphviz.Digraph:
-    return graphviz.Digraph(f"cluster_{number}", graph_attr={"label": graphviz.escape(label), "style": "rounded"})
+    return graphviz.Digraph(f"cluster_{number}", graph_attr={"label": _label(label), "style": "rounded"})
 
 
 def _identifier(name: str, place: int) -> str:
-    """The name itself, unless DOT would read a port, an escape or HTML in it."""
-    return f"node {place}" if set(name) & set(":\\<>") else name
+    """The name itself, unless DOT would read a port, an escape, an entity, HTML or a number of its own in it."""
+    return f"node {place}" if set(name) & set(":\\<>&%") or name.startswith("node ") else name
+
+
+def _label(text: str) -> graphviz.NoHtml:
+    """The text as it is to be seen."""
+    return graphviz.nohtml(graphviz.escape(text).replace("&", "&amp;"))
 
 
 def _remedies(picture_format: str) -> str:

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 from functionfuse.backends.builtin._local_shipping import pack, perform_packed, unpack
 from functionfuse.backends.calls import Outcome, perform
-from functionfuse.backends.execution import Ready
+from functionfuse.backends.execution import Ready, StoredResultLost
 from functionfuse.errors import NodeError, WorkerDiedError
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Call
     from functionfuse.backends.execution import Run, Task
 
-MAX_PENDING = 1_000  # calls handed to an executor at one time
+MAX_PENDING = 20_000  # calls handed to an executor at one time
 MAX_PENDING_BYTES = 256 << 20  # and the size of their pickled arguments
+NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+WORKERS_UNKNOWN = 500  # assumed of an executor that does not tell
+WORK_AHEAD = 0.1  # seconds of work that an executor is given beyond what it runs
+
+
+class Window:
+    """How many calls an executor is given at one time.
+
+    Few, so that results are used up soon after they are made, and memory stays low; but for short calls
+    enough that the workers need not wait for the driver.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._workers: int = getattr(executor, "_max_workers", None) or WORKERS_UNKNOWN
+        self._seconds = WORK_AHEAD  # a running mean of how long calls take
+        self.size = 2 * self._workers
+
+    def learn(self, seconds: float) -> None:
+        """Take in how long a call took."""
+        self._seconds += 0.1 * (seconds - self._seconds)
+        ahead = int(self._workers * WORK_AHEAD / max(self._seconds, 1e-9))
+        self.size = min(MAX_PENDING, ahead + 2 * self._workers)
 
 
 class SharedPool:
     """An executor that belongs to the user."""
-
-    can_restart = False
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -35,7 +58,6 @@ class SharedPool:
 class OwnPool:
     """Worker processes of this machine, kept warm from one run to the next by loky."""
 
-    can_restart = True
     in_process = False
 
     def __init__(self, workers: int) -> None:
@@ -44,9 +66,11 @@ class OwnPool:
 
     def start(self) -> None:
         """Take the processes, started anew if they broke."""
-        from loky import get_reusable_executor
+        from loky import cpu_count, get_reusable_executor
 
-        self.executor: Executor = get_reusable_executor(max_workers=self._workers)
+        share = str(max(1, cpu_count() // self._workers))  # of the machine's cores, for native threads
+        env = {name: os.environ.get(name, share) for name in NATIVE_THREADS}
+        self.executor: Executor = get_reusable_executor(max_workers=self._workers, env=env)
 
     def interrupted(self) -> None:
         """End the processes, whatever they are doing."""
@@ -58,8 +82,9 @@ class Pending(NamedTuple):
 
     task: Task
     call: Call
-    size: int
-    crashes: int  # how often its worker died
+    size: int = 0
+    crashes: int = 0  # how often its worker died
+    alone: bool = False  # nothing else runs at the same time
 
 
 def run_on_pool(run: Run, pool: SharedPool | OwnPool) -> None:
@@ -77,35 +102,52 @@ class _PoolRun:
         self.pool = pool
         self.ready = Ready(run)
         self.pending: dict[Future[Any], Pending] = {}
+        self.suspects: deque[Pending] = deque()  # one of them killed a worker: each runs again, alone
         self.bytes_pending = 0
+        self.window = Window(pool.executor)
         self.answers: SimpleQueue[Future[Any]] = SimpleQueue()
 
     def execute(self) -> None:
+        lost: StoredResultLost | None = None
         try:
             while True:
-                self.submit_ready()
-                if not self.pending:
-                    return
-                self.take_in(self.answers.get())
+                try:
+                    self.submit_ready()
+                    if self.pending:
+                        self.take_in(self.answers.get())
+                    elif not self.suspects:
+                        break
+                except StoredResultLost as loss:
+                    lost = lost or loss
+                    self.run.stopped = True  # what is running ends, and is stored, before it is planned again
         except BaseException as error:
-            for future in self.pending:
-                future.cancel()
+            self.cancel_waiting()
             if not isinstance(error, Exception):
                 self.pool.interrupted()
             raise
+        if lost is not None:
+            raise lost
+
+    def cancel_waiting(self) -> None:
+        for future in list(self.pending):  # a cancelled one answers too
+            future.cancel()
 
     def submit_ready(self) -> None:
         if self.run.stopped:
-            for future in self.pending:
-                future.cancel()
+            self.suspects.clear()
+            self.cancel_waiting()
             return
-        while len(self.pending) < MAX_PENDING and self.bytes_pending < MAX_PENDING_BYTES:
+        if self.suspects:
+            if not self.pending:
+                self.submit(self.suspects.popleft())
+            return
+        while len(self.pending) < self.window.size and self.bytes_pending < MAX_PENDING_BYTES:
             task = self.ready.pop()
             if task is None:
                 return
             call = self.run.prepare(task)
             if call is not None:
-                self.submit(Pending(task, call, 0, 0))
+                self.submit(Pending(task, call))
             if self.run.stopped:
                 return
 
@@ -117,7 +159,7 @@ class _PoolRun:
             else:
                 packed = pack(call, task.name)
                 pending = pending._replace(size=len(packed))
-                future = self.pool.executor.submit(perform_packed, packed)
+                future = self.pool.executor.submit(perform_packed, packed, uuid4().hex)
         except NodeError as error:  # it cannot be pickled
             self.run.settle(task, Outcome(None, None, error, 0.0))
             return
@@ -142,16 +184,23 @@ class _PoolRun:
             outcome = Outcome(None, None, error, 0.0)
         else:
             outcome = answer if self.pool.in_process else unpack(answer)
+        self.window.learn(outcome.seconds)
         self.run.settle(pending.task, outcome, pending.call)
 
     def worker_died(self, pending: Pending, cause: BrokenExecutor) -> None:
-        """Try again in new processes, as often as the node's retries allow."""
-        task, call, _, crashes = pending
-        retries = call.retry.times if call.retry else 0
-        if crashes < retries and isinstance(self.pool, OwnPool):
+        """Find out whose worker it was, and try that again in new processes, as often as its retries allow.
+
+        A process that dies takes all calls of its pool with it.
+        """
+        task, call, _, crashes, alone = pending
+        if isinstance(self.pool, OwnPool):
             self.pool.start()
-            self.submit(pending._replace(crashes=crashes + 1))
-            return
+            if not alone and (self.pending or self.suspects):
+                self.suspects.append(pending._replace(alone=True))
+                return
+            if crashes < (call.retry.times if call.retry else 0):
+                self.suspects.appendleft(pending._replace(crashes=crashes + 1, alone=True))
+                return
         others = sorted(p.task.name for p in self.pending.values())
         also = f" (or while one of these did, at the same time: {', '.join(others[:5])})" if others else ""
         error = WorkerDiedError(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import sys
+from types import BuiltinMethodType, MethodType, ModuleType
 from typing import Any
 
 import cloudpickle
+
 from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
 from functionfuse.errors import NodeError
+from functionfuse.fingerprint.project import in_project
 
 
 class RemoteError(Exception):
@@ -32,8 +37,11 @@ def pack(call: Call, name: str) -> bytes:
         ) from error
 
 
-def perform_packed(packed: bytes) -> bytes:
-    """Run a pickled call where this is called, and return the pickled outcome."""
+def perform_packed(packed: bytes, call_id: str) -> bytes:  # noqa: ARG001
+    """Run a pickled call where this is called, and return the pickled outcome.
+
+    The ``call_id`` makes every call another one for executors that give equal calls one result, as Dask's does.
+    """
     try:
         call = pickle.loads(packed)
     except Exception as error:
@@ -43,7 +51,7 @@ def perform_packed(packed: bytes) -> bytes:
     if outcome.error is not None:
         return _packed_error(outcome)
     try:
-        return _dumps(outcome)
+        return _dumps((outcome, ""))
     except Exception as error:
         kind = type(outcome.value)
         problem = TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}")
@@ -52,26 +60,27 @@ def perform_packed(packed: bytes) -> bytes:
 
 def unpack(packed: bytes) -> Outcome:
     """Return the outcome that a worker sent; what cannot be unpickled is an error."""
+    outcome: Outcome
     try:
-        outcome: Outcome = pickle.loads(packed)
+        outcome, text = pickle.loads(packed)
     except Exception as error:
         error.add_note("while the result of a worker was unpickled")
         return Outcome(None, None, error, 0.0)
+    if outcome.error is not None:
+        outcome.error.add_note(f"in the worker:\n{text}")
     return outcome
 
 
 def _packed_error(outcome: Outcome) -> bytes:
     error = outcome.error
     assert error is not None
-    text = traceback_text(error)
+    text = traceback_text(error)  # a traceback itself cannot leave its process, and notes do not always
     try:
-        error.add_note(f"in the worker:\n{text}")
-        packed = _dumps(outcome)
+        packed = _dumps((outcome, text))
         pickle.loads(packed)  # some exceptions can be pickled but not unpickled
     except Exception:
         stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
-        stand_in.add_note(f"in the worker:\n{text}")
-        return _dumps(outcome._replace(error=stand_in))
+        return _dumps((outcome._replace(error=stand_in), text))
     return packed
 
 
@@ -91,6 +100,23 @@ def _culprit(call: Call) -> str:
     return "the call"
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Sends methods of a library's own objects by name.
+
+    By value, ``random.seed`` and what ``from random import random`` gives would take along a copy of the
+    generator, in whose place the worker has one of its own.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, MethodType | BuiltinMethodType) and not isinstance(obj.__self__, ModuleType):
+            module = sys.modules.get(type(obj.__self__).__module__)
+            found = getattr(module, obj.__name__, None)
+            if type(found) is type(obj) and found == obj and not in_project(type(obj.__self__).__module__):
+                return getattr, (module, obj.__name__)
+        return super().reducer_override(obj)
+
+
 def _dumps(value: object) -> bytes:
-    packed: bytes = cloudpickle.dumps(value)
-    return packed
+    stream = io.BytesIO()
+    _Pickler(stream).dump(value)
+    return stream.getvalue()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphviz
+
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._local_picture import Pictured, PictureError, draw
 from functionfuse.errors import OptionError

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._local_picture import Pictured
 from functionfuse.backends.builtin._local_pool import OwnPool, SharedPool, run_on_pool
-from functionfuse.backends.calls import perform
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -71,6 +70,4 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             run_on_pool(run, OwnPool(max_workers))
         else:
             for task in run.in_order():
-                call = run.prepare(task)
-                if call is not None:
-                    run.settle(task, perform(call), call)
+                run.perform_here(task)

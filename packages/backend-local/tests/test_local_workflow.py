@@ -1,0 +1,139 @@
+"""What is particular to the local workflow: its options, and workers that die."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from functionfuse import workflow
+from functionfuse.backends.builtin.localback import LocalWorkflow
+from functionfuse.errors import NodeError, OptionError, WorkerDiedError, WorkflowFailed
+from functionfuse.testing.exam_functions import add, note, noted, noted_words, same
+
+
+@workflow
+def process_number():
+    return os.getpid()
+
+
+@workflow
+def dies(*needs):
+    os._exit(3)
+
+
+@workflow
+def dies_until(log, attempt):
+    note(log, "attempt")
+    if len(noted_words(log)) < attempt:
+        os._exit(3)
+    return "alive"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+def test_without_workers_all_runs_here():
+    assert LocalWorkflow(process_number(), workflow_name="w").run() == os.getpid()
+
+
+def test_workers_are_other_processes():
+    assert LocalWorkflow(process_number(), workflow_name="w").run(max_workers=1) != os.getpid()
+
+
+def test_serial_runs_follow_the_plan(log):
+    last = noted(log, "c", None, noted(log, "a"), noted(log, "b"))
+    flow = LocalWorkflow(last, workflow_name="w")
+    flow.run()
+    assert noted_words(log) == ["a", "b", "c"]
+
+
+def test_an_executor_stays_open():
+    with ThreadPoolExecutor(1) as executor:
+        LocalWorkflow(same(1), workflow_name="w", executor=executor).run()
+        assert executor.submit(int, "5").result() == 5
+
+
+def test_one_worker_runs_a_dynamic_graph():
+    @workflow
+    def countdown(n):
+        return add(countdown(n - 1), 1) if n else 0
+
+    with ThreadPoolExecutor(1) as executor:
+        assert LocalWorkflow(countdown(5), workflow_name="w", executor=executor).run() == 5
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2"])
+def test_a_wrong_number_of_workers(workers):
+    with pytest.raises(OptionError, match="max_workers must be a whole number of processes"):
+        LocalWorkflow(same(1), workflow_name="w").run(max_workers=workers)
+
+
+def test_workers_and_executor_exclude_each_other():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(OptionError, match="max_workers cannot be set"):
+        LocalWorkflow(same(1), workflow_name="w", executor=executor).run(max_workers=2)
+
+
+@pytest.mark.parametrize("executor", [4, ThreadPoolExecutor])
+def test_what_is_no_executor(executor):
+    with pytest.raises(OptionError, match="submit"):
+        LocalWorkflow(same(1), workflow_name="w", executor=executor)
+
+
+@pytest.mark.parametrize("name", ["", None, 5])
+def test_a_workflow_needs_a_name(name):
+    with pytest.raises(OptionError, match="workflow_name must be a non-empty string"):
+        LocalWorkflow(same(1), workflow_name=name)
+
+
+def test_a_notebook_shows_a_picture():
+    svg = LocalWorkflow(same(1).set_name("shown here"), workflow_name="w")._repr_svg_()
+    assert "shown here" in svg
+
+
+# Workers that die
+
+
+def test_a_worker_that_dies():
+    with pytest.raises(WorkerDiedError, match="'victim' failed: a worker process died") as caught:
+        LocalWorkflow(dies().set_name("victim"), workflow_name="w").run(max_workers=1)
+    assert caught.value.name == "victim"
+    assert isinstance(caught.value, NodeError)
+
+
+def test_the_next_run_has_new_workers():
+    with pytest.raises(WorkerDiedError):
+        LocalWorkflow(dies(), workflow_name="w").run(max_workers=1)
+    assert LocalWorkflow(same(1), workflow_name="w").run(max_workers=1) == 1
+
+
+def test_a_retry_after_a_worker_died(log):
+    flow = LocalWorkflow(dies_until(log, 3).set_name("victim"), workflow_name="w")
+    flow.query("victim").set_retry(2)
+    assert flow.run(max_workers=1) == "alive"
+    assert len(noted_words(log)) == 3
+
+
+def test_others_survive_a_worker_that_dies():
+    nodes = [same(n).set_name(f"node {n}") for n in range(20)]
+    victim = dies().set_name("victim")
+    more = [add(node, 1).set_name(f"{node.get_name()} more") for node in nodes]
+    after = same(victim).set_name("after")
+    with pytest.raises(WorkflowFailed) as caught:
+        LocalWorkflow(*more, after, workflow_name="w").run(max_workers=2, on_error="continue")
+    report = caught.value.report
+    assert list(report.failed) == ["victim"]
+    assert report.skipped == {"after": "victim"}
+    assert len(report.finished) == 40
+
+
+def test_the_executor_of_a_user_is_not_restarted():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        flow = LocalWorkflow(dies().set_name("victim"), workflow_name="w", executor=executor)
+        flow.query("victim").set_retry(2)
+        with pytest.raises(WorkerDiedError, match="'victim'"):
+            flow.run()

@@ -1,0 +1,14 @@
+"""Warnings that point at the user's program."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line that called the library, however deep inside of it this is called."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "functionfuse":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -1,0 +1,36 @@
+"""Exams and doubles for whoever writes a backend or a store.
+
+``BackendTests`` and ``StoreTests`` are pytest classes to subclass with a fixture or two; they need pytest.
+``MemoryStore`` counts what it is asked, ``RefusingWorkflow`` runs nothing; they need nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.testing.memory_store import MemoryStore
+from functionfuse.testing.refusing import RefusingWorkflow
+
+if TYPE_CHECKING:
+    from functionfuse.testing.backend_tests import BackendTests
+    from functionfuse.testing.store_tests import StoreTests
+
+__all__ = ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests"]
+
+_EXAMS = {
+    "BackendTests": "functionfuse.testing.backend_tests",
+    "StoreTests": "functionfuse.testing.store_tests",
+}
+_PARTS = ("arguments", "dynamic", "exam", "failures", "graphs", "objects", "options", "reuse")
+
+if "pytest" in sys.modules:  # so that a failing assertion shows its values
+    sys.modules["pytest"].register_assert_rewrite(*_EXAMS.values(), *[f"{__name__}.backend_{part}" for part in _PARTS])
+
+
+def __getattr__(name: str) -> Any:
+    """Import an exam when it is asked for, so that the doubles can be used without pytest."""
+    if name not in _EXAMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_EXAMS[name]), name)

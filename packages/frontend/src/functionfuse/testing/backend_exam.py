@@ -1,0 +1,110 @@
+"""What all parts of the exam for backends have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import pytest
+
+from functionfuse.testing.exam_functions import noted_words
+from functionfuse.testing.memory_store import MemoryStore
+from functionfuse.testing.standard_tests import StandardTests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from functionfuse.plan import Plan
+
+CAPABILITIES = {
+    "objects": "nodes of decorated classes",
+    "dynamic": "functions that return nodes",
+    "retry": "query(...).set_retry",
+    "timeout": "query(...).set_timeout",
+    "plugin": "plugins",
+    "store": "saving results and reusing them",
+}
+"""What a backend may lack, if it says why."""
+
+Tested = TypeVar("Tested")
+
+
+def requires(capability: str) -> Callable[[Tested], Tested]:
+    """Mark a test, or all tests of a class, as meant for backends that have this capability."""
+    assert capability in CAPABILITIES, capability
+
+    def mark(tested: Tested) -> Tested:
+        tests = [tested] if not isinstance(tested, type) else [t for n, t in vars(tested).items() if n[:5] == "test_"]
+        for test in tests:
+            test.required = {*getattr(test, "required", ()), capability}  # type: ignore[union-attr]
+        return tested
+
+    return mark
+
+
+class Log:
+    """A file in which steps note that they ran, in whatever process.
+
+    Attributes:
+        path: for :func:`~functionfuse.testing.exam_functions.note`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def words(self) -> list[str]:
+        """The words noted so far, in the order of time."""
+        return noted_words(self.path)
+
+    def sorted(self) -> list[str]:
+        """The words noted so far, where the order of time is left to the engine."""
+        return sorted(self.words())
+
+
+class BackendExam(StandardTests, exam=True):
+    """Fixtures and declarations of a candidate.
+
+    Attributes:
+        lacks: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
+        in_process: whether steps share the memory of this process, so that nothing is pickled.
+        chain_length: nodes of the longest chain that the backend is asked to run.
+        recursion_depth: levels of the deepest dynamic graph that it is asked to run.
+    """
+
+    lacks: ClassVar[Mapping[str, str]] = {}
+    in_process: ClassVar[bool] = False
+    chain_length: ClassVar[int] = 300
+    recursion_depth: ClassVar[int] = 2_000
+
+    @pytest.fixture
+    def make_workflow(self) -> Callable[..., Any]:
+        """Override: return a callable ``(*nodes, workflow_name="exam", scope="graph")`` that makes a workflow."""
+        raise NotImplementedError("a candidate for the exam has a fixture make_workflow")
+
+    @pytest.fixture
+    def store(self) -> Any:
+        """Override where results have to be kept elsewhere than in this process."""
+        return MemoryStore()
+
+    @pytest.fixture
+    def log(self, tmp_path: Path) -> Log:
+        """A file that steps write to."""
+        return Log(tmp_path / "log")
+
+    @pytest.fixture
+    def run(self, make_workflow: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a workflow and run it."""
+        return lambda *nodes, **options: make_workflow(*nodes, **options).run()
+
+    @pytest.fixture(autouse=True)
+    def _has_what_is_required(self, request: pytest.FixtureRequest) -> None:
+        unknown = set(self.lacks) - set(CAPABILITIES)
+        assert not unknown, f"unknown capabilities {sorted(unknown)}; known: {sorted(CAPABILITIES)}"
+        for capability in getattr(request.function, "required", ()):
+            if capability in self.lacks:
+                pytest.skip(f"{CAPABILITIES[capability]}: {self.lacks[capability]}")
+
+
+def actions(plan: Plan) -> dict[str, str]:
+    """Name to action, of a plan's steps."""
+    return {step.name: step.action for step in plan}

@@ -1,0 +1,228 @@
+"""The exam for backends: failures, retries, time limits, interrupts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from typing import Any
+
+import pytest
+
+from functionfuse import workflow
+from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, WorkflowFailed
+from functionfuse.testing.backend_exam import BackendExam, Log, requires
+from functionfuse.testing.exam_functions import fails, fails_until, noted, same, waits
+
+
+class NeedsTwo(Exception):  # noqa: N818
+    """Cannot be unpickled: its constructor takes more than its message."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FailureTests(BackendExam, exam=True):
+    """What a failing node tells, and what goes on without it."""
+
+    def test_a_failing_node(self, make_workflow: Any) -> None:
+        """Its name, its function, what it was called with, and what was raised."""
+        with pytest.raises(NodeError) as caught:
+            make_workflow(fails("my words", same(5)).set_name("culprit")).run()
+        error = caught.value
+        assert (error.name, error.function) == ("culprit", "fails")
+        assert "'culprit' failed: ValueError: my words" in str(error)
+        assert "fails('my words', 5)" in str(error)
+        assert (type(error.__cause__), str(error.__cause__)) == (ValueError, "my words")
+
+    @pytest.mark.parametrize("kind", ["plain", "own_reduce"])
+    def test_the_traceback_of_the_function(self, make_workflow: Any, kind: str) -> None:
+        """The user's own lines are shown, wherever they ran, whatever the exception."""
+
+        @workflow
+        def outer() -> Any:
+            return json.loads("{") if kind == "own_reduce" else inner()
+
+        def inner() -> Any:
+            raise KeyError("absent")
+
+        with pytest.raises(NodeError) as caught:
+            make_workflow(outer()).run()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "in outer" in shown
+        assert ("in inner" in shown) == (kind == "plain")
+        assert isinstance(caught.value.__cause__, ValueError if kind == "own_reduce" else KeyError)
+
+    def test_an_exception_that_cannot_travel(self, make_workflow: Any) -> None:
+        """Its type and text do."""
+
+        @workflow
+        def raises() -> None:
+            raise NeedsTwo("special words", 5)
+
+        with pytest.raises(NodeError, match="NeedsTwo: special words") as caught:
+            make_workflow(raises().set_name("n")).run()
+        assert "NeedsTwo" in "".join(traceback.format_exception(caught.value))
+
+    def test_an_exit_is_a_failure(self, make_workflow: Any) -> None:
+        """``sys.exit()`` in a function does not end the run without a word."""
+
+        @workflow
+        def leaves() -> None:
+            sys.exit(3)
+
+        with pytest.raises(NodeError, match="'leaver' failed: SystemExit: 3"):
+            make_workflow(leaves().set_name("leaver")).run()
+
+    def test_stop_iteration_is_a_failure(self, make_workflow: Any) -> None:
+        """It means nothing to the engine."""
+
+        @workflow
+        def exhausted() -> Any:
+            return next(iter([]))
+
+        with pytest.raises(NodeError) as caught:
+            make_workflow(exhausted()).run()
+        assert type(caught.value.__cause__) is StopIteration
+
+    def test_a_failure_stops_what_comes_after(self, make_workflow: Any, log: Log) -> None:
+        """Nothing that needs the node runs."""
+        bad = fails("stop", noted(log.path, "before"))
+        with pytest.raises(NodeError):
+            make_workflow(noted(log.path, "after", None, bad)).run()
+        assert log.words() == ["before"]
+
+    def test_going_on_after_a_failure(self, make_workflow: Any, log: Log) -> None:
+        """Independent branches run; the report tells what became of every step."""
+        bad = fails("no").set_name("bad")
+        needs = noted(log.path, "needs", 1, bad).set_name("needs")
+        noted(log.path, "needs_that", 1, needs).set_name("needs_that")
+        good = noted(log.path, "good", 1).set_name("good")
+        after = noted(log.path, "after", 1, good).set_name("after")
+        workflow_ = make_workflow(bad, after)
+        with pytest.raises(WorkflowFailed, match="2 finished, 0 reused, 1 failed, 2 skipped") as caught:
+            workflow_.run(on_error="continue")
+        report = caught.value.report
+        assert sorted(report.finished) == ["after", "good"]
+        assert list(report.failed) == ["bad"]
+        assert isinstance(report.failed["bad"].__cause__, ValueError)
+        assert report.skipped == {"needs": "bad", "needs_that": "bad"}
+        assert log.words() == ["good", "after"]
+
+    def test_several_failures(self, make_workflow: Any) -> None:
+        """All are reported."""
+        nodes = [fails(f"{n}").set_name(f"bad {n}") for n in range(3)]
+        with pytest.raises(WorkflowFailed) as caught:
+            make_workflow(*nodes).run(on_error="continue")
+        assert sorted(caught.value.report.failed) == ["bad 0", "bad 1", "bad 2"]
+        assert caught.value.__cause__ in caught.value.report.failed.values()
+
+    def test_nothing_failed(self, make_workflow: Any) -> None:
+        """``on_error="continue"`` returns results like any run."""
+        assert make_workflow(same(1)).run(on_error="continue") == 1
+
+    def test_an_unknown_policy(self, make_workflow: Any) -> None:
+        """Is refused with the known ones."""
+        with pytest.raises(OptionError, match='"raise", "continue"'):
+            make_workflow(same(1)).run(on_error="ignore")
+
+    def test_an_item_that_was_asked_for(self, make_workflow: Any) -> None:
+        """If the result has it not, the error names the node."""
+        with pytest.raises(NodeError, match="'short'") as caught:
+            make_workflow(same([1]).set_name("short")[3]).run()
+        assert type(caught.value.__cause__) is IndexError
+
+    @requires("store")
+    def test_what_succeeded_is_kept(self, make_workflow: Any, store: Any, log: Log) -> None:
+        """The next run starts from there."""
+        first = noted(log.path, "first", 1).set_name("first")
+        second = fails_until(f"{log.path}2", 2).set_name("second")
+        last = noted(log.path, "last", 3, first, second).set_name("last")
+        workflow_ = make_workflow(last)
+        workflow_.set_storage(store)
+        with pytest.raises(WorkflowFailed):
+            workflow_.run(on_error="continue")
+        assert store.list_tasks("exam") == ["first"]
+        assert workflow_.run() == 3
+        assert log.words() == ["first", "last"]
+
+    @requires("store")
+    def test_an_interrupt(self, make_workflow: Any, store: Any, log: Log) -> None:
+        """Ctrl-C ends the run; what is stored stays, and the next run goes on from there."""
+        first = noted(log.path, "first", 1).set_name("first")
+        workflow_ = make_workflow(noted(log.path, "second", 2, first).set_name("second"))
+        workflow_.set_storage(store)
+        presses = [KeyboardInterrupt]
+
+        def press(event: Any) -> None:
+            if event.kind == "finished" and presses:
+                raise presses.pop()
+
+        workflow_.add_observer(press)
+        with pytest.raises(KeyboardInterrupt):
+            workflow_.run()
+        assert store.list_tasks("exam") == ["first"]
+        assert workflow_.run() == 2
+        assert log.words() == ["first", "second"]
+
+    # Retries and time limits
+
+    @requires("retry")
+    def test_a_retry(self, make_workflow: Any, log: Log) -> None:
+        """As many further attempts as were set, no more than needed."""
+        workflow_ = make_workflow(fails_until(log.path, 3).set_name("flaky"))
+        workflow_.query("flaky").set_retry(5)
+        assert workflow_.run() == 3
+        assert log.words() == ["attempt"] * 3
+
+    @requires("retry")
+    def test_retries_are_used_up(self, make_workflow: Any, log: Log) -> None:
+        """Then the last error counts."""
+        workflow_ = make_workflow(fails_until(log.path, 9).set_name("flaky"))
+        workflow_.query("flaky").set_retry(2)
+        with pytest.raises(NodeError, match=r"(?s)attempt 3.*3 attempts"):
+            workflow_.run()
+        assert log.words() == ["attempt"] * 3
+
+    @requires("retry")
+    def test_other_exceptions_are_not_retried(self, make_workflow: Any, log: Log) -> None:
+        """Only those that were named."""
+        workflow_ = make_workflow(fails_until(log.path, 9, KeyError).set_name("flaky"))
+        workflow_.query("flaky").set_retry(2, exceptions=(ConnectionError, TimeoutError))
+        with pytest.raises(NodeError):
+            workflow_.run()
+        assert log.words() == ["attempt"]
+
+    @requires("retry")
+    @requires("dynamic")
+    def test_a_retry_for_children(self, make_workflow: Any, log: Log) -> None:
+        """Queries reach into dynamic graphs by the full names."""
+
+        @workflow
+        def parent(path: str) -> Any:
+            return fails_until(path, 2).set_name("flaky")
+
+        workflow_ = make_workflow(parent(log.path).set_name("p"))
+        workflow_.query("p(/flaky)?").set_retry(1)
+        assert workflow_.run() == 2
+
+    @requires("timeout")
+    def test_a_time_limit(self, make_workflow: Any) -> None:
+        """A node that takes longer fails, as a timeout."""
+        workflow_ = make_workflow(waits(20.0).set_name("slow"))
+        workflow_.query("slow").set_timeout(0.1)
+        with pytest.raises(NodeTimeoutError, match=r"'slow' failed.*0.1 s") as caught:
+            workflow_.run()
+        assert isinstance(caught.value, TimeoutError)
+
+    @requires("timeout")
+    def test_a_time_limit_that_is_kept(self, make_workflow: Any) -> None:
+        """Results and exceptions pass; nothing strikes later."""
+        workflow_ = make_workflow(same(1), same(2))
+        workflow_.query().set_timeout(30)
+        assert workflow_.run() == [1, 2]
+        workflow_ = make_workflow(fails("as ever"))
+        workflow_.query().set_timeout(30)
+        with pytest.raises(NodeError, match="ValueError: as ever"):
+            workflow_.run()

@@ -1,0 +1,338 @@
+"""The exam for backends: stored results, and when they are used again."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from functionfuse import workflow
+from functionfuse.errors import NodeError, OptionError
+from functionfuse.testing.backend_exam import BackendExam, Log, actions, requires
+from functionfuse.testing.exam_functions import NotedSum, noted, same, sum_of
+from functionfuse.testing.refusing import RefusingWorkflow
+
+
+@requires("store")
+class ReuseTests(BackendExam, exam=True):
+    """Never a stale result, never a needless run."""
+
+    @pytest.fixture
+    def stored(self, make_workflow: Any, store: Any) -> Any:
+        """Make a workflow with a store."""
+
+        def make(*nodes: Any, **options: Any) -> Any:
+            made = make_workflow(*nodes, **options)
+            made.set_storage(store)
+            return made
+
+        return make
+
+    @pytest.fixture
+    def branches(self, log: Log) -> Any:
+        """A graph with two branches; each argument belongs to one of its nodes."""
+
+        def make(left: int = 1, right: int = 2) -> Any:
+            load = noted(log.path, "load", 0).set_name("load")
+            lefts = noted(log.path, "left", left, load).set_name("left")
+            rights = noted(log.path, "right", right, load).set_name("right")
+            return noted(log.path, "join", [lefts, rights]).set_name("join")
+
+        return make
+
+    def test_every_result_is_stored(self, stored: Any, store: Any, branches: Any) -> None:
+        """Once, under the node's name, with the recipe."""
+        stored(branches()).run()
+        assert store.list_tasks("exam") == ["join", "left", "load", "right"]
+        assert store.read_task("exam", "join") == [1, 2]
+        assert store.info("exam", "join")["recipe"]["digest"]
+
+    def test_a_restart_computes_nothing(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+        """Neither in this workflow, nor in one of a new session, nor on another engine."""
+        first = stored(branches())
+        assert first.run() == [1, 2]
+        refusing = RefusingWorkflow(branches(), workflow_name="exam")
+        refusing.set_storage(store)
+        assert [first.run(), stored(branches()).run(), refusing.run()] == [[1, 2]] * 3
+        assert log.sorted() == ["join", "left", "load", "right"]
+
+    def test_the_plan_of_a_restart(self, stored: Any, branches: Any) -> None:
+        """Says what stands, and why."""
+        made = stored(branches())
+        assert {step.reason for step in made.plan()} == {"no stored result"}
+        made.run()
+        plan = made.plan()
+        assert actions(plan) == dict.fromkeys(["load", "left", "right", "join"], "reuse")
+        assert {step.reason for step in plan} == {"stored, with the same recipe"}
+
+    def test_a_changed_argument(self, stored: Any, branches: Any, log: Log) -> None:
+        """Only its branch runs again, and the plan said so."""
+        stored(branches()).run()
+        changed = stored(branches(left=7))
+        plan = changed.plan()
+        assert actions(plan) == {"load": "reuse", "left": "run", "right": "reuse", "join": "run"}
+        assert [plan["left"].reason, plan["join"].reason] == ["changed: arguments", "changed: inputs"]
+        before = len(log.words())
+        assert changed.run() == [7, 2]
+        assert log.words()[before:] == ["left", "join"]
+
+    def test_a_changed_function(self, stored: Any) -> None:
+        """An edit of the function counts, a comment in it does not."""
+
+        def edition(number: int) -> Any:
+            if number == 1:
+
+                @workflow
+                def compute(x: int) -> int:
+                    return x + 1
+
+            elif number == 2:
+
+                @workflow
+                def compute(x: int) -> int:
+                    """Has a docstring now."""
+                    # and a comment
+                    return x + 1
+
+            else:
+
+                @workflow
+                def compute(x: int) -> int:
+                    return x + 2
+
+            return stored(compute(1).set_name("compute"))
+
+        assert edition(1).run() == 2
+        assert [edition(n).plan()["compute"].action for n in (1, 2, 3)] == ["reuse", "reuse", "run"]
+        assert edition(3).plan()["compute"].reason == "changed: function"
+        assert edition(3).run() == 3
+
+    def test_a_changed_closure(self, stored: Any) -> None:
+        """What a function uses from around it counts."""
+
+        def with_offset(offset: int) -> Any:
+            @workflow
+            def shifted(x: int) -> int:
+                return x + offset
+
+            return stored(shifted(1).set_name("shifted"))
+
+        assert [with_offset(n).run() for n in (1, 1, 5)] == [2, 2, 6]
+
+    def test_a_new_wiring(self, stored: Any) -> None:
+        """Another node in the place of one, or another item, is a change."""
+
+        def wired(use: Any) -> Any:
+            pair, other = same([1, 2]).set_name("pair"), same([3, 4]).set_name("other")
+            return stored(same(use(pair, other)).set_name("consumer"))
+
+        uses = [lambda p, o: p[0], lambda p, o: p[1], lambda p, o: o[1], lambda p, o: [p[1]]]  # noqa: ARG005
+        assert [wired(use).run() for use in uses] == [1, 2, 4, [2]]
+
+    def test_another_node_of_the_same_name(self, stored: Any) -> None:
+        """Is not mistaken for the old one."""
+        assert stored(same("old").set_name("n")).run() == "old"
+        assert stored(noted("/dev/null", "w", "new").set_name("n")).run() == "new"
+
+    def test_a_removed_result(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+        """Is made again, and those that were made from it stand."""
+        made = stored(branches())
+        made.run()
+        store.remove_task("exam", "left")
+        assert actions(made.plan()) == {"load": "reuse", "left": "run", "right": "reuse", "join": "reuse"}
+        assert made.run() == [1, 2]
+        assert log.words().count("left") == 2
+        assert store.list_tasks("exam") == ["join", "left", "load", "right"]
+
+    def test_a_result_lost_between_plan_and_run(self, stored: Any, store: Any, branches: Any) -> None:
+        """Is made again, with a warning; nothing fails."""
+        stored(branches()).run()
+        changed = stored(branches(left=7))
+        lost = ["right"]
+
+        def lose(event: Any) -> None:
+            if event.kind == "reused" and event.name in lost:
+                store.remove_task("exam", lost.pop())
+
+        changed.add_observer(lose)
+        with pytest.warns(UserWarning, match="'right' cannot be read and will be made again"):
+            assert changed.run() == [7, 2]
+        assert store.read_task("exam", "right") == 2
+
+    def test_reuse_by_name(self, stored: Any, branches: Any) -> None:
+        """Names alone are trusted, when that is asked for."""
+        stored(branches()).run()
+        changed = stored(branches(left=7))
+        assert changed.run(reuse="name") == [1, 2]
+        assert {step.reason for step in changed.plan(reuse="name")} == {"a result is stored under this name"}
+
+    def test_no_reuse(self, stored: Any, branches: Any, log: Log) -> None:
+        """Everything runs, when that is asked for."""
+        made = stored(branches())
+        assert [made.run(), made.run(reuse="never")] == [[1, 2], [1, 2]]
+        assert log.sorted() == ["join", "join", "left", "left", "load", "load", "right", "right"]
+        assert {step.reason for step in made.plan(reuse="never")} == {'reuse="never"'}
+
+    def test_an_unknown_reuse(self, stored: Any, branches: Any) -> None:
+        """Is refused with the known ones."""
+        with pytest.raises(OptionError, match="'recipe', 'name', 'never'"):
+            stored(branches()).plan(reuse="always")
+
+    def test_versions(self, stored: Any, branches: Any) -> None:
+        """A new version makes a result again, and all that needs it."""
+
+        def versioned(version: Any) -> set[str]:
+            made = stored(branches())
+            made.query("left").set_cache(version=version)
+            planned = actions(made.plan())
+            made.run()
+            return {name for name, action in planned.items() if action == "run"}
+
+        assert [versioned(v) for v in (1, 1, 2)] == [{"load", "left", "right", "join"}, set(), {"left", "join"}]
+
+    def test_ignored_parameters(self, stored: Any, log: Log) -> None:
+        """Their values are left out of the recipe."""
+
+        def with_word(word: str) -> Any:
+            made = stored(noted(log.path, word, 1).set_name("n"))
+            made.query("n").set_cache(ignore=["word"])
+            return made
+
+        assert [with_word(word).run() for word in ("a", "b")] == [1, 1]
+        assert log.words() == ["a"]
+        made = stored(same(1).set_name("n"))
+        made.query().set_cache(ignore=["wrod"])
+        with pytest.raises(OptionError, match=r"no parameter 'wrod'.*value"):
+            made.plan()
+
+    def test_never(self, stored: Any, branches: Any, log: Log) -> None:
+        """The node and all that needs it run every time, without a warning."""
+        for _ in range(2):
+            made = stored(branches())
+            made.query("right").set_cache("never")
+            assert made.run() == [1, 2]
+        assert log.sorted() == ["join", "join", "left", "load", "right", "right"]
+
+    def test_log_nodes(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+        """They run every time and are not stored."""
+        for _ in range(2):
+            made = stored(branches())
+            made.log_nodes("join")
+            assert made.run() == [1, 2]
+        assert log.sorted() == ["join", "join", "left", "load", "right"]
+        assert store.list_tasks("exam") == ["left", "load", "right"]
+        assert made.plan()["join"].reason == "log nodes always run"
+
+    def test_what_has_no_fingerprint(self, stored: Any, log: Log) -> None:
+        """It is not reused, and neither is what needs it, with one warning."""
+        lock = threading.Lock()
+
+        @workflow
+        def locked(path: str) -> int:
+            from functionfuse.testing.exam_functions import note
+
+            note(path, "locked")
+            return 1 if lock else 0
+
+        if not self.in_process:
+            pytest.skip("a function with a lock cannot be sent to other processes")
+        made = stored(noted(log.path, "after", 2, locked(log.path).set_name("locked")).set_name("after"))
+        for _ in range(2):
+            with pytest.warns(UserWarning, match=r"'locked' \(and 1 more steps\).*lock") as warned:
+                assert made.run() == 2
+            assert len(warned) == 1
+        assert log.words() == ["locked", "after"] * 2
+
+    def test_a_result_that_cannot_be_stored(self, make_workflow: Any, store: Any) -> None:
+        """The node fails, and the error says that it ran."""
+        if not self.in_process:
+            pytest.skip("it cannot be sent back from other processes either")
+
+        @workflow
+        def unstorable() -> Any:
+            return threading.Lock()
+
+        made = make_workflow(unstorable().set_name("n"))
+        made.set_storage(store)
+        with pytest.raises(NodeError, match=r"(?s)'n' failed.*it ran, but its result cannot be stored"):
+            made.run()
+        assert store.list_tasks("exam") == []
+
+    def test_the_store_is_taken_away(self, stored: Any, branches: Any, log: Log) -> None:
+        """With None everything runs."""
+        made = stored(branches())
+        made.run()
+        made.set_storage(None)
+        made.run()
+        assert len(log.words()) == 8
+
+    def test_what_is_no_store(self, make_workflow: Any) -> None:
+        """Its missing verbs are named."""
+        with pytest.raises(OptionError, match="save, read_task"):
+            make_workflow(same(1)).set_storage({"path": "storage"})
+
+    def test_read_back(self, stored: Any, store: Any) -> None:
+        """A store that wants it hands on what it read, not what was returned."""
+        store.always_read = True
+
+        @workflow
+        def identity(value: Any) -> Any:
+            return value
+
+        assert stored(identity(identity([1]))).run() == [1]
+
+    # Objects
+
+    @requires("objects")
+    def test_an_object_is_not_made_for_stored_results(self, stored: Any, log: Log) -> None:
+        """When all of its calls are stored."""
+
+        def made(last: int) -> Any:
+            one: Any = NotedSum(log.path, same(0))
+            one.add("first", 1).set_name("first")
+            return stored(one.add("second", last).set_name("second"))
+
+        assert [made(2).run(), made(2).run()] == [3, 3]
+        assert log.words() == ["start", "first", "second"]
+
+    @requires("objects")
+    def test_a_changed_call(self, stored: Any, log: Log) -> None:
+        """Gives the right result, from an object in the right state; earlier results are the same."""
+
+        def made(last: int) -> Any:
+            one: Any = NotedSum(log.path, 0)
+            first = one.add("first", 1).set_name("first")
+            return stored(first, one.add("second", last).set_name("second"))
+
+        assert [made(2).run(), made(10).run(), made(10).run()] == [[1, 3], [1, 11], [1, 11]]
+
+    @requires("objects")
+    def test_a_changed_reader(self, stored: Any, log: Log) -> None:
+        """A node that takes the object gets it in the state of its place in the program."""
+
+        def made(factor: int) -> Any:
+            @workflow
+            def read(one: Any, by: int) -> Any:
+                return one.sum * by
+
+            one: Any = NotedSum(log.path, 1)
+            one.add("first", 1).set_name("first")
+            between = read(one, factor).set_name("between")
+            one.add("second", 1).set_name("second")
+            return stored(between, sum_of(one).set_name("at_the_end"))
+
+        assert [made(1).run(), made(1).run(), made(5).run(), made(5).run()] == [[2, 3], [2, 3], [10, 3], [10, 3]]
+        assert log.words().count("start") == 2
+
+    @requires("objects")
+    def test_a_call_before_another(self, stored: Any, log: Log) -> None:
+        """A call put in front changes the state that all later ones see."""
+
+        def made(extra: bool) -> Any:
+            one: Any = NotedSum(log.path, 0)
+            if extra:
+                one.add("extra", 100).set_name("extra")
+            return stored(one.add("last", 1).set_name("last"))
+
+        assert [made(False).run(), made(True).run(), made(False).run()] == [1, 101, 1]

@@ -1,0 +1,39 @@
+"""The exam for backends: behaviour that every backend shares, whatever its engine.
+
+::
+
+    class TestMyWorkflow(BackendTests):
+        @pytest.fixture
+        def make_workflow(self):
+            def make(*nodes, workflow_name="exam", **options):
+                return MyWorkflow(*nodes, workflow_name=workflow_name, **options)
+            return make
+
+A standard test cannot be deleted or overridden: a backend declares what it lacks in ``lacks``, or marks a
+test that it fails ``xfail`` with a reason. Steps write to files of ``tmp_path``, which workers have to see.
+"""
+
+from __future__ import annotations
+
+from functionfuse.testing.backend_arguments import ArgumentTests
+from functionfuse.testing.backend_dynamic import DynamicTests
+from functionfuse.testing.backend_failures import FailureTests
+from functionfuse.testing.backend_graphs import GraphTests
+from functionfuse.testing.backend_objects import ObjectTests
+from functionfuse.testing.backend_options import ObserverTests, PluginTests, QueryTests
+from functionfuse.testing.backend_reuse import ReuseTests
+
+
+class BackendTests(
+    ArgumentTests,
+    GraphTests,
+    ObjectTests,
+    DynamicTests,
+    FailureTests,
+    PluginTests,
+    QueryTests,
+    ObserverTests,
+    ReuseTests,
+    exam=True,
+):
+    """Subclass it as ``Test...`` with a fixture ``make_workflow``; see :class:`BackendExam` for what else there is."""

@@ -1,0 +1,252 @@
+"""What the nodes of the exam call: importable, so that every worker finds them."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakSet
+
+from functionfuse import workflow
+
+
+class Point(NamedTuple):
+    """A named tuple, which holds nodes like any other container."""
+
+    x: Any
+    y: Any
+
+
+def note(log: str, word: str) -> None:
+    """Append a word to a file, in one step, from whatever process."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, f"{word}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def noted_words(log: str) -> list[str]:
+    """The words noted in a file so far."""
+    return Path(log).read_text().split() if Path(log).exists() else []
+
+
+@workflow
+def add(a, b):  # type: ignore[no-untyped-def]
+    """Return the sum."""
+    return a + b
+
+
+@workflow
+def total(values: Any) -> Any:
+    """Return the sum of many."""
+    return sum(values)
+
+
+@workflow
+def same(value: Any) -> Any:
+    """Return the argument."""
+    return value
+
+
+@workflow
+def received(*args: Any, **kwargs: Any) -> Any:
+    """Return all arguments."""
+    return args, kwargs
+
+
+@workflow
+def noted(log: str, word: str, value: Any = None, *needs: Any) -> Any:  # noqa: ARG001
+    """Note that it ran, and return the value."""
+    note(log, word)
+    return value
+
+
+@workflow
+def fails(text: str, *needs: Any) -> Any:  # noqa: ARG001
+    """Raise a ValueError."""
+    raise ValueError(text)
+
+
+@workflow
+def fails_until(log: str, attempt: int, error: type[Exception] = ConnectionError) -> int:
+    """Fail until this attempt, and return its number."""
+    note(log, "attempt")
+    made = len(noted_words(log))
+    if made < attempt:
+        raise error(f"attempt {made}")
+    return made
+
+
+@workflow
+def waits(seconds: float) -> str:
+    """Wait for something that never comes."""
+    threading.Event().wait(seconds)
+    return "waited to the end"
+
+
+@workflow
+def takes_lock(lock: Any) -> str:
+    """Name the type of what it was given."""
+    return type(lock).__name__
+
+
+@workflow
+def makes_lock() -> Any:
+    """Return what cannot leave its process."""
+    return threading.Lock()
+
+
+# Dynamic graphs
+
+
+@workflow
+def fibonacci(n: int) -> Any:
+    """Return a number, or the node that makes it."""
+    return n if n < 2 else add(fibonacci(n - 1), fibonacci(n - 2))
+
+
+@workflow
+def descend(n: int) -> Any:
+    """Call itself in a node, n times, and return how deep it came."""
+    return add_one(descend(n - 1)) if n else 0
+
+
+@workflow
+def add_one(n: int) -> int:
+    """Return the next number."""
+    return n + 1
+
+
+@workflow
+def halve_until_odd(n: int) -> Any:
+    """Loop by returning the node of the next turn."""
+    return n if n % 2 else halve_until_odd(n // 2)
+
+
+# Objects
+
+
+@workflow
+class IncrementalSum:
+    """The stateful node of the specification."""
+
+    def __init__(self, start: Any) -> None:
+        self.start = start
+
+    def add(self, n: Any) -> Any:
+        """Add, and return the sum so far."""
+        self.start += n
+        return self.start
+
+
+class Base:
+    """Plain, and known to the exam through its decorated subclass only."""
+
+    step = 1
+
+    def count(self) -> int:
+        """Return how often it was called."""
+        self.calls = getattr(self, "calls", 0) + self.step
+        return self.calls
+
+
+@workflow
+class Heir(Base):
+    """Has no constructor of its own, and inherits its method."""
+
+    step = 10
+
+    @staticmethod
+    def double(n: int) -> int:
+        """Use no object."""
+        return 2 * n
+
+    @classmethod
+    def step_size(cls) -> int:
+        """Use the class."""
+        return cls.step
+
+    def fail(self) -> None:
+        """Change the object halfway, and raise."""
+        self.calls = 1000
+        raise ValueError("halfway")
+
+    def later(self, n: int) -> Any:
+        """Return a node."""
+        self.calls = n
+        return add(n, n)
+
+
+@workflow
+class NotedSum:
+    """Notes every call."""
+
+    def __init__(self, log: str, start: Any) -> None:
+        note(log, "start")
+        self.log = log
+        self.sum = start
+
+    def add(self, word: str, n: Any) -> Any:
+        """Note a word, add, and return the sum so far."""
+        note(self.log, word)
+        self.sum += n
+        return self.sum
+
+
+@workflow
+def sum_of(accumulator: Any) -> Any:
+    """Read an object that is between two of its calls."""
+    return accumulator.sum
+
+
+@workflow
+def start_of(accumulator: Any) -> Any:
+    """Read an object that is between two of its calls."""
+    return accumulator.start
+
+
+@workflow
+def object_after_calls() -> Any:
+    """Return an object of which methods were called."""
+    made = IncrementalSum(0)
+    made.add(1)
+    made.add(2)
+    return made
+
+
+# Randomness
+
+_numbers = threading.local()  # threads have a generator each, like processes
+
+
+def seed_here(seed: int) -> None:
+    """Seed the generator of this thread."""
+    _numbers.generator = random.Random(seed)  # noqa: S311
+
+
+@workflow
+def draw(*needs: Any) -> float:  # noqa: ARG001
+    """Return the next number of this thread's generator."""
+    number: float = _numbers.generator.random()
+    return number
+
+
+# Memory
+
+
+class Heavy:
+    """Counts its living instances in this process."""
+
+    alive: ClassVar[WeakSet[Heavy]] = WeakSet()
+
+    def __init__(self) -> None:
+        self.alive.add(self)
+
+
+@workflow
+def heavy(count: int, previous: Any = None) -> Any:  # noqa: ARG001
+    """Return something heavy, and how many such were alive before, at most."""
+    return Heavy(), max(count, len(Heavy.alive))

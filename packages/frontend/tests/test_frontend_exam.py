@@ -1,0 +1,178 @@
+"""The exam guards itself, and its doubles do what they are for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.execution import Ready
+from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow
+from functionfuse.testing.backend_exam import CAPABILITIES
+from functionfuse.testing.exam_functions import add, same
+
+
+class Backwards(BaseWorkflow):
+    """Runs what is ready, the latest first: another legal order than that of the plan."""
+
+    def execute(self, run, **engine):
+        ready = Ready(run)
+        while not run.stopped:
+            tasks = [*iter(ready.pop, None)]
+            if not tasks:
+                return
+            for task in reversed(tasks):
+                if run.stopped:
+                    return
+                run.perform_here(task)
+
+
+class TestAnotherOrder(BackendTests):
+    """Results depend on the graph alone, and not on which of the ready steps comes first."""
+
+    in_process = True
+    chain_length = 5_000
+
+    @pytest.fixture
+    def make_workflow(self):
+        return partial(Backwards, workflow_name="exam")
+
+
+def test_a_standard_test_cannot_be_replaced():
+    with pytest.raises(TypeError, match="Candidate replaces the standard test 'test_running_twice'"):
+
+        class Candidate(BackendTests):
+            def test_running_twice(self):
+                pass
+
+
+def test_a_standard_test_cannot_be_deleted():
+    with pytest.raises(TypeError, match="test_running_twice"):
+
+        class Candidate(BackendTests):
+            test_running_twice = None
+
+
+def test_a_standard_test_cannot_be_replaced_by_a_mixin():
+    class Mixin:
+        def test_running_twice(self):
+            pass
+
+    with pytest.raises(TypeError, match="test_running_twice"):
+
+        class Candidate(Mixin, BackendTests):
+            pass
+
+
+def test_an_expected_failure_needs_a_reason():
+    with pytest.raises(TypeError, match="test_running_twice"):
+
+        class Candidate(BackendTests):
+            @pytest.mark.xfail
+            def test_running_twice(self, make_workflow):
+                super().test_running_twice(make_workflow)
+
+    class Excused(BackendTests):
+        @pytest.mark.xfail(reason="the engine forgets")
+        def test_running_twice(self, make_workflow):
+            super().test_running_twice(make_workflow)
+
+
+def test_tests_of_ones_own_may_be_added_and_changed():
+    class Candidate(BackendTests):
+        def test_my_engine(self):
+            pass
+
+    class Child(Candidate):
+        def test_my_engine(self):
+            pass
+
+
+def test_a_missing_capability_skips_with_its_reason(pytester_like):
+    lines = pytester_like(
+        """
+        from functools import partial
+        import pytest
+        from functionfuse.testing import BackendTests, RefusingWorkflow
+
+        class TestRefusing(BackendTests):
+            lacks = {"timeout": "this engine has no clock"}
+
+            @pytest.fixture
+            def make_workflow(self):
+                return partial(RefusingWorkflow, workflow_name="exam")
+        """,
+        "-k",
+        "test_a_time_limit or test_the_quick_start",
+    )
+    assert "this engine has no clock" in lines
+    assert "1 failed, 2 skipped" in lines
+    assert "'node1' would have to run: no store is set" in lines
+
+
+def test_an_unknown_capability_is_refused(pytester_like):
+    lines = pytester_like(
+        """
+        from functionfuse.testing import BackendTests
+
+        class TestWrong(BackendTests):
+            lacks = {"clock": "none"}
+        """,
+        "-k",
+        "test_the_quick_start",
+    )
+    assert "unknown capabilities ['clock']" in lines
+
+
+@pytest.fixture
+def pytester_like(tmp_path):
+    """Run pytest on a file, in a process of its own."""
+
+    def run(source, *options):
+        import textwrap
+
+        file = tmp_path / "test_candidate.py"
+        file.write_text(textwrap.dedent(source))
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(file), *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+
+    return run
+
+
+def test_every_capability_is_required_somewhere():
+    required = set()
+    for name in dir(BackendTests):
+        required |= set(getattr(getattr(BackendTests, name), "required", ()))
+    assert required == set(CAPABILITIES)
+
+
+def test_the_refusing_workflow_names_the_step():
+    with pytest.raises(AssertionError, match="'first' would have to run: no store is set"):
+        RefusingWorkflow(add(same(1).set_name("first"), 1), workflow_name="w").run()
+
+
+def test_the_refusing_workflow_returns_what_is_stored():
+    store, node = MemoryStore(), same(5).set_name("n")
+    flow = Backwards(node, workflow_name="w")
+    flow.set_storage(store)
+    flow.run()
+    refusing = RefusingWorkflow(node, workflow_name="w")
+    refusing.set_storage(store)
+    assert refusing.run() == 5
+
+
+def test_the_doubles_need_no_pytest():
+    code = (
+        "import sys; from functionfuse.testing import MemoryStore, RefusingWorkflow; sys.exit('pytest' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_not_in_the_package():
+    import functionfuse.testing
+
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        functionfuse.testing.Nonsense  # noqa: B018

@@ -1,0 +1,220 @@
+"""Planning with a store: damage, and who asks it what."""
+
+from __future__ import annotations
+
+import pytest
+
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.errors import CorruptRecord, NodeError
+from functionfuse.testing import MemoryStore
+from functionfuse.testing.exam_functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
+
+
+class Serial(BaseWorkflow):
+    def execute(self, run, **engine):
+        for task in run.in_order():
+            run.perform_here(task)
+
+
+class Damaged(MemoryStore):
+    """Refuses to give one result, or its footer, until that is saved again."""
+
+    def __init__(self):
+        super().__init__()
+        self.damaged = {}
+
+    def save(self, workflow_name, task_name, obj, **options):
+        self.damaged.pop(task_name, None)
+        return super().save(workflow_name, task_name, obj, **options)
+
+    def read_task(self, workflow_name, task_name):
+        if task_name in self.damaged:
+            raise CorruptRecord(f"{task_name} is not what was written")
+        return super().read_task(workflow_name, task_name)
+
+    def info(self, workflow_name, task_name):
+        if self.damaged.get(task_name) == "footer":
+            raise CorruptRecord(f"{task_name} is not what was written")
+        return super().info(workflow_name, task_name)
+
+
+@pytest.fixture
+def store():
+    return Damaged()
+
+
+@pytest.fixture
+def flow(store, tmp_path):
+    log = str(tmp_path / "log")
+    first = noted(log, "first", 1).set_name("first")
+    flow = Serial(noted(log, "second", 2, first).set_name("second"), workflow_name="w")
+    flow.set_storage(store)
+    flow.run()
+    flow.words = lambda: noted_words(log)
+    return flow
+
+
+def test_a_damaged_footer_is_seen_by_the_plan(flow, store):
+    store.damaged["first"] = "footer"
+    with pytest.warns(UserWarning, match="'first' is damaged and will be made again"):
+        plan = flow.plan()
+    assert [(s.name, s.action) for s in plan] == [("first", "run"), ("second", "reuse")]
+    with pytest.warns(UserWarning, match="'first' is damaged"):
+        assert flow.run() == 2
+    assert flow.words() == ["first", "second", "first"]
+
+
+def test_a_damaged_result_is_made_again(flow, store):
+    store.damaged["second"] = "data"
+    with pytest.warns(UserWarning, match="'second' cannot be read and will be made again: second is not what was"):
+        assert flow.run() == 2
+    assert flow.words() == ["first", "second", "second"]
+
+
+def test_a_damaged_result_that_nobody_takes_is_left(flow, store):
+    store.damaged["first"] = "data"
+    assert flow.run() == 2
+    assert flow.words() == ["first", "second"]
+
+
+def test_a_store_that_stays_damaged(flow, store):
+    class Forgetful(dict):
+        def pop(self, *args):
+            return None
+
+    store.damaged = Forgetful(first="data")
+    changed = Serial(add(flow.dag.nodes["first"], 1).set_name("third"), workflow_name="w")
+    changed.set_storage(store)
+    with pytest.warns(UserWarning, match="'first' cannot be read"):
+        assert changed.run() == 2
+
+
+def test_a_rerun_asks_once(flow, store):
+    store.counts.clear()
+    flow.run()
+    assert store.counts == {"new_workflow": 1, "has_tasks": 1, "info": 2, "read_task": 1}
+
+
+def test_without_reuse_nothing_is_asked(flow, store):
+    store.counts.clear()
+    flow.run(reuse="never")
+    assert store.counts == {"new_workflow": 1, "save": 2}
+
+
+def test_planning_saves_nothing(flow, store):
+    store.counts.clear()
+    flow.plan()
+    assert set(store.counts) == {"has_tasks", "info"}
+
+
+def test_what_was_stored_by_others_is_not_trusted(store):
+    store.save("w", "n", "by hand")
+    flow = Serial(same(1).set_name("n"), workflow_name="w")
+    flow.set_storage(store)
+    assert flow.plan()["n"].reason == "stored without a recipe"
+    assert flow.run() == 1
+
+
+def test_workflows_do_not_share_results(store):
+    flows = [Serial(same(n).set_name("n"), workflow_name=f"w{n}") for n in (1, 2)]
+    for flow in flows:
+        flow.set_storage(store)
+    assert [flow.run(reuse="name") for flow in flows] == [1, 2]
+
+
+def test_a_full_store_fails_the_node(store, monkeypatch):
+    def full(*args, **options):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store, "save", full)
+    flow = Serial(same(1).set_name("n"), workflow_name="w")
+    flow.set_storage(store)
+    with pytest.raises(NodeError, match=r"(?s)'n' failed: OSError: no space left.*its result cannot be stored"):
+        flow.run()
+
+
+def test_a_recipe_has_parts(flow, store):
+    assert sorted(store.info("w", "second")["recipe"]) == ["arguments", "digest", "function", "inputs"]
+
+
+def test_a_call_with_its_own_object_is_reused(store):
+    def flow():
+        @_purse
+        class Purse:
+            pass
+
+        made = Purse()
+        last = made.take(made).set_name("last")
+        flow = Serial(last, workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    assert flow().run() == 2
+    assert flow().plan()["last"].action == "reuse"
+
+
+def _purse(cls):
+    from functionfuse import workflow
+
+    def __init__(self):
+        self.coins = 1
+
+    def take(self, other):
+        self.coins += other.coins
+        return self.coins
+
+    cls.__init__, cls.take = __init__, take
+    return workflow(cls)
+
+
+def test_the_object_itself_is_asked_for(store, tmp_path):
+    def flow(log):
+        one = NotedSum(log, 1).set_name("one")
+        one.add("first", 2).set_name("first")
+        flow = Serial(one, workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    log = str(tmp_path / "log")
+    assert [flow(log).run().sum, flow(log).run().sum] == [3, 3]
+    assert flow(log).plan()["one"].reason == "the object itself is asked for"
+
+
+def test_objects_with_readers_of_several(store, tmp_path):
+    def flow(last):
+        one, other = IncrementalSum(1).set_name("one"), IncrementalSum(10).set_name("other")
+        one.add(1).set_name("one_1")
+        other.add(1).set_name("other_1")
+        both = same([one, other]).set_name("both")
+        result = other.add(last).set_name("other_2")
+        flow = Serial(result, both, workflow_name="w", scope="graph")
+        flow.set_storage(None)
+        return flow
+
+    result, both = flow(5).run()
+    assert result == 16
+    assert [one.start for one in both] == [2, 16]
+
+
+def test_a_removed_call_makes_all_calls_run(store, tmp_path):
+    def flow(log):
+        one = NotedSum(log, 1).set_name("one")
+        one.add("first", 2).set_name("first")
+        last = one.add("second", 3).set_name("second")
+        reader = sum_of(one).set_name("reader")
+        flow = Serial(last, reader, workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    log = str(tmp_path / "log")
+    flow(log).run()
+    store.remove_task("w", "second")
+    plan = flow(log).plan()
+    assert {step.name: step.action for step in plan} == {
+        "one": "run",
+        "first": "run",
+        "second": "run",
+        "reader": "reuse",
+    }
+    assert plan["first"].reason == "'second' runs, and needs the object"
+    assert flow(log).run() == [6, 6]

@@ -1,0 +1,154 @@
+"""The examples run, print what is right, and are the code that the specification gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+SPECIFICATION = ROOT.parent / "shared" / "spec" / "introduction-and-quick-start.txt"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # other tests use the other processors
+
+
+def run_example(name: str, folder: Path, *arguments: str) -> list[str]:
+    """Run an example in a folder; return the lines that it prints."""
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+    ended = subprocess.run(
+        command, cwd=folder, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False, timeout=500
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def quick_start(tmp_path_factory):
+    """The folder that the quick start ran in, and the lines that it printed."""
+    folder = tmp_path_factory.mktemp("quick_start")
+    return folder, run_example("quickstart", folder)
+
+
+class TestQuickStart:
+    def test_it_prints_names_and_a_stored_result(self, quick_start):
+        assert quick_start[1] == ["All graph node names:  ['node1', 'node2', 'node3']", "node2: 3"]
+
+    def test_it_leaves_results_and_a_picture(self, quick_start):
+        folder = quick_start[0]
+        assert sorted(path.name for path in folder.iterdir()) == ["plot_graph.gv", "plot_graph.svg", "storage"]
+        assert sorted(path.name for path in (folder / "storage" / "operations").glob("*.ffr")) == [
+            "node1.ffr",
+            "node2.ffr",
+            "node3.ffr",
+        ]
+
+    def test_the_picture_has_the_edges_of_the_specification(self, quick_start):
+        assert edges(quick_start[0] / "plot_graph.gv") == {("node1", "node2"), ("node2", "node3"), ("node1", "node3")}
+
+
+def edges(source: Path) -> set[tuple[str, str]]:
+    found = re.findall(r'^\s*"?([^">\n]+?)"? -> "?([^"\n]+?)"?$', source.read_text(encoding="utf-8"), re.MULTILINE)
+    return set(found)
+
+
+def test_incremental_sum(tmp_path):
+    assert run_example("incremental_sum", tmp_path) == ["4"]
+
+
+# A line of the first kind is in the specification; what it stands for in an example is of the second.
+CORRECTED = {'the_workflow_name = "classifier"': 'the_workflow_name = "operations"'}
+
+
+@pytest.mark.skipif(not SPECIFICATION.exists(), reason="the specification is not beside this repository")
+@pytest.mark.parametrize(
+    ("example", "first", "last"),
+    [
+        ("quickstart", "@workflow\ndef sum(", 'set_name("node3")\n'),
+        ("quickstart", "from functionfuse.backends.builtin.localback", "_ = local_workflow.run()\n"),
+        ("quickstart", "from functionfuse.backends.builtin.graphback", "graph_workflow.run()\n"),
+        ("quickstart", "the_workflow_name = ", "storage = storage_factory(opt)\n"),
+        ("quickstart", "all_tasks = ", "all_tasks)\n"),
+        ("quickstart", "nodel_result = ", 'task_name="node2")\n'),
+        ("incremental_sum", "@workflow\nclass IncrementalSum", 'set_name("six_minus_two")\n'),
+    ],
+)
+def test_the_code_is_that_of_the_specification(example, first, last):
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    start = text.index(first)
+    code = text[start : text.index(last, start) + len(last)]
+    for given, corrected in CORRECTED.items():
+        code = code.replace(given, corrected)
+    assert code in (EXAMPLES / f"{example}.py").read_text(encoding="utf-8")
+
+
+class Comparison(NamedTuple):
+    """What three runs of the comparison printed, and where they put their results."""
+
+    output: Path
+    first: list[str]
+    again: list[str]
+    changed: list[str]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    output = folder / "results"
+    first = run_example("classifier_comparison", folder, "--output", str(output))
+    again = run_example("classifier_comparison", folder, "--output", str(output))
+    changed = run_example("classifier_comparison", folder, "--output", str(output), "--neighbors", "5")
+    return Comparison(output, first, again, changed)
+
+
+class TestClassifierComparison:
+    def counts(self, printed):
+        line = next(line for line in printed if line.endswith(" s") and "nodes ran" in line)
+        return line.rpartition(",")[0]
+
+    def table(self, printed):
+        start = next(
+            number for number, line in enumerate(printed) if line.split() == ["digits", "wine", "breast_cancer"]
+        )
+        return {line[:20].strip(): [float(n) for n in line[20:].split()] for line in printed[start + 1 : start + 11]}
+
+    def test_the_first_run_computes_every_node(self, comparison):
+        assert self.counts(comparison.first) == "65 nodes ran, 0 were read from storage"
+
+    def test_the_second_run_computes_nothing(self, comparison):
+        assert self.counts(comparison.again) == "0 nodes ran, 65 were read from storage"
+        assert self.table(comparison.again) == self.table(comparison.first)
+
+    def test_a_changed_parameter_runs_one_branch(self, comparison):
+        assert self.counts(comparison.changed) == "8 nodes ran, 57 were read from storage"
+        ran = [line.partition(" s  ")[2] for line in comparison.changed if " s  " in line]
+        assert [name for name in ran if "Nearest Neighbors" not in name] == ["accuracies", "table"]
+        first, changed = self.table(comparison.first), self.table(comparison.changed)
+        assert [name for name in first if first[name] != changed[name]] == ["Nearest Neighbors"]
+
+    def test_the_accuracies_are_plausible(self, comparison):
+        table = self.table(comparison.first)
+        assert len(table) == 10
+        assert all(0.6 < accuracy <= 1 for row in table.values() for accuracy in row)
+        assert all(max(column) > 0.97 for column in zip(*table.values(), strict=True))
+
+    def test_it_ends_by_telling_where_pictures_and_results_are(self, comparison):
+        told = [Path(line.partition(":")[2].strip()) for line in comparison.first[-3:]]
+        output = comparison.output
+        assert told == [output / "classifier_comparison.svg", output / "accuracies.png", output / "storage"]
+        assert [path.exists() for path in told] == [True, True, True]
+
+    def test_the_picture_names_every_node(self, comparison):
+        stored = {path.stem for path in (comparison.output / "storage" / "classifier_comparison").glob("*.ffr")}
+        picture = (comparison.output / "classifier_comparison.svg").read_text(encoding="utf-8")
+        texts = map(unescape, re.findall(r"<text[^>]*>([^<]*)</text>", picture))
+        assert len(stored) == 65
+        assert stored - set(texts) == set()
+
+    def test_the_scores_are_a_png(self, comparison):
+        assert (comparison.output / "accuracies.png").read_bytes().startswith(b"\x89PNG")

