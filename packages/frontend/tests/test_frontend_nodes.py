@@ -137,3 +137,14 @@ def test_many_readers_of_an_object():
     last = one.add(2)
     assert list(readers[0]._after) == [first]
     assert list(last._after) == readers
+
+
+class Holder:
+    def __init__(self, held):
+        self.held = held
+
+
+def test_a_node_hidden_in_an_attribute_is_refused():
+    node = add(1, 2).set_name("hidden")
+    with pytest.raises(TypeError, match="attribute 'held' of 'Holder' is <node 'hidden'"):
+        add(Holder(node), 1)

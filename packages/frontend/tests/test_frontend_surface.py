@@ -17,7 +17,7 @@ SOURCE = Path(functionfuse.__file__).parent
 
 EXPORTED = {
     "functionfuse": ["task", "workflow"],
-    "functionfuse.fingerprint": ["Fingerprinter", "Recipe", "RecipeBook", "Unfingerprintable"],
+    "functionfuse.fingerprint": ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"],
     "functionfuse.testing": ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests"],
 }
 
@@ -99,7 +99,10 @@ def _at_start():
 
 
 def test_the_decorator_is_not_shadowed():
-    code = "import functionfuse.decorator, functionfuse.backends.base; from functionfuse import workflow; print(workflow.__name__)"
+    code = (
+        "import functionfuse.decorator, functionfuse.backends.base; "
+        "from functionfuse import workflow; print(workflow.__name__)"
+    )
     assert in_a_new_process(code) == ["workflow"]
 
 

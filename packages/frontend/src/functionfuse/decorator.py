@@ -137,6 +137,9 @@ class WorkflowClass:
         self.check(args, kwargs)
         return InstanceNode(self, args, kwargs, sys._getframe(1))
 
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self.function)  # the objects that nodes get are of the plain class
+
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type]:
         return (self.function,)  # `class B(A)` derives from the plain class
 
@@ -194,6 +197,19 @@ def _methods(owner: WorkflowClass, cls: type) -> dict[str, Method]:
 
 def _method_of(owner: WorkflowClass, name: str) -> Method:
     return owner.methods[name]
+
+
+def decorated_class(cls: type) -> WorkflowClass | None:
+    """What stands under the name of a plain class, if that is the class decorated.
+
+    A pickler finds it there instead of the class, and so cannot refer to the class by its name alone.
+    """
+    if cls.__module__ == "__main__":
+        return None
+    found: object = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found if type(found) is WorkflowClass and found.function is cls else None
 
 
 def _importable_name(target: WorkflowFunction | WorkflowClass) -> str | None:

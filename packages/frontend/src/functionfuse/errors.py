@@ -108,9 +108,6 @@ class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the 
     def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, RunReport]]:
         return type(self), (self.args[0], self.report)
 
-    def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, RunReport]]:
-        return type(self), (str(self), self.report)
-
 
 class StorageError(FunctionFuseError):
     """A store cannot do what was asked; what it held before is still there."""

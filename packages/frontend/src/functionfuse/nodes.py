@@ -277,6 +277,16 @@ def _order(earlier: Node, later: Node) -> None:
         earlier._children = [later]
 
 
+def _refuse_hidden(value: object) -> None:
+    """Refuse an argument with a node in an attribute, where nobody would put the result in its place."""
+    for name, attribute in vars(value).items():
+        if isinstance(attribute, Deferred):
+            raise TypeError(
+                f"attribute {name!r} of {type(value).__qualname__!r} is {attribute!r}, whose value is not known yet; "
+                "make the object in a decorated function that takes the node as an argument"
+            )
+
+
 def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node, ...]]:
     """Copy the containers among arguments, and find the nodes in them, in order of creation."""
     needs: list[Node] = []
@@ -286,6 +296,8 @@ def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node
             needs.append(item)
         elif isinstance(item, Item):
             needs.append(item._node)
+        elif type(item) not in ATOMS and hasattr(item, "__dict__"):
+            _refuse_hidden(item)
         return item
 
     captured = []

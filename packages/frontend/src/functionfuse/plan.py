@@ -45,7 +45,12 @@ class Ref:
         return hash((self.step, repr(self.path)))  # a slice in a path has no hash of its own
 
     def __repr__(self) -> str:
-        return f"Ref({self.step!r})" + "".join(f"[{key!r}]" for key in self.path)
+        return f"Ref({self.step!r}){self.items}"
+
+    @property
+    def items(self) -> str:
+        """The path as a user writes it: ``['k'][2]``."""
+        return "".join(f"[{key!r}]" for key in self.path)
 
 
 class Step(NamedTuple):

@@ -12,10 +12,11 @@ from functionfuse.backends.execution import Run, StoredResultLost
 from functionfuse.backends.observers import Announcer
 from functionfuse.backends.planning import REUSE, Planner
 from functionfuse.backends.query import NodeView, Options, Query, compiled, matching
+from functionfuse.containers import CONTAINERS
 from functionfuse.decorator import workflow
 from functionfuse.errors import DuplicateNameError, OptionError, PlanError, UnknownNodeError
 from functionfuse.graph import Edits, Graph
-from functionfuse.nodes import Deferred, Item, Node
+from functionfuse.nodes import Item, Node
 from functionfuse.plan import Plan, ref_of, steps_of
 
 if TYPE_CHECKING:
@@ -264,7 +265,11 @@ def _checked_name(name: object) -> str:
 def _checked_node(node: object) -> Node | Item:
     if isinstance(node, Node | Item):
         return node
-    hint = "; call the decorated function to make one" if callable(node) and not isinstance(node, Deferred) else ""
+    hint = ""
+    if isinstance(node, CONTAINERS):
+        hint = "; give its nodes one by one: *nodes"
+    elif callable(node):
+        hint = "; call the decorated function to make one"
     raise OptionError(f"a workflow is made from nodes, got {node!r}{hint}")
 
 

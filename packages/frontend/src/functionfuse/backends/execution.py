@@ -104,7 +104,7 @@ class Frame:
         except Exception as error:
             function = self.plan[ref.step].target.qualname
             raise NodeError(
-                f"the result of node {ref.step!r} has no item {ref!r}: {type(error).__name__}: {error}",
+                f"the result of node {ref.step!r} has no item {ref.items}: {type(error).__name__}: {error}",
                 name=ref.step,
                 function=function,
             ) from error
@@ -377,6 +377,8 @@ class Run:
         if frame.failed:
             error = next(iter(frame.failed.values()))
             self.report.skipped[parent.name] = error.name
+            if self._announcer is not None:  # it was started
+                self._announcer.tell("failed", parent.name, time.perf_counter() - frame.started, error)
             self._fail(parent, error)
             return
         try:

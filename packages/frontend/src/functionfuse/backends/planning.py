@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse._warning import warn_user
 from functionfuse.errors import CorruptRecord, TaskNotFound
-from functionfuse.fingerprint import RecipeBook, Unfingerprintable
+from functionfuse.fingerprint import Inherited, RecipeBook, Unfingerprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -77,24 +77,27 @@ class Planner:
     def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
         book = RecipeBook()
         written: list[Step] = []
-        unknown: dict[str, str] = {}
+        causes: dict[str, str] = {}  # of steps that have no fingerprint themselves
+        without = 0
         for step in steps:
-            recipe: Recipe | None = None
+            recipe, reason = None, step.reason
             if step.options.get("never"):
                 book.leave_out(step)
             else:
                 try:
                     recipe = book.write(step, prefix + step.name)
-                except Unfingerprintable as reason:
+                except Unfingerprintable as problem:
                     book.leave_out(step)
-                    unknown[step.name] = str(reason)
-            written.append(step._replace(recipe=recipe))
-        roots = {name: why for name, why in unknown.items() if "has no fingerprint" not in why}
-        if roots and self._reuse == "recipe":
-            name, why = next(iter(roots.items()))
-            more = f" (and {len(unknown) - 1} more steps)" if len(unknown) > 1 else ""
+                    without += 1
+                    reason = str(problem)
+                    if not isinstance(problem, Inherited):
+                        causes[prefix + step.name] = reason
+            written.append(step._replace(recipe=recipe, reason=reason))
+        if causes and self._reuse == "recipe":
+            name, reason = next(iter(causes.items()))
+            more = f" (and of {without - 1} more)" if without > 1 else ""
             warn_user(
-                f"the stored result of {prefix + name!r}{more} will not be reused, because {why}; "
+                f"the stored result of {name!r}{more} will not be reused, because {reason}; "
                 "query(...).set_cache(version=..., ignore=[...]) leaves an argument out of the recipe"
             )
         return written
@@ -124,7 +127,7 @@ class Planner:
         if self._reuse == "name":
             return Verdict("reuse", "a result is stored under this name")
         if step.recipe is None:
-            return Verdict("run", "it has no fingerprint")
+            return Verdict("run", step.reason)
         return self._compare(step.recipe, name)
 
     def _compare(self, recipe: Recipe, name: str) -> Verdict:

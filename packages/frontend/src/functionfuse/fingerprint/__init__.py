@@ -6,7 +6,7 @@ matter. With it go the helpers and constants of the same project that it uses, t
 and its closure. Libraries count by name alone.
 """
 
-from functionfuse.fingerprint.recipe import Recipe, RecipeBook
+from functionfuse.fingerprint.recipe import Inherited, Recipe, RecipeBook
 from functionfuse.fingerprint.values import Fingerprinter, Unfingerprintable
 
-__all__ = ["Fingerprinter", "Recipe", "RecipeBook", "Unfingerprintable"]
+__all__ = ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"]

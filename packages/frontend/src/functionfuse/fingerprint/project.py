@@ -7,10 +7,11 @@ import sys
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import BuiltinMethodType, CodeType, MethodType
 
 _LIBRARY_FOLDERS = tuple(
     {Path(path).resolve() for key, path in sysconfig.get_paths().items() if key.endswith(("lib", "stdlib"))}
@@ -49,6 +50,22 @@ def module_code(name: str) -> CodeType | None:
     except (ImportError, SyntaxError, OSError):
         return None
     return code
+
+
+def library_name(method: MethodType | BuiltinMethodType) -> tuple[ModuleType, str] | None:
+    """The module and name of a method of a library's own object, if the module has the method by name.
+
+    ``random.seed`` is one: a method of a generator that the module ``random`` made for itself. The generator's
+    state is not part of what the method does.
+    """
+    owner = getattr(method, "__self__", None)
+    if owner is None or isinstance(owner, ModuleType) or in_project(type(owner).__module__):
+        return None
+    module = sys.modules.get(type(owner).__module__)
+    found = getattr(module, method.__name__, None)
+    if module is None or type(found) is not type(method) or found != method:
+        return None
+    return module, method.__name__
 
 
 def _made_by_hand(module: str) -> bool:

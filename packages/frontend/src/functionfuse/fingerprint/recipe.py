@@ -36,6 +36,10 @@ class Recipe(NamedTuple):
         return {"digest": self.digest, **self.parts}
 
 
+class Inherited(Unfingerprintable):
+    """A step has no recipe because one that it needs has none."""
+
+
 class RecipeBook:
     """Writes the recipes of a plan's steps, in plan order."""
 
@@ -59,7 +63,7 @@ class RecipeBook:
             assert step.instance is not None
             state = self._digests[step.instance]
             if state is None:
-                raise Unfingerprintable(f"its object {step.instance!r} has no fingerprint")
+                raise Inherited(f"it works on {step.instance!r}, which always runs")
             parts["object"] = state
         if "plugin" in options:
             parts["plugin"] = self._digest((options["plugin"], full_name))
@@ -102,7 +106,7 @@ class RecipeBook:
     def _result(self, name: str) -> str:
         digest = self._digests[name]
         if digest is None:
-            raise Unfingerprintable(f"its input {name!r} has no fingerprint")
+            raise Inherited(f"it takes the result of {name!r}, which always runs")
         return digest
 
     def _digest(self, value: object) -> str:

@@ -16,7 +16,7 @@ from functionfuse.containers import ATOMS, Nest
 from functionfuse.decorator import Method, WorkflowClass, WorkflowFunction
 from functionfuse.fingerprint.code import CodeFacts, facts_of
 from functionfuse.fingerprint.cycles import CodeDigests, Described, ImportedModule
-from functionfuse.fingerprint.project import in_project, module_code
+from functionfuse.fingerprint.project import in_project, library_name, module_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -271,13 +271,22 @@ class Fingerprinter:
         out(f"method {method.name};".encode())
 
     def _bound(self, method: MethodType, out: Out) -> None:
-        self._feed(method.__func__, out)
-        self._feed(method.__self__, out)
+        if not self._by_library_name(method, out):
+            self._feed(method.__func__, out)
+            self._feed(method.__self__, out)
 
     def _builtin(self, function: BuiltinFunctionType, out: Out) -> None:
+        if self._by_library_name(function, out):
+            return
         out(f"builtin {function.__module__}.{function.__qualname__};".encode())
         if function.__self__ is not None and not isinstance(function.__self__, ModuleType):
             self._feed(function.__self__, out)
+
+    def _by_library_name(self, method: MethodType | BuiltinFunctionType, out: Out) -> bool:
+        named = library_name(method)
+        if named is not None:
+            out(f"function {named[0].__name__}.{named[1]};".encode())
+        return named is not None
 
     def _input(self, value: Input, out: Out) -> None:
         out(b"input %s" % value.digest.encode())

@@ -162,9 +162,13 @@ class DynamicTests(BackendExam, exam=True):
 
         made = parent().set_name("p")
         same(made).set_name("after")
+        heard: list[tuple[str, str]] = []
+        workflow_ = make_workflow(made, same(5).set_name("beside"))
+        workflow_.add_observer(lambda event: heard.append((event.kind, event.name)))
         with pytest.raises(WorkflowFailed) as caught:
-            make_workflow(made, same(5).set_name("beside")).run(on_error="continue")
+            workflow_.run(on_error="continue")
         report = caught.value.report
+        assert [kind for kind, name in heard if name == "p"] == ["started", "failed"]
         assert list(report.failed) == ["p/child"]
         assert report.skipped == {"p": "p/child", "after": "p/child"}
         assert "beside" in report.finished

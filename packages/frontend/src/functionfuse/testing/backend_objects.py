@@ -110,6 +110,15 @@ class ObjectTests(BackendExam, exam=True):
         yours.take(mine)
         assert run(first, mine.take(yours), mine.take(mine)) == [11, 32, 64]
 
+    def test_the_class_of_an_object(self, run: Any) -> None:
+        """``isinstance`` knows the decorated class."""
+
+        @workflow
+        def is_heir(thing: Any) -> bool:
+            return isinstance(thing, Heir)
+
+        assert run(is_heir(Heir()), is_heir(5)) == [True, False]
+
     def test_calling_an_object(self, run: Any) -> None:
         """``__call__`` is a method."""
 

@@ -239,7 +239,7 @@ class ReuseTests(BackendExam, exam=True):
             pytest.skip("a function with a lock cannot be sent to other processes")
         made = stored(noted(log.path, "after", 2, locked(log.path).set_name("locked")).set_name("after"))
         for _ in range(2):
-            with pytest.warns(UserWarning, match=r"'locked' \(and 1 more steps\).*lock") as warned:
+            with pytest.warns(UserWarning, match=r"'locked' \(and of 1 more\).*lock") as warned:
                 assert made.run() == 2
             assert len(warned) == 1
         assert log.words() == ["locked", "after"] * 2

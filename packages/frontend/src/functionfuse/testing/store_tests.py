@@ -23,6 +23,7 @@ import pytest
 
 from functionfuse.errors import CorruptRecord, InvalidNameError, LostRace, OptionError, TaskNotFound
 from functionfuse.stores import Store
+from functionfuse.testing.standard_tests import StandardTests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,18 +73,8 @@ NASTY_NAMES = [
 ]  # fmt: skip
 
 
-class StoreTests:
+class StoreTests(StandardTests, exam=True):
     """Subclass it as ``Test...`` with a fixture ``store`` that gives an empty store."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for name, standard in vars(StoreTests).items():
-            own = getattr(cls, name, None)
-            if name.startswith("test_") and own is not standard and not _is_excused(own):
-                raise TypeError(
-                    f"{cls.__qualname__} replaces the standard test {name!r}; a store that fails it says so "
-                    f"with @pytest.mark.xfail(reason=...) and calls super().{name}(...)"
-                )
 
     def damage(self, store: Any, workflow: str, task: str, mutate: Callable[[bytes], bytes]) -> None:
         """Replace the stored bytes of a result by ``mutate(bytes)``, behind the store's back.
@@ -455,12 +446,6 @@ class StoreTests:
         assert copy.always_read is True
         copy.save(WORKFLOW, "b", 3)
         assert copy.list_tasks(WORKFLOW) == ["a", "b"]
-
-
-def _is_excused(test: Any) -> bool:
-    """Whether a test is marked as failing, with a reason."""
-    marks = getattr(test, "pytestmark", [])
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
 
 
 def _cut_in_half(data: bytes) -> bytes:

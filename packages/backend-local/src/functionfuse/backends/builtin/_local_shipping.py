@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
-from types import BuiltinMethodType, MethodType, ModuleType
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
 import cloudpickle
 
 from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
+from functionfuse.decorator import decorated_class
 from functionfuse.errors import NodeError
-from functionfuse.fingerprint.project import in_project
+from functionfuse.fingerprint.project import library_name
 
 
 class RemoteError(Exception):
@@ -108,11 +108,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
     """
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, MethodType | BuiltinMethodType) and not isinstance(obj.__self__, ModuleType):
-            module = sys.modules.get(type(obj.__self__).__module__)
-            found = getattr(module, obj.__name__, None)
-            if type(found) is type(obj) and found == obj and not in_project(type(obj.__self__).__module__):
-                return getattr, (module, obj.__name__)
+        if isinstance(obj, MethodType | BuiltinMethodType):
+            named = library_name(obj)
+            if named is not None:
+                return getattr, named
+        if isinstance(obj, type):
+            decorated = decorated_class(obj)
+            if decorated is not None:
+                return getattr, (decorated, "function")
         return super().reducer_override(obj)
 
 
