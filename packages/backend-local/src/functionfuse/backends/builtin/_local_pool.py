@@ -9,39 +9,19 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+from functionfuse.backends.builtin._local_pace import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Pace, perform_batch
 from functionfuse.backends.builtin._local_shipping import pack, perform_packed, unpack
-from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.calls import Outcome
 from functionfuse.backends.execution import Ready, StoredResultLost
 from functionfuse.errors import NodeError, WorkerDiedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from functionfuse.backends.calls import Call
     from functionfuse.backends.execution import Run, Task
 
-MAX_PENDING = 20_000  # calls handed to an executor at one time
-MAX_PENDING_BYTES = 256 << 20  # and the size of their pickled arguments
 NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-WORKERS_UNKNOWN = 500  # assumed of an executor that does not tell
-WORK_AHEAD = 0.1  # seconds of work that an executor is given beyond what it runs
-
-
-class Window:
-    """How many calls an executor is given at one time.
-
-    Few, so that results are used up soon after they are made, and memory stays low; but for short calls
-    enough that the workers need not wait for the driver.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        self._workers: int = getattr(executor, "_max_workers", None) or WORKERS_UNKNOWN
-        self._seconds = WORK_AHEAD  # a running mean of how long calls take
-        self.size = 2 * self._workers
-
-    def learn(self, seconds: float) -> None:
-        """Take in how long a call took."""
-        self._seconds += 0.1 * (seconds - self._seconds)
-        ahead = int(self._workers * WORK_AHEAD / max(self._seconds, 1e-9))
-        self.size = min(MAX_PENDING, ahead + 2 * self._workers)
 
 
 class SharedPool:
@@ -77,14 +57,20 @@ class OwnPool:
         self.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
 
 
-class Pending(NamedTuple):
-    """A call that an executor has."""
+class Work(NamedTuple):
+    """A call to be made."""
 
     task: Task
     call: Call
-    size: int = 0
     crashes: int = 0  # how often its worker died
     alone: bool = False  # nothing else runs at the same time
+
+
+class Batch(NamedTuple):
+    """Calls that an executor has, to be made one after the other."""
+
+    works: Sequence[Work]
+    size: int  # bytes
 
 
 def run_on_pool(run: Run, pool: SharedPool | OwnPool) -> None:
@@ -101,113 +87,167 @@ class _PoolRun:
         self.run = run
         self.pool = pool
         self.ready = Ready(run)
-        self.pending: dict[Future[Any], Pending] = {}
-        self.suspects: deque[Pending] = deque()  # one of them killed a worker: each runs again, alone
+        self.pace = Pace(pool.executor)
+        self.gathered: list[Work] = []  # short calls, to travel together
+        self.gathered_seconds = 0.0
+        self.pending: dict[Future[Any], Batch] = {}
+        self.calls_pending = 0
         self.bytes_pending = 0
-        self.window = Window(pool.executor)
+        self.suspects: deque[Work] = deque()  # one of them killed a worker: each runs again, alone
         self.answers: SimpleQueue[Future[Any]] = SimpleQueue()
+        self.lost: StoredResultLost | None = None
 
     def execute(self) -> None:
-        lost: StoredResultLost | None = None
         try:
             while True:
-                try:
-                    self.submit_ready()
-                    if self.pending:
-                        self.take_in(self.answers.get())
-                    elif not self.suspects:
-                        break
-                except StoredResultLost as loss:
-                    lost = lost or loss
-                    self.run.stopped = True  # what is running ends, and is stored, before it is planned again
+                self.submit_ready()
+                if self.pending:
+                    self.take_in(self.answers.get())
+                elif not self.suspects:
+                    break
         except BaseException as error:
             self.cancel_waiting()
             if not isinstance(error, Exception):
                 self.pool.interrupted()
             raise
-        if lost is not None:
-            raise lost
+        if self.lost is not None:
+            raise self.lost
 
     def cancel_waiting(self) -> None:
         for future in list(self.pending):  # a cancelled one answers too
             future.cancel()
 
+    # -- out
+
     def submit_ready(self) -> None:
         if self.run.stopped:
             self.suspects.clear()
+            self.gathered.clear()
             self.cancel_waiting()
             return
         if self.suspects:
             if not self.pending:
-                self.submit(self.suspects.popleft())
+                self.submit([self.suspects.popleft()])
             return
-        while len(self.pending) < self.window.size and self.bytes_pending < MAX_PENDING_BYTES:
-            task = self.ready.pop()
-            if task is None:
+        while self.calls_pending < self.pace.window and self.bytes_pending < MOST_BYTES:
+            try:
+                task = self.ready.pop()
+                call = None if task is None else self.run.prepare(task)
+            except StoredResultLost as loss:
+                self.give_up(loss)
                 return
-            call = self.run.prepare(task)
+            if task is None or self.run.stopped:
+                break
             if call is not None:
-                self.submit(Pending(task, call))
-            if self.run.stopped:
-                return
+                self.gather(Work(task, call))
+        self.submit_gathered()
 
-    def submit(self, pending: Pending) -> None:
-        task, call = pending.task, pending.call
+    def give_up(self, loss: StoredResultLost) -> None:
+        """Let what is running end, and be stored, before all is planned again."""
+        self.lost = self.lost or loss
+        self.run.stopped = True
+
+    def gather(self, work: Work) -> None:
+        seconds = self.pace.expected(work.call)
+        if seconds > BATCH_SECONDS:
+            self.submit([work])
+            return
+        self.gathered.append(work)
+        self.calls_pending += 1
+        self.gathered_seconds += seconds
+        if self.gathered_seconds >= BATCH_SECONDS or len(self.gathered) >= BATCH_CALLS:
+            self.submit_gathered()
+
+    def submit_gathered(self) -> None:
+        works, self.gathered, self.gathered_seconds = self.gathered, [], 0.0
+        self.calls_pending -= len(works)
+        if works:
+            self.submit(works)
+
+    def submit(self, works: Sequence[Work]) -> None:
+        size = 0
+        if not self.pool.in_process:
+            works, packed = self.packed(works)
+            size = sum(map(len, packed))
+            if not works:
+                return
         try:
             if self.pool.in_process:
-                future: Future[Any] = self.pool.executor.submit(perform, call)
+                calls = [work.call for work in works]
+                future: Future[Any] = self.pool.executor.submit(perform_batch, calls)
             else:
-                packed = pack(call, task.name)
-                pending = pending._replace(size=len(packed))
                 future = self.pool.executor.submit(perform_packed, packed, uuid4().hex)
-        except NodeError as error:  # it cannot be pickled
-            self.run.settle(task, Outcome(None, None, error, 0.0))
-            return
         except BrokenExecutor as error:
-            self.worker_died(pending, error)
+            self.worker_died(works, error)
             return
-        self.pending[future] = pending
-        self.bytes_pending += pending.size
+        self.pending[future] = Batch(works, size)
+        self.calls_pending += len(works)
+        self.bytes_pending += size
         future.add_done_callback(self.answers.put)
 
+    def packed(self, works: Sequence[Work]) -> tuple[list[Work], list[bytes]]:
+        """Pickle calls; one that cannot be pickled has failed."""
+        able, packed = [], []
+        for work in works:
+            try:
+                packed.append(pack(work.call, work.task.name))
+                able.append(work)
+            except NodeError as error:
+                self.settle(work, Outcome(None, None, error, 0.0))
+        return able, packed
+
+    # -- in
+
     def take_in(self, future: Future[Any]) -> None:
-        pending = self.pending.pop(future)
-        self.bytes_pending -= pending.size
+        works, size = self.pending.pop(future)
+        self.calls_pending -= len(works)
+        self.bytes_pending -= size
         try:
-            answer = future.result()
+            answers = future.result()
         except CancelledError:
             return
         except BrokenExecutor as error:
-            self.worker_died(pending, error)
+            self.worker_died(works, error)
             return
         except Exception as error:
-            outcome = Outcome(None, None, error, 0.0)
+            outcomes = [Outcome(None, None, error, 0.0) for _ in works]
         else:
-            outcome = answer if self.pool.in_process else unpack(answer)
-        self.window.learn(outcome.seconds)
-        self.run.settle(pending.task, outcome, pending.call)
+            outcomes = answers if self.pool.in_process else [unpack(answer) for answer in answers]
+        for work, outcome in zip(works, outcomes, strict=False):
+            self.pace.learn(work.call, outcome.seconds)
+            self.settle(work, outcome)
+        if not self.run.stopped:
+            for work in works[len(outcomes) :]:  # not begun: the batch took longer than expected
+                self.submit([work])
 
-    def worker_died(self, pending: Pending, cause: BrokenExecutor) -> None:
+    def settle(self, work: Work, outcome: Outcome) -> None:
+        try:
+            self.run.settle(work.task, outcome, work.call)
+        except StoredResultLost as loss:
+            self.give_up(loss)
+
+    def worker_died(self, works: Sequence[Work], cause: BrokenExecutor) -> None:
         """Find out whose worker it was, and try that again in new processes, as often as its retries allow.
 
         A process that dies takes all calls of its pool with it.
         """
-        task, call, _, crashes, alone = pending
         if isinstance(self.pool, OwnPool):
             self.pool.start()
-            if not alone and (self.pending or self.suspects):
-                self.suspects.append(pending._replace(alone=True))
+            if len(works) > 1 or (not works[0].alone and (self.pending or self.suspects)):
+                self.suspects.extend(work._replace(alone=True) for work in works)
                 return
-            if crashes < (call.retry.times if call.retry else 0):
-                self.suspects.appendleft(pending._replace(crashes=crashes + 1, alone=True))
+            work = works[0]
+            if work.crashes < (work.call.retry.times if work.call.retry else 0):
+                self.suspects.appendleft(work._replace(crashes=work.crashes + 1, alone=True))
                 return
-        others = sorted(p.task.name for p in self.pending.values())
+        others = sorted(work.task.name for batch in self.pending.values() for work in batch.works)
         also = f" (or while one of these did, at the same time: {', '.join(others[:5])})" if others else ""
-        error = WorkerDiedError(
-            f"node {task.name!r} failed: a worker process died while it ran{also}; "
-            "out of memory and crashes in native code are the usual causes, and set_retry tries again",
-            name=task.name,
-            function=task.step.target.qualname,
-        )
-        error.__cause__ = cause
-        self.run.settle(task, Outcome(None, None, error, 0.0))
+        for task, call, _, _ in works:
+            error = WorkerDiedError(
+                f"node {task.name!r} failed: a worker process died while it ran{also}; "
+                "out of memory and crashes in native code are the usual causes, and set_retry tries again",
+                name=task.name,
+                function=task.step.target.qualname,
+            )
+            error.__cause__ = cause
+            self.settle(Work(task, call), Outcome(None, None, error, 0.0))

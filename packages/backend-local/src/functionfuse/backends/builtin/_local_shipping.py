@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import pickle
 from types import BuiltinMethodType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from functionfuse.backends.builtin._local_pace import in_turn
 from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
 from functionfuse.decorator import decorated_class
 from functionfuse.errors import NodeError
 from functionfuse.fingerprint.project import library_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class RemoteError(Exception):
@@ -37,11 +41,15 @@ def pack(call: Call, name: str) -> bytes:
         ) from error
 
 
-def perform_packed(packed: bytes, call_id: str) -> bytes:  # noqa: ARG001
-    """Run a pickled call where this is called, and return the pickled outcome.
+def perform_packed(packed: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
+    """Run pickled calls where this is called, and return the pickled outcomes; see :func:`in_turn`.
 
-    The ``call_id`` makes every call another one for executors that give equal calls one result, as Dask's does.
+    The ``batch_id`` makes every batch another one for executors that give equal calls one result, as Dask's does.
     """
+    return in_turn(packed, _perform_packed)
+
+
+def _perform_packed(packed: bytes) -> bytes:
     try:
         call = pickle.loads(packed)
     except Exception as error:

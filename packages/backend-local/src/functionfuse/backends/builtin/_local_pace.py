@@ -1,0 +1,71 @@
+"""How many calls an executor is given at one time, and how many of them together."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from functionfuse.backends.calls import perform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from functionfuse.backends.calls import Call, Outcome
+
+C = TypeVar("C")
+A = TypeVar("A")
+
+MOST_CALLS = 20_000  # at one time
+MOST_BYTES = 256 << 20  # of their pickled arguments
+WORKERS_UNKNOWN = 500  # assumed of an executor that does not tell
+WORK_AHEAD = 0.1  # seconds of work that an executor is given beyond what it runs
+BATCH_SECONDS = 0.002  # of short calls that travel together
+BATCH_CALLS = 64
+
+
+class Pace:
+    """What was learned of how long calls take, and what follows from it.
+
+    An executor is given few calls, so that results are used up soon after they are made and memory stays
+    low; but of short ones enough that the workers need not wait for the driver.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._workers: int = getattr(executor, "_max_workers", None) or WORKERS_UNKNOWN
+        self._seconds = WORK_AHEAD
+        self._seconds_of: dict[str, float] = {}
+        self.window = 2 * self._workers
+
+    def learn(self, call: Call, seconds: float) -> None:
+        """Take in how long a call took, as a running mean."""
+        name = call.target.qualname
+        known = self._seconds_of.get(name, seconds)
+        self._seconds_of[name] = known + 0.2 * (seconds - known)
+        self._seconds += 0.1 * (seconds - self._seconds)
+        ahead = int(self._workers * WORK_AHEAD / max(self._seconds, 1e-9))
+        self.window = min(MOST_CALLS, ahead + 2 * self._workers)
+
+    def expected(self, call: Call) -> float:
+        """Seconds that a call will take, by what calls of the same function took."""
+        return self._seconds_of.get(call.target.qualname, math.inf)
+
+
+def in_turn(calls: Sequence[C], perform: Callable[[C], A]) -> list[A]:
+    """Perform calls one after the other, until they have taken much longer than a batch should.
+
+    Fewer answers than calls: the rest was not begun.
+    """
+    answers = []
+    end = time.perf_counter() + 5 * BATCH_SECONDS
+    for call in calls:
+        answers.append(perform(call))
+        if time.perf_counter() > end:
+            break
+    return answers
+
+
+def perform_batch(calls: Sequence[Call]) -> list[Outcome]:
+    """Run calls in this process; see :func:`in_turn`."""
+    return in_turn(calls, perform)
