@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.execution import Ready
+from functionfuse.backends.ready import Ready
 from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow
 from functionfuse.testing.backend_exam import CAPABILITIES
 from functionfuse.testing.exam_functions import add, same

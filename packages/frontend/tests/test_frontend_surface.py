@@ -24,7 +24,9 @@ EXPORTED = {
 PUBLIC = {
     "functionfuse.backends.base": ["BaseWorkflow"],
     "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "Retry", "TimeLimitExceeded"],
-    "functionfuse.backends.execution": ["Frame", "Ready", "Run", "StoredResultLost", "Task"],
+    "functionfuse.backends.execution": ["Run"],
+    "functionfuse.backends.frames": ["Frame", "StoredResultLost", "Task"],
+    "functionfuse.backends.ready": ["Ready"],
     "functionfuse.backends.observers": ["Announcer", "Event"],
     "functionfuse.backends.planning": ["Planner", "Verdict"],
     "functionfuse.backends.plugins": ["InitializerPlugin", "Plugin", "PluginCollection", "RandomStatePlugin"],

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from functionfuse._collector import collector_paused
 from functionfuse._warning import warn_user
-from functionfuse.backends.execution import Run, StoredResultLost
+from functionfuse.backends.execution import Run
+from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.observers import Announcer
 from functionfuse.backends.planning import REUSE, Planner
 from functionfuse.backends.query import NodeView, Options, Query, compiled, matching
@@ -22,7 +23,7 @@ from functionfuse.plan import Plan, ref_of, steps_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functionfuse.backends.execution import Task
+    from functionfuse.backends.frames import Task
     from functionfuse.backends.observers import Observer
     from functionfuse.backends.plugins import Plugin
     from functionfuse.plan import Ref, Step
@@ -63,7 +64,7 @@ class BaseWorkflow(ABC):
     def execute(self, run: Run, **engine: Any) -> None:
         """Execute the tasks of a run. The one hook of a backend.
 
-        Take tasks with ``run.in_order()`` or :class:`~functionfuse.backends.execution.Ready`; for each,
+        Take tasks with ``run.in_order()`` or :class:`~functionfuse.backends.ready.Ready`; for each,
         ``run.prepare(task)`` gives the call, :func:`~functionfuse.backends.calls.perform` runs it where the
         engine wants, and ``run.settle(task, outcome)`` takes in how it ended.
         """

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 import traceback
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse.containers import CONTAINERS, rebuild
@@ -267,4 +266,4 @@ def _short(value: Any, limit: int = 60) -> str:
 
 def traceback_text(error: BaseException) -> str:
     """The traceback of an error as text, which unlike the traceback itself can leave the process."""
-    return "".join(chain.from_iterable([traceback.format_exception(error)]))
+    return "".join(traceback.format_exception(error))

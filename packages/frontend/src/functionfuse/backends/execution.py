@@ -1,17 +1,16 @@
 """Running a plan: results, what follows from them, and what is kept. Shared by every engine.
 
-An engine asks a :class:`Run` for tasks, in plan order with :meth:`Run.in_order` or as they become ready with
-:class:`Ready`; performs ``run.prepare(task)`` wherever it likes; and gives the outcome back with
-``run.settle(task, outcome)``. All else happens here: arguments, the store, dynamic graphs, failures, events,
-and the release of results after their last consumer.
+An engine asks a :class:`Run` for tasks, in plan order with :meth:`Run.in_order`, or as they become ready with
+:class:`~functionfuse.backends.ready.Ready`. It performs ``run.prepare(task)`` wherever it likes, and gives the
+outcome back with ``run.settle(task, outcome)``. All else happens here: arguments, the store, dynamic graphs,
+failures, events, and the release of results after their last consumer.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import (
     Call,
@@ -22,6 +21,7 @@ from functionfuse.backends.calls import (
     evaluate,
     perform,
 )
+from functionfuse.backends.frames import Frame, StoredResultLost, Task
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
 from functionfuse.errors import (
@@ -38,97 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from functionfuse.backends.observers import Announcer
-    from functionfuse.errors import StorageError
     from functionfuse.plan import Plan, Ref, Step
     from functionfuse.stores import Store
-
-
-class StoredResultLost(Exception):  # noqa: N818  a signal to plan again, not an error for the user
-    """A result that the plan wanted to reuse cannot be read any more."""
-
-    def __init__(self, name: str, cause: StorageError) -> None:
-        super().__init__(name)
-        self.name = name
-        self.cause = cause
-
-
-class Frame:
-    """One plan being executed: the workflow's own, or that of the graph which a dynamic step returned.
-
-    Attributes:
-        plan: the steps.
-        parent: the dynamic step that it runs in place of.
-        result: what becomes the result of that step, with Refs in it.
-        values: results by step, while somebody still needs them; an object's is its present state.
-        uses: how often each result will still be taken.
-        failed: the steps that failed or were skipped, with the error behind it.
-        left: how many steps are not done yet.
-    """
-
-    __slots__ = ("_read", "failed", "instance", "left", "parent", "plan", "result", "started", "uses", "values")
-
-    def __init__(
-        self, plan: Plan, wanted: Iterable[Ref], parent: Task | None, result: Any, read: Callable[[str], Any]
-    ) -> None:
-        self._read = read
-        self.plan = plan
-        self.result = result
-        self.parent = parent
-        self.values: dict[str, Any] = {}
-        self.failed: dict[str, NodeError] = {}
-        self.left = 0
-        self.started = time.perf_counter()
-        self.instance: Any = None  # of the parent, when that is a call of a method
-        uses = self.uses = dict(Counter(ref.step for ref in wanted))
-        for step in plan.steps:
-            if step.action == "run":
-                self.left += 1
-                for name in step.needs:
-                    uses[name] = uses.get(name, 0) + 1
-
-    def take(self, ref: Ref) -> Any:
-        """The value behind a Ref; a reused one is read when it is first needed."""
-        name = ref.step
-        try:
-            value = self.values[name]
-        except KeyError:
-            value = self.values[name] = self._read(self.full_name(name))
-        return ref.take(value) if ref.path else value
-
-    def take_for_user(self, ref: Ref) -> Any:
-        """The value behind a Ref that a run was asked for."""
-        try:
-            return self.take(ref)
-        except StoredResultLost:
-            raise
-        except Exception as error:
-            function = self.plan[ref.step].target.qualname
-            raise NodeError(
-                f"the result of node {ref.step!r} has no item {ref.items}: {type(error).__name__}: {error}",
-                name=ref.step,
-                function=function,
-            ) from error
-
-    def full_name(self, name: str) -> str:
-        """The name as seen from outside: ``parent/child``."""
-        parts = [name]
-        task = self.parent
-        while task is not None:
-            parts.append(task.step.name)
-            task = task.frame.parent
-        return "/".join(reversed(parts))
-
-
-class Task(NamedTuple):
-    """A step of one frame."""
-
-    frame: Frame
-    step: Step
-
-    @property
-    def name(self) -> str:
-        """The step's full name."""
-        return self.frame.full_name(self.step.name)
 
 
 class Run:
@@ -410,64 +321,3 @@ class Run:
             return self._store.read_task(self._workflow_name, name)
         except (TaskNotFound, CorruptRecord) as error:
             raise StoredResultLost(name, error) from error
-
-
-class Ready:
-    """The tasks of a run that can start now, for engines that run several at a time.
-
-    Tasks of inner frames come first, and within a frame the plan's order decides, so that results are used
-    up soon after they are made.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._heap: list[tuple[int, int, Task]] = []
-        self._waiting: dict[tuple[int, str], int] = {}
-        self._dependents: dict[tuple[int, str], list[tuple[int, Task]]] = {}
-        self._frames = 0
-        self._numbers: dict[Frame, int] = {}
-
-    def pop(self) -> Task | None:
-        """Take a task that can start now; None when there is none at the moment."""
-        self._update()
-        while self._heap:
-            task = heappop(self._heap)[2]
-            if not (task.frame.failed and self._run.skip(task)):
-                return task
-            self._update()
-        return None
-
-    def _update(self) -> None:
-        run = self._run
-        while run.opened:
-            self._add(run.opened.pop())
-        while run.done:
-            self._release(run.done.pop())
-
-    def _add(self, frame: Frame) -> None:
-        self._frames -= 1  # later frames first
-        number = self._numbers[frame] = self._frames
-        running = {step.name for step in frame.plan.steps if step.action == "run"}
-        for place, step in enumerate(frame.plan.steps):
-            if step.action != "run":
-                continue
-            task = Task(frame, step)
-            parents = running.intersection((*step.needs, *step.after))
-            for name in parents:
-                self._dependents.setdefault((number, name), []).append((place, task))
-            if parents:
-                self._waiting[number, step.name] = len(parents)
-            else:
-                heappush(self._heap, (number, place, task))
-
-    def _release(self, task: Task) -> None:
-        if not task.frame.left:  # nobody in this frame waits any more
-            self._numbers.pop(task.frame, None)
-            return
-        number = self._numbers[task.frame]
-        for place, dependent in self._dependents.pop((number, task.step.name), ()):
-            key = number, dependent.step.name
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-                heappush(self._heap, (number, place, dependent))

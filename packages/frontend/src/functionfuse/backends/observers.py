@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """Something that happened to a step.
 
     Attributes:
-        kind: "started", "finished", "reused" or "failed".
+        kind: "started" (its call was handed to the engine), "finished", "reused" or "failed".
         workflow_name: the workflow.
         name: the step's full name.
         time: when, in seconds since the epoch.

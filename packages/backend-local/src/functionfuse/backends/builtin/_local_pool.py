@@ -12,14 +12,16 @@ from uuid import uuid4
 from functionfuse.backends.builtin._local_pace import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Pace, perform_batch
 from functionfuse.backends.builtin._local_shipping import pack, perform_packed, unpack
 from functionfuse.backends.calls import Outcome
-from functionfuse.backends.execution import Ready, StoredResultLost
+from functionfuse.backends.frames import StoredResultLost
+from functionfuse.backends.ready import Ready
 from functionfuse.errors import NodeError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from functionfuse.backends.calls import Call
-    from functionfuse.backends.execution import Run, Task
+    from functionfuse.backends.execution import Run
+    from functionfuse.backends.frames import Task
 
 NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
