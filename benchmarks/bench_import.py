@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 
 ROUNDS = 21
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 LIST_MODULES = """
 import json, sys
 before = set(sys.modules)
@@ -20,7 +22,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 def seconds(code: str) -> float:
     """Wall time of one interpreter that runs the code."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env=ENVIRONMENT)
     return time.perf_counter() - start
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from operator import is_
 
+from functionfuse.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +37,7 @@ def rebuild(value: object, leaf: Callable[[Any], object]) -> Any:
     nothing in them changed. Works without recursion, so depth is bounded by memory alone.
 
     Raises:
-        TypeError: a container holds itself.
+        UsageError: a container holds itself.
     """
     if not isinstance(value, CONTAINERS):
         return leaf(value)
@@ -46,7 +48,7 @@ def rebuild(value: object, leaf: Callable[[Any], object]) -> Any:
         for item in top.rest:
             if isinstance(item, CONTAINERS):
                 if id(item) in within:
-                    raise TypeError(f"a {type(item).__name__} that contains itself cannot be an argument")
+                    raise UsageError(f"a {type(item).__name__} that contains itself cannot be an argument")
                 within.add(id(item))
                 stack.append(_Copy(item))
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from functools import update_wrapper
 
+from functionfuse.errors import UsageError
 from functionfuse.nodes import InstanceNode, Node
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ class CallCheck:
             try:
                 signature.bind(*(None,) * self._skip, *args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{self._name}{signature}: {error}") from None
+                raise UsageError(f"{self._name}{signature}: {error}") from None
         if len(self._known) < _SHAPES_KEPT:
             self._known.add(shape)
 
@@ -58,7 +59,7 @@ class CallCheck:
         """Return the signature, without the parameters that Python fills in itself."""
         signature = self._signature or self._read()
         if signature is None:
-            raise TypeError(f"{self._name} does not tell its parameters")
+            raise UsageError(f"{self._name} does not tell its parameters")
         return signature.replace(parameters=list(signature.parameters.values())[self._skip :])
 
     def _read(self) -> Signature | None:
@@ -131,7 +132,7 @@ class WorkflowClass:
         self.methods = _methods(self, cls)
         for name in ("set_name", "get_name"):
             if name in self.methods:
-                raise TypeError(f"{self.qualname} has a method {name!r}, which every node has already; rename it")
+                raise UsageError(f"{self.qualname} has a method {name!r}, which every node has already; rename it")
 
     def __call__(self, /, *args: object, **kwargs: object) -> InstanceNode:
         self.check(args, kwargs)
@@ -157,7 +158,7 @@ def workflow(target: Callable[..., Any]) -> Any:
     Arguments may be nodes, or hold them in lists, tuples, dicts, sets and frozensets at any depth.
 
     Raises:
-        TypeError: not a function or class, or one whose result is not a value (a generator or coroutine).
+        UsageError: not a function or class, or one whose result is not a value (a generator or coroutine).
             Later, at a call: the arguments do not fit the signature.
     """
     if isinstance(target, WorkflowFunction | WorkflowClass):
@@ -165,11 +166,11 @@ def workflow(target: Callable[..., Any]) -> Any:
     if isinstance(target, type):
         return WorkflowClass(target)
     if not callable(target):
-        raise TypeError(f"workflow decorates functions and classes, got {target!r}")
+        raise UsageError(f"workflow decorates functions and classes, got {target!r}")
     flags = getattr(getattr(target, "__code__", None), "co_flags", 0)
     for flag, kind in _NOT_VALUES.items():
         if flags & flag:
-            raise TypeError(
+            raise UsageError(
                 f"{target.__qualname__} is a {kind} function: its result is consumed once and is not a value; "
                 "decorate a function that returns a list, or that runs it to its end"
             )

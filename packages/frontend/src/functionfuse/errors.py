@@ -3,6 +3,8 @@
 ::
 
     FunctionFuseError
+    |-- UsageError (TypeError)               wrong arguments, or a node used as if it were a value
+    |-- NodeAttributeError (AttributeError)   an attribute of a node, which has none
     |-- GraphError
     |   |-- DuplicateNameError (ValueError)    two nodes with one name
     |   |-- InvalidNameError (ValueError)      a name that is not a non-empty string
@@ -22,9 +24,6 @@
         |-- UnsupportedRecord                  written by a newer release
         |-- MissingSerializer (LookupError)    needs a serializer that is not registered
         `-- LostRace (FileExistsError)         another writer stored this result first
-
-Wrong arguments of a decorated function, and a node used as if it were a value, raise the TypeError that
-Python users expect.
 """
 
 from __future__ import annotations
@@ -36,6 +35,14 @@ if TYPE_CHECKING:
 
 class FunctionFuseError(Exception):
     """Base of every error in this module."""
+
+
+class UsageError(FunctionFuseError, TypeError):
+    """A decorated function got wrong arguments, or a node is used as if it were a value."""
+
+
+class NodeAttributeError(FunctionFuseError, AttributeError):
+    """An attribute is asked of a node, which has no value before the workflow runs."""
 
 
 class GraphError(FunctionFuseError):

@@ -10,7 +10,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError
+from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError, UsageError
 from functionfuse.nodes import InstanceNode, Item, Node, place_of
 
 if TYPE_CHECKING:
@@ -139,11 +139,11 @@ class Graph:
 
         Raises:
             UnknownNodeError: ``node`` is not in this graph.
-            TypeError: the node's arguments do not fit the new target, or the kinds of the two differ.
+            UsageError: the node's arguments do not fit the new target, or the kinds of the two differ.
         """
         name = self.name_of(node)
         if target.kind != node._target.kind:
-            raise TypeError(f"{name!r} calls a {node._target.kind}, which cannot be replaced by {target!r}")
+            raise UsageError(f"{name!r} calls a {node._target.kind}, which cannot be replaced by {target!r}")
         target.check(node._args, node._kwargs)
         return Edits(self._edits, {**self._targets, node: target})
 

@@ -11,7 +11,7 @@ from itertools import count
 from operator import attrgetter
 
 from functionfuse.containers import ATOMS, CONTAINERS, Nest, rebuild
-from functionfuse.errors import InvalidNameError
+from functionfuse.errors import InvalidNameError, NodeAttributeError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,32 +34,32 @@ class Deferred:
     __slots__ = ("__weakref__",)
 
     def __iter__(self) -> NoReturn:
-        raise TypeError(
+        raise UsageError(
             f"{self!r} has no value before the workflow runs, so it cannot be iterated or unpacked; "
             "take items by index (node[0], node[1]), or loop inside a decorated function"
         )
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(
+        raise UsageError(
             f"{self!r} has no value before the workflow runs, so it is neither true nor false; "
             "decide inside a decorated function (it may return the nodes that run next), "
             "or compare with `is None`"
         )
 
     def __len__(self) -> NoReturn:
-        raise TypeError(
+        raise UsageError(
             f"{self!r} has no value before the workflow runs, so it has no length; "
             "call len() inside a decorated function"
         )
 
     def __contains__(self, item: object) -> NoReturn:
-        raise TypeError(
+        raise UsageError(
             f"{self!r} has no value before the workflow runs, so `in` cannot look into it; "
             "use `in` inside a decorated function"
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(
+        raise UsageError(
             f"{self!r} cannot be pickled or copied, because it is part of a graph and not a value; "
             "pass it as an argument of a decorated function, or store the result of the run"
         )
@@ -67,7 +67,7 @@ class Deferred:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python and notebooks probe for
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise AttributeError(
+        raise NodeAttributeError(
             f"{self!r} has no value before the workflow runs, so it has no attribute {name!r}; "
             "read the attribute inside a decorated function"
         )
@@ -90,7 +90,7 @@ class Item(Deferred):
 
     def set_name(self, name: str) -> NoReturn:
         """Refuse: an item is not a node."""
-        raise TypeError(
+        raise UsageError(
             f"{self!r} is an item of a result and cannot be named {name!r}; name the node, "
             "or return the item from a decorated function of its own"
         )
@@ -202,7 +202,7 @@ class InstanceNode(Node):
         method = self._target.methods.get(name)
         if method is None:
             known = ", ".join(sorted(n for n in self._target.methods if not n.startswith("_"))) or "none"
-            raise AttributeError(
+            raise NodeAttributeError(
                 f"{self._target.qualname} has no method {name!r} (methods: {known}); the attributes of an object "
                 "exist only while the workflow runs: add a method that returns the attribute"
             )
@@ -212,7 +212,7 @@ class InstanceNode(Node):
         return self.__getattr__("__call__").at(sys._getframe(1), args, kwargs)
 
     def __getitem__(self, key: object) -> NoReturn:
-        raise TypeError(f"{self!r} is an object, not a result; call one of its methods, and take [{key!r}] of that")
+        raise UsageError(f"{self!r} is an object, not a result; call one of its methods, and take [{key!r}] of that")
 
     def _read_by(self, reader: Node) -> None:
         """Order a node that takes the object as an argument: after the last change, before the next."""
@@ -260,7 +260,7 @@ def place_of(node: Node) -> str:
 
 def _item_key(key: object) -> object:
     if isinstance(key, Deferred):
-        raise TypeError(
+        raise UsageError(
             f"{key!r} cannot be an index, because its value is not known yet; index in a decorated function"
         )
     return key
@@ -281,7 +281,7 @@ def _refuse_hidden(value: object) -> None:
     """Refuse an argument with a node in an attribute, where nobody would put the result in its place."""
     for name, attribute in vars(value).items():
         if isinstance(attribute, Deferred):
-            raise TypeError(
+            raise UsageError(
                 f"attribute {name!r} of {type(value).__qualname__!r} is {attribute!r}, whose value is not known yet; "
                 "make the object in a decorated function that takes the node as an argument"
             )

@@ -108,7 +108,7 @@ class BaseWorkflow(ABC):
 
         Raises:
             UnknownNodeError: the node is not in the graph.
-            TypeError: the arguments do not fit the function.
+            UsageError: the arguments do not fit the function.
         """
         name = node.get_name() if isinstance(node, NodeView) else node
         assert name is not None

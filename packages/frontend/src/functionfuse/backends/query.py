@@ -139,7 +139,8 @@ class Query:
         """Steer by hand when stored results are reused.
 
         Args:
-            mode: "never" runs the nodes, and all that needs them, every time.
+            mode: "never" runs the nodes every time, and all that needs them too; with ``reuse="name"``, which
+                trusts names alone, only the nodes themselves.
             version: part of the recipe; a new version makes the results again.
             ignore: names of parameters whose values are left out of the recipe.
         """
