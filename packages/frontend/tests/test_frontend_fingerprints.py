@@ -466,3 +466,32 @@ def test_the_state_of_a_generator_of_ones_own_counts():
     import random
 
     assert digest(random.Random(1).random) != digest(random.Random(2).random)
+
+
+USED = {
+    "metaclass": "class M(type):\n  def __call__(cls): return 1\nclass A(metaclass=M): pass\ndef f(): return A()",
+    "cached_property": (
+        "import functools\nclass A:\n  @functools.cached_property\n  def p(self): return 1\ndef f(): return A().p"
+    ),
+    "pattern": "import re\nPATTERN = re.compile('1')\ndef f(text): return PATTERN.match(text)",
+    "single_dispatch": (
+        "import functools\n@functools.singledispatch\ndef g(x): return 0\n"
+        "@g.register\ndef _(x: int): return 1\ndef f(): return g(5)"
+    ),
+    "partial": "import functools\ndef g(x): return x\nh = functools.partial(g, 1)\ndef f(): return h()",
+    "cache": "import functools\n@functools.lru_cache\ndef g(x): return 1\ndef f(): return g(5)",
+    "dict_of_functions": "def g(x): return 1\nTABLE = {'g': g}\ndef f(): return TABLE['g'](5)",
+    "default_factory": (
+        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n"
+        "  x: list = field(default_factory=lambda: [1])\ndef f(): return A()"
+    ),
+    "nested_class": "def f():\n  class A:\n    x = 1\n  return A.x",
+    "f_string": "def f(x): return f'{x:.1f}'",
+}
+
+
+@pytest.mark.parametrize("source", USED.values(), ids=USED)
+def test_what_is_used_counts_wherever_it_stands(edition, source):
+    assert (
+        digest(edition(source)) == digest(edition("\n# moved\n" + source)) != digest(edition(source.replace("1", "2")))
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import copyreg
 import importlib.util
 import sys
 from contextlib import contextmanager
+from functools import cached_property
 from hashlib import sha256
 from operator import itemgetter
 from pickle import PickleBuffer
@@ -177,7 +179,8 @@ class Fingerprinter:
             out(b"wraps ")
             self._feed(wrapped, out)
         try:
-            reduced = value.__reduce_ex__(5)
+            reducer = copyreg.dispatch_table.get(type(value))
+            reduced = reducer(value) if reducer else value.__reduce_ex__(5)
         except Exception as error:
             raise Unfingerprintable(f"{_short(value)} has no lasting description: {error}") from None
         if isinstance(reduced, str):
@@ -204,6 +207,9 @@ class Fingerprinter:
             out(f"function {function.__module__}.{function.__qualname__};".encode())
             return
         out(b"code(")
+        if isinstance(getattr(function, "registry", None), MappingProxyType):
+            self._describe_dispatch(function, out)
+            return
         self._feed(function.__defaults__, out)
         self._feed(function.__kwdefaults__, out)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -212,6 +218,12 @@ class Fingerprinter:
                 self._feed(_content(cell), out)
         with _blamed(function.__qualname__):
             self._facts(facts_of(function.__code__), function.__globals__, out)
+
+    def _describe_dispatch(self, function: Any, out: Out) -> None:
+        """Describe a ``functools.singledispatch`` function: one function for each type."""
+        for kind, one in function.registry.items():
+            self._feed(kind, out)
+            self._feed(one, out)
 
     def _facts(self, facts: CodeFacts, namespace: dict[str, Any], out: Out) -> None:
         self._tokens(facts.tokens, out)
@@ -249,7 +261,7 @@ class Fingerprinter:
         out(f"class {cls.__module__}.{cls.__qualname__}(".encode())
         if not in_project(cls.__module__):
             return
-        for base in cls.__bases__:
+        for base in (type(cls), *cls.__bases__):
             self._feed(base, out)
         for name, attribute in sorted(vars(cls).items()):
             if name in _NOT_CODE or type(attribute).__name__ in ("member_descriptor", "getset_descriptor"):
@@ -300,6 +312,9 @@ class Fingerprinter:
         out(b"slice")
         self._sequence((value.start, value.stop, value.step), out)
 
+    def _cached_property(self, value: cached_property[Any], out: Out) -> None:
+        self._feed(value.func, out)
+
     def _property(self, value: property, out: Out) -> None:
         for function in (value.fget, value.fset, value.fdel):
             self._feed(function, out)
@@ -341,6 +356,7 @@ _FEEDERS: dict[type, Callable[[Fingerprinter, Any, Any], None]] = {
     staticmethod: Fingerprinter._wrapper,
     classmethod: Fingerprinter._wrapper,
     property: Fingerprinter._property,
+    cached_property: Fingerprinter._cached_property,
     Input: Fingerprinter._input,
     Nest: Fingerprinter._nest,
     slice: Fingerprinter._slice,
