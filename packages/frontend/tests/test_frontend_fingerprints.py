@@ -495,3 +495,12 @@ def test_what_is_used_counts_wherever_it_stands(edition, source):
     assert (
         digest(edition(source)) == digest(edition("\n# moved\n" + source)) != digest(edition(source.replace("1", "2")))
     )
+
+
+def test_a_class_stays_the_same_when_it_is_used(edition):
+    made = edition("class f:\n  def __init__(self): self.x = 1")
+    before = digest(made)
+    assert made.__annotations__ == {}
+    made().__reduce_ex__(2)
+    assert "__slotnames__" in vars(made)
+    assert digest(made) == before

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.errors import CorruptRecord, NodeError
+from functionfuse.stores import objects_of
 from functionfuse.testing import MemoryStore
 from functionfuse.testing.exam_functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
 
@@ -137,12 +139,18 @@ def test_a_recipe_has_parts(flow, store):
     assert sorted(store.info("w", "second")["recipe"]) == ["arguments", "digest", "function", "inputs"]
 
 
+@workflow
+class Purse:
+    def __init__(self):
+        self.coins = 1
+
+    def take(self, other):
+        self.coins += other.coins
+        return self.coins
+
+
 def test_a_call_with_its_own_object_is_reused(store):
     def flow():
-        @_purse
-        class Purse:
-            pass
-
         made = Purse()
         last = made.take(made).set_name("last")
         flow = Serial(last, workflow_name="w")
@@ -151,20 +159,6 @@ def test_a_call_with_its_own_object_is_reused(store):
 
     assert flow().run() == 2
     assert flow().plan()["last"].action == "reuse"
-
-
-def _purse(cls):
-    from functionfuse import workflow
-
-    def __init__(self):
-        self.coins = 1
-
-    def take(self, other):
-        self.coins += other.coins
-        return self.coins
-
-    cls.__init__, cls.take = __init__, take
-    return workflow(cls)
 
 
 def test_the_object_itself_is_asked_for(store, tmp_path):
@@ -177,7 +171,9 @@ def test_the_object_itself_is_asked_for(store, tmp_path):
 
     log = str(tmp_path / "log")
     assert [flow(log).run().sum, flow(log).run().sum] == [3, 3]
-    assert flow(log).plan()["one"].reason == "the object itself is asked for"
+    assert [step.action for step in flow(log).plan()] == ["reuse", "reuse"]
+    store.remove_workflow(objects_of("w"))
+    assert flow(log).plan()["first"].reason == "the object itself is asked for"
 
 
 def test_objects_with_readers_of_several(store, tmp_path):
@@ -196,7 +192,7 @@ def test_objects_with_readers_of_several(store, tmp_path):
     assert [one.start for one in both] == [2, 16]
 
 
-def test_a_removed_call_makes_all_calls_run(store, tmp_path):
+def test_a_removed_call_alone_runs_again(store, tmp_path):
     def flow(log):
         one = NotedSum(log, 1).set_name("one")
         one.add("first", 2).set_name("first")
@@ -211,10 +207,78 @@ def test_a_removed_call_makes_all_calls_run(store, tmp_path):
     store.remove_task("w", "second")
     plan = flow(log).plan()
     assert {step.name: step.action for step in plan} == {
-        "one": "run",
-        "first": "run",
+        "one": "reuse",
+        "first": "reuse",
         "second": "run",
         "reader": "reuse",
     }
-    assert plan["first"].reason == "'second' runs, and needs the object"
+    assert plan["second"].resumes == {"one": "first"}
     assert flow(log).run() == [6, 6]
+
+
+def test_a_kept_state_that_is_gone_makes_the_calls_before_run(store, tmp_path):
+    def flow(log, last):
+        one = NotedSum(log, 1).set_name("one")
+        one.add("first", 2).set_name("first")
+        flow = Serial(one.add("second", last).set_name("second"), workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    log = str(tmp_path / "log")
+    assert flow(log, 3).run() == 6
+    store.remove_task(objects_of("w"), "first")
+    assert [step.reason for step in flow(log, 4).plan()][1] == "'second' runs, and needs the object"
+    assert flow(log, 4).run() == 7
+    assert noted_words(log) == ["start", "first", "second", "first", "second"]
+
+
+def test_a_damaged_state_is_made_again(tmp_path):
+    store = Damaged()
+
+    def flow(log, last):
+        one = NotedSum(log, 1).set_name("one")
+        one.add("first", 2).set_name("first")
+        flow = Serial(one.add("second", last).set_name("second"), workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    log = str(tmp_path / "log")
+    assert flow(log, 3).run() == 6
+    store.damaged["first"] = "content"
+    with pytest.warns(UserWarning, match="first"):
+        assert flow(log, 4).run() == 7
+    assert noted_words(log) == ["start", "first", "second", "first", "second"]
+
+
+def test_a_reader_and_a_later_call_of_one_object_run_again(store, tmp_path):
+    """Each from its own kept state, and the call after the reader."""
+
+    def flow(log, factor, last):
+        one = NotedSum(log, 1).set_name("one")
+        one.add("first", 1).set_name("first")
+        reader = add(sum_of(one).set_name("seen"), factor).set_name("reader")
+        one.add("second", 1).set_name("second")
+        flow = Serial(reader, one.add("third", last).set_name("third"), workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    log = str(tmp_path / "log")
+    assert flow(log, 10, 1).run() == [12, 4]
+    store.remove_task("w", "seen")
+    plan = flow(log, 20, 5).plan()
+    assert plan.having("run") == ["seen", "reader", "third"]
+    assert (plan["seen"].resumes, plan["third"].resumes) == ({"one": "first"}, {"one": "second"})
+    assert "seen" in plan["third"].after
+    assert flow(log, 20, 5).run() == [22, 8]
+    assert noted_words(log) == ["start", "first", "second", "third", "third"]
+
+
+def test_the_states_of_objects_go_with_their_workflow(store, tmp_path):
+    one = NotedSum(str(tmp_path / "log"), 1).set_name("one")
+    flow = Serial(one.add("first", 1).set_name("first"), workflow_name="w")
+    flow.set_storage(store)
+    flow.run()
+    assert store.list_workflows() == ["w"]
+    assert store.list_tasks(objects_of("w")) == ["first", "one"]
+    store.remove_workflow("w")
+    assert store.list_tasks(objects_of("w")) == []

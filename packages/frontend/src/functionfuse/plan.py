@@ -68,6 +68,7 @@ class Step(NamedTuple):
         reason: why.
         recipe: the fingerprint of all that makes the result, or None: not known, or not asked for.
         options: what queries set for this step.
+        resumes: by object: the reused step after which the object's state was kept that this step takes.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Step(NamedTuple):
     reason: str = "no store is set"
     recipe: Recipe | None = None
     options: Mapping[str, Any] = {}
+    resumes: Mapping[str, str] = {}
 
     def arguments(self, value_of: Callable[[Ref], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Return the arguments with every Ref replaced by ``value_of(ref)``.

@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     Recipe = Mapping[str, str]
 
 
+OBJECTS = "\0objects"
+
+
+def objects_of(workflow_name: str) -> str:
+    """The workflow under which a backend keeps the states of a workflow's objects, one for each call.
+
+    Stores do not list it, and remove it with the workflow itself.
+    """
+    return workflow_name + OBJECTS
+
+
+def state_of(name: str) -> str:
+    """What the state of an object after a step is called, where it must not be taken for the step's result."""
+    return f"{name}\0state"
+
+
 @runtime_checkable
 class Store(Protocol):
     """The verbs of a store that a backend uses.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from functionfuse._warning import warn_user
 from functionfuse.backends.calls import (
     Call,
     Expansion,
@@ -22,6 +24,7 @@ from functionfuse.backends.calls import (
     perform,
 )
 from functionfuse.backends.frames import Frame, StoredResultLost, Task
+from functionfuse.backends.objects import states_of
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
 from functionfuse.errors import (
@@ -29,13 +32,15 @@ from functionfuse.errors import (
     FunctionFuseError,
     NodeError,
     NodeTimeoutError,
+    StorageError,
     TaskNotFound,
     WorkflowFailed,
 )
 from functionfuse.plan import fill, refs_within
+from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from functionfuse.backends.observers import Announcer
     from functionfuse.plan import Plan, Ref, Step
@@ -116,7 +121,7 @@ class Run:
     def perform_here(self, task: Task) -> None:
         """Run a task in this process, and settle it."""
         frame, step = task
-        if step.options or step.instance is not None or self._announcer is not None:
+        if step.options or step.instance is not None or step.resumes or self._announcer is not None:
             call = self.prepare(task)
             if call is not None:
                 self.settle(task, perform(call), call)
@@ -151,9 +156,10 @@ class Run:
         if self._announcer is not None:
             self._announcer.tell("started", task.name)
         try:
-            args, kwargs = step.arguments(frame.take)
+            states = {name: self._read_state(frame, after) for name, after in step.resumes.items()}
+            args, kwargs = step.arguments(partial(_take_resumed, frame, states) if states else frame.take)
             if step.target.kind == "method":
-                instance = frame.values[step.instance]  # type: ignore[index]
+                instance = states[step.instance] if step.instance in states else frame.values[step.instance]  # type: ignore[index]
             if not options:
                 return Call(step.target, args, kwargs, instance)
             if "plugin" in options:
@@ -223,6 +229,8 @@ class Run:
         if self._store is not None:
             try:
                 value = self._keep(task, value, seconds)
+                if task.step.instance is not None:
+                    self._keep_state(task, instance)
             except Exception as error:
                 self._failed(task, error, "it ran, but its result cannot be stored", seconds)
                 return
@@ -315,9 +323,42 @@ class Run:
         self._store.save(self._workflow_name, name, value, recipe=recipe, meta={"seconds": seconds})
         return self._store.read_task(self._workflow_name, name) if self._store.always_read else value
 
-    def _read(self, name: str) -> Any:
+    def _keep_state(self, task: Task, instance: Any) -> None:
+        """Store an object's state after a step, for a later run to go on from there."""
+        frame, step = task
+        assert self._store is not None
+        assert step.instance is not None
+        if step.recipe is None or step.options.get("log") or step.instance in frame.stateless:
+            return
+        workflow_name = objects_of(self._workflow_name)
+        try:
+            self._store.save(workflow_name, task.name, instance, recipe=step.recipe.as_dict())
+        except StorageError:
+            raise
+        except Exception as error:
+            frame.stateless.add(step.instance)
+            warn_user(
+                f"the state of {frame.full_name(step.instance)!r} cannot be kept ({error}): when one of its calls has "
+                "to run again, all of them do"
+            )
+
+    def _read(self, frame: Frame, name: str) -> Any:
+        """Read a result that is reused, or the last state of an object that is asked for."""
+        if frame.plan[name].target.kind == "constructor":
+            return self._read_state(frame, states_of(frame.plan).last[name])
+        return self._load(self._workflow_name, frame.full_name(name), frame.full_name(name))
+
+    def _read_state(self, frame: Frame, after: str) -> Any:
+        name = frame.full_name(after)
+        return self._load(objects_of(self._workflow_name), name, state_of(name))
+
+    def _load(self, workflow_name: str, name: str, known_as: str) -> Any:
         assert self._store is not None, name
         try:
-            return self._store.read_task(self._workflow_name, name)
+            return self._store.read_task(workflow_name, name)
         except (TaskNotFound, CorruptRecord) as error:
-            raise StoredResultLost(name, error) from error
+            raise StoredResultLost(known_as, error) from error
+
+
+def _take_resumed(frame: Frame, states: Mapping[str, Any], ref: Ref) -> Any:
+    return ref.take(states[ref.step]) if ref.step in states else frame.take(ref)

@@ -33,14 +33,27 @@ class Frame:
         result: what becomes the result of that step, with Refs in it.
         values: results by step, while somebody still needs them; an object's is its present state.
         uses: how often each result will still be taken.
+        stateless: objects whose state cannot be stored.
         failed: the steps that failed or were skipped, with the error behind it.
         left: how many steps are not done yet.
     """
 
-    __slots__ = ("_read", "failed", "instance", "left", "parent", "plan", "result", "started", "uses", "values")
+    __slots__ = (
+        "_read",
+        "failed",
+        "instance",
+        "left",
+        "parent",
+        "plan",
+        "result",
+        "started",
+        "stateless",
+        "uses",
+        "values",
+    )
 
     def __init__(
-        self, plan: Plan, wanted: Iterable[Ref], parent: Task | None, result: Any, read: Callable[[str], Any]
+        self, plan: Plan, wanted: Iterable[Ref], parent: Task | None, result: Any, read: Callable[[Frame, str], Any]
     ) -> None:
         self._read = read
         self.plan = plan
@@ -48,6 +61,7 @@ class Frame:
         self.parent = parent
         self.values: dict[str, Any] = {}
         self.failed: dict[str, NodeError] = {}
+        self.stateless: set[str] = set()
         self.left = 0
         self.started = time.perf_counter()
         self.instance: Any = None  # of the parent, when that is a call of a method
@@ -64,7 +78,7 @@ class Frame:
         try:
             value = self.values[name]
         except KeyError:
-            value = self.values[name] = self._read(self.full_name(name))
+            value = self.values[name] = self._read(self, name)
         return ref.take(value) if ref.path else value
 
     def take_for_user(self, ref: Ref) -> Any:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from functionfuse._warning import warn_user
+from functionfuse.backends.objects import Verdict, resumed, run_what_is_needed, states_of
 from functionfuse.errors import CorruptRecord, TaskNotFound
 from functionfuse.fingerprint import Inherited, RecipeBook, Unfingerprintable
+from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from functionfuse.fingerprint import Recipe
-    from functionfuse.plan import Action, Step
+    from functionfuse.plan import Step
     from functionfuse.stores import Store
 
 REUSE = ("recipe", "name", "never")
-
-
-class Verdict(NamedTuple):
-    """Whether a step runs, and why."""
-
-    action: Action
-    reason: str
 
 
 class Planner:
@@ -70,8 +65,7 @@ class Planner:
             steps = [step._replace(options=self._options_of(prefix + step.name)) for step in steps]
         if self._store is not None:
             steps = self._with_recipes(steps, prefix)
-            verdicts = self._verdicts(steps, prefix, wanted)
-            steps = [step._replace(action=v.action, reason=v.reason) for step, v in zip(steps, verdicts, strict=True)]
+            steps = self._with_verdicts(steps, prefix, wanted)
         return self._blocked(steps) if self._lacks else list(steps)
 
     def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
@@ -102,14 +96,34 @@ class Planner:
             )
         return written
 
-    def _verdicts(self, steps: Sequence[Step], prefix: str, wanted: Collection[str]) -> list[Verdict]:
-        assert self._store is not None
-        stored: set[str] = set()
-        if self._reuse != "never":
-            stored = self._store.has_tasks(self._workflow_name, [prefix + step.name for step in steps])
+    def _with_verdicts(self, steps: Sequence[Step], prefix: str, wanted: Collection[str]) -> list[Step]:
+        names = [prefix + step.name for step in steps]
+        stored = self._stored(self._workflow_name, names)
         verdicts = {step.name: self._verdict(step, prefix + step.name, stored) for step in steps}
-        _decide_objects(steps, verdicts, wanted)
-        return [verdicts[step.name] for step in steps]
+        states = states_of(steps)
+        if states.last:
+            kept = self._stored(objects_of(self._workflow_name), names)
+            run_what_is_needed(
+                steps, states, verdicts, wanted, lambda step: self._is_kept(step, prefix + step.name, kept)
+            )
+        steps = [
+            step._replace(action=v.action, reason=v.reason) for step, v in zip(steps, verdicts.values(), strict=True)
+        ]
+        return resumed(steps, states) if states.last else steps
+
+    def _stored(self, workflow_name: str, names: list[str]) -> set[str]:
+        assert self._store is not None
+        return set() if self._reuse == "never" else self._store.has_tasks(workflow_name, names)
+
+    def _is_kept(self, step: Step, name: str, kept: set[str]) -> bool:
+        """Whether an object's state after a step is in the store, and made from the same recipe."""
+        if name not in kept or state_of(name) in self._distrusted:
+            return False
+        if self._reuse == "name":
+            return True
+        return (
+            step.recipe is not None and self._recipe_of(objects_of(self._workflow_name), name) == step.recipe.as_dict()
+        )
 
     def _verdict(self, step: Step, name: str, stored: set[str]) -> Verdict:
         if step.options.get("log"):
@@ -132,19 +146,25 @@ class Planner:
 
     def _compare(self, recipe: Recipe, name: str) -> Verdict:
         """Compare the recipe with the one that the stored result was made from."""
-        assert self._store is not None
-        try:
-            stored = self._store.info(self._workflow_name, name).get("recipe") or {}
-        except TaskNotFound:
-            return Verdict("run", "no stored result")
-        except CorruptRecord as error:
-            warn_user(f"the stored result of {name!r} is damaged and will be made again: {error}")
-            return Verdict("run", f"the stored result is damaged: {error}")
+        stored = self._recipe_of(self._workflow_name, name)
+        if isinstance(stored, str):
+            return Verdict("run", stored)
         if stored.get("digest") == recipe.digest:
             return Verdict("reuse", "stored, with the same recipe")
         changed = [part for part in {**stored, **recipe.parts} if stored.get(part) != recipe.parts.get(part)]
         changed = [part for part in changed if part != "digest"]
         return Verdict("run", f"changed: {', '.join(changed)}" if stored else "stored without a recipe")
+
+    def _recipe_of(self, workflow_name: str, name: str) -> Mapping[str, str] | str:
+        """The recipe that a record was made from, or why it cannot be had."""
+        assert self._store is not None
+        try:
+            return self._store.info(workflow_name, name).get("recipe") or {}
+        except TaskNotFound:
+            return "no stored result"
+        except CorruptRecord as error:
+            warn_user(f"the stored result of {name!r} is damaged and will be made again: {error}")
+            return f"the stored result is damaged: {error}"
 
     def _blocked(self, steps: Sequence[Step]) -> list[Step]:
         """Mark the steps that the engine cannot run, and those that need them."""
@@ -159,33 +179,3 @@ class Planner:
             else:
                 marked.append(step)
         return marked
-
-
-def _decide_objects(steps: Sequence[Step], verdicts: dict[str, Verdict], wanted: Collection[str]) -> None:
-    """An object's calls are reused together, or all run again from its constructor."""
-    calls: dict[str, list[Step]] = {}
-    for step in steps:
-        if step.instance is not None:
-            calls.setdefault(step.instance, []).append(step)
-    readers = [(name, step) for step in steps for name in step.needs if name in calls and name != step.instance]
-    causes = {name: "the object itself is asked for" for name in wanted if name in calls}
-    causes |= {
-        name: _because(step)
-        for name, members in calls.items()
-        for step in members
-        if verdicts[step.name].action == "run"
-    }
-    causes |= {name: _because(step) for name, step in readers if verdicts[step.name].action == "run"}
-    while causes:
-        name, why = causes.popitem()
-        for step in calls[name]:
-            if verdicts[step.name].action == "reuse":
-                verdicts[step.name] = Verdict("run", why)
-        for other, reader in readers:  # a reader's argument is the object in its state at that point
-            idle = any(verdicts[step.name].action == "reuse" for step in calls[other])
-            if idle and verdicts[reader.name].action == "run":
-                causes[other] = _because(reader)
-
-
-def _because(step: Step) -> str:
-    return f"{step.name!r} runs, and needs the object"

@@ -36,6 +36,8 @@ _NOT_CODE = {
     "__static_attributes__",
     "__dataclass_fields__",  # generated, with the methods, from annotations and defaults
     "__dataclass_params__",
+    "__slotnames__",  # noted by copyreg when the first object is pickled
+    "__annotations_cache__",
     "_abc_impl",
 }
 
@@ -264,6 +266,8 @@ class Fingerprinter:
         for base in (type(cls), *cls.__bases__):
             self._feed(base, out)
         for name, attribute in sorted(vars(cls).items()):
+            if name == "__annotations__" and not attribute:  # made when somebody asks for them
+                continue
             if name in _NOT_CODE or type(attribute).__name__ in ("member_descriptor", "getset_descriptor"):
                 continue
             out(f"{name}=".encode())

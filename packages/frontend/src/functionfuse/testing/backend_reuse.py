@@ -10,7 +10,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_exam import BackendExam, Log, actions, requires
-from functionfuse.testing.exam_functions import NotedSum, noted, same, sum_of
+from functionfuse.testing.exam_functions import NotedSum, Unkept, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
 
 
@@ -306,6 +306,7 @@ class ReuseTests(BackendExam, exam=True):
             return stored(first, one.add("second", last).set_name("second"))
 
         assert [made(2).run(), made(10).run(), made(10).run()] == [[1, 3], [1, 11], [1, 11]]
+        assert log.words() == ["start", "first", "second", "second"]
 
     @requires("objects")
     def test_a_changed_reader(self, stored: Any, log: Log) -> None:
@@ -323,7 +324,54 @@ class ReuseTests(BackendExam, exam=True):
             return stored(between, sum_of(one).set_name("at_the_end"))
 
         assert [made(1).run(), made(1).run(), made(5).run(), made(5).run()] == [[2, 3], [2, 3], [10, 3], [10, 3]]
-        assert log.words().count("start") == 2
+        assert log.words() == ["start", "first", "second"]
+
+    @requires("objects")
+    def test_a_chain_of_calls_that_broke_off(self, stored: Any, log: Log) -> None:
+        """Goes on from the state after the last call that was done."""
+
+        def made(limit: int) -> Any:
+            one: Any = NotedSum(log.path, 0)
+            one.add("first", 1).set_name("first")
+            one.add("second", 1).set_name("second")
+            one.add_up_to(limit, 1).set_name("third")
+            return stored(one.add("fourth", 1).set_name("fourth"))
+
+        with pytest.raises(NodeError, match="'third' failed: ValueError: more than 2"):
+            made(2).run()
+        assert made(3).run() == 4
+        assert log.words() == ["start", "first", "second", "fourth"]
+
+    @requires("objects")
+    def test_an_object_asked_for_again(self, stored: Any, log: Log) -> None:
+        """Is read in its last state."""
+
+        def made() -> Any:
+            one: Any = NotedSum(log.path, 1)
+            one.add("first", 1).set_name("first")
+            return stored(one.set_name("one"))
+
+        assert [made().run().sum, made().run().sum] == [2, 2]
+        assert log.words() == ["start", "first"]
+
+    @requires("objects")
+    def test_an_object_that_cannot_be_kept(self, stored: Any, log: Log) -> None:
+        """Is made again, with all of its calls, when one of them has to run."""
+        if not self.in_process:
+            pytest.skip("such an object cannot be sent to other processes")
+
+        def made(last: int) -> Any:
+            one: Any = Unkept(log.path)
+            one.add("first", 1).set_name("first")
+            return stored(one.add("second", last).set_name("second"))
+
+        with pytest.warns(UserWarning, match="the state of 'Unkept_0000' cannot be kept") as warned:
+            assert made(1).run() == 2
+        assert len(warned) == 1
+        assert made(1).run() == 2
+        with pytest.warns(UserWarning, match="cannot be kept"):
+            assert made(5).run() == 6
+        assert log.words() == ["first", "second", "first", "second"]
 
     @requires("objects")
     def test_a_call_before_another(self, stored: Any, log: Log) -> None:

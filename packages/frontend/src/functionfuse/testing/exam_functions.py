@@ -195,6 +195,29 @@ class NotedSum:
         self.sum += n
         return self.sum
 
+    def add_up_to(self, limit: int, n: Any) -> Any:
+        """Add, but raise ValueError when the sum is above a limit."""
+        self.sum += n
+        if self.sum > limit:
+            raise ValueError(f"more than {limit}")
+        return self.sum
+
+
+@workflow
+class Unkept:
+    """Holds a lock, and so cannot be pickled."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+        self.lock = threading.Lock()
+        self.sum = 0
+
+    def add(self, word: str, n: Any) -> Any:
+        """Note a word, add, and return the sum so far."""
+        note(self.log, word)
+        self.sum += n
+        return self.sum
+
 
 @workflow
 def sum_of(accumulator: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import io
 import pickle
 import re
 import threading
@@ -12,12 +13,22 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.decorator import decorated_class
 from functionfuse.errors import InvalidNameError, LostRace, OptionError, TaskNotFound
+from functionfuse.stores import OBJECTS, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     Record = tuple[bytes, dict[str, Any]]
+
+
+class _Pickler(pickle.Pickler):
+    """Refers to a decorated class by the name of what it was decorated to."""
+
+    def reducer_override(self, obj: object) -> Any:
+        decorated = decorated_class(obj) if isinstance(obj, type) else None
+        return NotImplemented if decorated is None else (getattr, (decorated, "function"))
 
 
 class MemoryStore:
@@ -56,12 +67,13 @@ class MemoryStore:
         """Return the names of all workflows, sorted."""
         self._count("list_workflows")
         with self._lock:
-            return sorted(self._workflows)
+            return sorted(name for name in self._workflows if not name.endswith(OBJECTS))
 
     def remove_workflow(self, workflow_name: str) -> bool:
         """Remove a workflow with all its results; whether there was one."""
         self._count("remove_workflow")
         with self._lock:
+            self._workflows.pop(objects_of(workflow_name), None)
             return self._workflows.pop(_checked(workflow_name), None) is not None
 
     def save(
@@ -76,7 +88,9 @@ class MemoryStore:
     ) -> dict[str, Any]:
         """Store a copy of a result, and return its footer. LostRace with ``create`` when there is one."""
         self._count("save")
-        data = pickle.dumps(obj, protocol=5)
+        stream = io.BytesIO()
+        _Pickler(stream, protocol=5).dump(obj)
+        data = stream.getvalue()
         footer = {
             "name": _checked(task_name),
             "workflow": _checked(workflow_name),

@@ -24,6 +24,7 @@ from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._suggestions import did_you_mean
 from functionfuse.storage._transport import Absent, Taken
 from functionfuse.storage._writing import Draft, write_record
+from functionfuse.stores import OBJECTS, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,10 +60,11 @@ class RecordStore:
     def list_workflows(self) -> list[str]:
         """Return the names of all workflows, sorted."""
         names = (self._records.workflow_of(folder) for folder in self._transport.folders())
-        return sorted(name for name in names if name is not None)
+        return sorted(name for name in names if name is not None and not name.endswith(OBJECTS))
 
     def remove_workflow(self, workflow_name: str) -> bool:
         """Remove a workflow with all its results, in one visible step; whether there was one."""
+        self._transport.remove_folder(self._records.encode(objects_of(workflow_name)))
         return self._transport.remove_folder(self._records.encode(workflow_name))
 
     # Results
