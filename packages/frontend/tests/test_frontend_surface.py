@@ -33,6 +33,7 @@ PUBLIC = {
     "functionfuse.backends.plugins": ["InitializerPlugin", "Plugin", "PluginCollection", "RandomStatePlugin"],
     "functionfuse.backends.query": ["NodeView", "Options", "Query", "Rule"],
     "functionfuse.backends.report": ["RunReport"],
+    "functionfuse.backends.writer_funcs": ["WriterFuncsStore"],
     "functionfuse.graph": ["Edit", "Edits", "Graph"],
     "functionfuse.nodes": ["BoundMethod", "Deferred", "InstanceNode", "Item", "Node"],
     "functionfuse.plan": ["Plan", "Ref", "Step"],

@@ -67,9 +67,3 @@ class Store(Protocol):
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
         """Which of these names have a result; one question for a whole run."""
-
-    def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
-        """Names with a result, sorted; ``pattern`` is a glob over names."""
-
-    def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
-        """Remove one result, or all whose names match; return the names removed."""

@@ -13,6 +13,7 @@ from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.observers import Announcer
 from functionfuse.backends.planning import REUSE, Planner
 from functionfuse.backends.query import NodeView, Options, Query, compiled, matching
+from functionfuse.backends.writer_funcs import WriterFuncsStore
 from functionfuse.containers import CONTAINERS
 from functionfuse.decorator import workflow
 from functionfuse.errors import DuplicateNameError, OptionError, PlanError, UnknownNodeError
@@ -131,12 +132,17 @@ class BaseWorkflow(ABC):
     def set_storage(self, storage: Store | None) -> None:
         """Save every node's result in a store, and reuse what it holds; None takes the store away.
 
+        A store that has only ``get_writer_funcs(workflow_name)`` keeps no recipes; what it holds is reused
+        with ``reuse="name"``.
+
         Raises:
             OptionError: the object lacks a verb of stores.
         """
         missing = [verb for verb in _VERBS if storage is not None and not hasattr(storage, verb)]
-        if missing:
-            raise OptionError(f"{storage!r} is not a store: it has no {', '.join(missing)}")
+        if missing and callable(getattr(storage, "get_writer_funcs", None)):
+            storage = WriterFuncsStore(storage)
+        elif missing:
+            raise OptionError(f"{storage!r} is not a store: it has no {', '.join(missing)}, and no get_writer_funcs")
         self._store = storage
 
     def set_plugin(self, pattern: str, plugin: Plugin) -> None:

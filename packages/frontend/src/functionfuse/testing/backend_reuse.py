@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_exam import BackendExam, Log, actions, requires
-from functionfuse.testing.exam_functions import NotedSum, Unkept, noted, same, sum_of
+from functionfuse.testing.exam_functions import NotedSum, Unkept, WriterFunctions, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @requires("store")
@@ -281,6 +284,20 @@ class ReuseTests(BackendExam, exam=True):
             return value
 
         assert stored(identity(identity([1]))).run() == [1]
+
+    # A store with nothing but writer functions
+
+    def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: Log) -> None:
+        """Is used as the specification says; it keeps no recipes, so only ``reuse="name"`` reuses."""
+        flow = make_workflow(noted(log.path, "node1", 7).set_name("node1"), workflow_name="w")
+        flow.set_storage(WriterFunctions(tmp_path / "third party"))
+        assert flow.run() == 7
+        assert (tmp_path / "third party" / "w" / "node1").exists()
+        assert flow.run(reuse="name") == 7
+        assert log.words() == ["node1"]
+        with pytest.warns(UserWarning, match="keeps no recipes"):
+            assert flow.run() == 7
+        assert log.words() == ["node1", "node1"]
 
     # Objects
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakSet
@@ -273,3 +275,30 @@ class Heavy:
 def heavy(count: int, previous: Any = None) -> Any:  # noqa: ARG001
     """Return something heavy, and how many such were alive before, at most."""
     return Heavy(), max(count, len(Heavy.alive))
+
+
+class WriterFunctions:
+    """A third party's store, written from one paragraph of the specification."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get_writer_funcs(self, workflow_name: str) -> tuple[Any, Any, Any]:
+        """Return what makes room, what reads, and what saves."""
+        folder = self.folder / workflow_name
+
+        def save(task_name: str, result: object) -> None:
+            (folder / task_name).write_bytes(pickle.dumps(result))
+
+        return partial(folder.mkdir, parents=True, exist_ok=True), Reader(folder), save
+
+
+class Reader:
+    """Reads what :class:`WriterFunctions` saved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read_task(self, task_name: str) -> Any:
+        """Return a result; FileNotFoundError when there is none."""
+        return pickle.loads((self.folder / task_name).read_bytes())
