@@ -60,7 +60,11 @@ class S3Server:
             self.endpoint = f"http://{HOST}:{ports[0]}"
             with (self.folder / "log").open("wb") as log:
                 self.process = subprocess.Popen(
-                    self._command(ports), cwd=self.folder, stdout=log, stderr=log, env={**os.environ, "HOME": self.folder}
+                    self._command(ports),
+                    cwd=self.folder,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "HOME": self.folder},
                 )
             if self._is_ready():
                 return
@@ -70,7 +74,7 @@ class S3Server:
     def stop(self):
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(2)  # an orderly end takes it up to five, and what it keeps is not needed
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)

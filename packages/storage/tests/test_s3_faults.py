@@ -87,7 +87,7 @@ class TestLostAnswers:
         s3_proxy.rule = lose(1, is_complete)
         behind.save("w", "a", bytes(LARGE), create=create)
         assert behind.read_task("w", "a") == bytes(LARGE)
-        assert sum(map("uploadId=".__contains__, s3_proxy.seen)) >= 4  # two parts, two ends
+        assert sum("uploadId=" in line for line in s3_proxy.seen) >= 4  # two parts, two ends
         assert uploads() == []
 
     @pytest.mark.parametrize("size", [1, LARGE])
@@ -120,15 +120,16 @@ class TestReading:
 
     def test_an_overwrite_between_two_ranges(self, behind, s3_proxy, s3_store):
         s3_store.save("w", "a", b"o" * 4_000_000)
-        overwritten = []
+        new = iter([b"n" * 4_000_000])
 
         def rule(request):
-            if "Range" in request.headers and "If-Match" in request.headers and not overwritten:
-                overwritten.append(s3_store.save("w", "a", b"n" * 4_000_000))
+            if "If-Match" in request.headers:
+                for value in new:  # once, whatever number of ranges are on their way
+                    s3_store.save("w", "a", value)
 
         s3_proxy.rule = rule
         assert behind.read_task("w", "a") == b"n" * 4_000_000
-        assert len(overwritten) == 1
+        assert next(new, None) is None
 
     def test_an_overwrite_at_every_read(self, behind, s3_proxy, s3_store):
         s3_store.save("w", "a", bytes(2_000_000))
@@ -171,7 +172,7 @@ class TestWriters:
         with pytest.raises(TypeError):
             s3_store.save("w", "a", [bytes(LARGE), threading.Lock()])
         with pytest.raises(TypeError):
-            s3_store.save("w", "a", [bytes(60_000) * 1, [str(n) * 40_000 for n in range(900)], threading.Lock()])
+            s3_store.save("w", "a", [[str(n) * 40_000 for n in range(900)], threading.Lock()])
         assert s3_store.read_task("w", "a") == "old"
         assert (uploads(), keys()) == ([], ["ffstore.json", "w/a.ffr"])
 

@@ -101,7 +101,7 @@ def test_a_signed_store(s3_options, monkeypatch):
         ({"s3fs": {"key": "s3cr3t"}}, "'key' is given twice"),
         ({"options": {"read_timeot": 1}}, "Config has no 'read_timeot'; did you mean 'read_timeout'"),
         ({"options": {"proxies": {"http": "http://me:s3cr3t@proxy"}}}, "must not hold a password"),
-        ({"options": {"retries": "s3cr3t"}}, "cannot be used"),
+        ({"options": {"retries": {"mode": "sometimes"}}}, "cannot be made of it"),
         ({"options": "s3cr3t"}, "'options' must be a mapping"),
         ({"sign_key": "s3cr3t"}, "'sign_key' must be"),
     ],

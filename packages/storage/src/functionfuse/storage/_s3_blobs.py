@@ -69,9 +69,7 @@ class S3Blobs:
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""
-        return [
-            {"id": blob, "size": sum(path.stat().st_size for path, _ in self._files(blob))} for blob in self._new
-        ]
+        return [{"id": blob, "size": sum(path.stat().st_size for path, _ in self._files(blob))} for blob in self._new]
 
     def upload(self) -> None:
         """Put the new blobs where their record will look for them."""

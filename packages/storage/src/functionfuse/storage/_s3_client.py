@@ -87,6 +87,7 @@ def _make(settings: S3Settings, *, first_contact: bool) -> Any:
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise StorageError(NEEDS_BOTO3) from error
     chosen = json.loads(settings.options)
@@ -94,13 +95,19 @@ def _make(settings: S3Settings, *, first_contact: bool) -> Any:
         if name not in Config.OPTION_DEFAULTS:
             hint = did_you_mean(name, Config.OPTION_DEFAULTS)
             raise OptionError(f"option 'options': botocore's Config has no {name!r}{hint}")
-    defaults = {
-        **_PATIENT,
-        "max_pool_connections": max(10, 2 * settings.workers),
-        "response_checksum_validation": "when_required",  # records carry checksums of their own
-        **chosen,
-        **(_FIRST_CONTACT if first_contact else {}),
-    }
+    try:
+        config = Config(
+            **{
+                **_PATIENT,
+                "max_pool_connections": max(10, 2 * settings.workers),
+                "response_checksum_validation": "when_required",  # records carry checksums of their own
+                **chosen,
+            }
+        )
+    except (AttributeError, TypeError, ValueError, BotoCoreError) as error:
+        raise OptionError(f"option 'options': botocore's Config cannot be made of it: {error}") from error
+    if first_contact:
+        config = config.merge(Config(**_FIRST_CONTACT))
     with asking("open a store at", settings):
         # A session reads large descriptions of services from disk: one serves all clients.
         identity = (os.getpid(), settings.profile)
@@ -112,7 +119,7 @@ def _make(settings: S3Settings, *, first_contact: bool) -> Any:
                 "s3",
                 endpoint_url=settings.endpoint_url,
                 region_name=settings.region or session.region_name or "us-east-1",
-                config=Config(**defaults),
+                config=config,
                 **settings.find_credentials(),
             )
         except (TypeError, ValueError) as error:
@@ -127,18 +134,18 @@ def _boto_errors() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception, settings: S3Settings) -> str:
-    from botocore.exceptions import HTTPClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+    from botocore import exceptions as known
 
     name = code(error)
     if name == "NoSuchBucket":
         return f"there is no bucket {settings.bucket!r}; make it first"
     if name in _REFUSED:
         return f"access was refused ({name}); check key, secret and the rights on bucket {settings.bucket!r}"
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+    if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError)):
         return "no credentials were found; give 'credentials', 'profile' or 'key' and 'secret'"
-    if isinstance(error, ProfileNotFound):
+    if isinstance(error, known.ProfileNotFound):
         return f"there is no profile {settings.profile!r} in the AWS configuration"
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, (known.HTTPClientError, known.ConnectionError)):
         where = settings.endpoint_url or f"S3 in region {settings.region or 'of the AWS configuration'}"
         return f"no answer from {where!r}: {error}"
     return str(error)

@@ -43,13 +43,14 @@ def stale_uploads(settings: S3Settings, prefix: str, grace: float) -> list[tuple
 
     All uploads of the bucket are listed: with a prefix, some servers leave out what they should list.
     """
-    found = []
+    latest = time.time() - grace
     with asking("list the uploads of", settings):
-        for answer in client(settings).get_paginator("list_multipart_uploads").paginate(Bucket=settings.bucket):
-            for upload in answer.get("Uploads", ()):
-                if upload["Key"].startswith(prefix) and time.time() - upload["Initiated"].timestamp() >= grace:
-                    found.append((upload["Key"], upload["UploadId"]))
-    return found
+        return [
+            (upload["Key"], upload["UploadId"])
+            for answer in client(settings).get_paginator("list_multipart_uploads").paginate(Bucket=settings.bucket)
+            for upload in answer.get("Uploads", ())
+            if upload["Key"].startswith(prefix) and upload["Initiated"].timestamp() <= latest
+        ]
 
 
 def delete_keys(settings: S3Settings, keys: Iterable[str]) -> None:

@@ -162,9 +162,7 @@ class S3Transport:
         for key, upload in stale_uploads(self.settings, start, grace):
             with asking("abort the upload of", self.settings, key):
                 try:
-                    client(self.settings).abort_multipart_upload(
-                        Bucket=self.settings.bucket, Key=key, UploadId=upload
-                    )
+                    client(self.settings).abort_multipart_upload(Bucket=self.settings.bucket, Key=key, UploadId=upload)
                 except Exception as error:
                     if not is_absent(error):  # it has just ended
                         raise
@@ -185,9 +183,7 @@ class S3Transport:
         keys = keys_below(self.settings, self._folder(folder), page=_GLANCE)
         return any(key.endswith((SUFFIX, f"/{_PLACE}")) for key in keys)
 
-    def _publish_once(
-        self, folder: str, key: str, fill: Callable[[Sink, Blobs], T], condition: dict[str, str]
-    ) -> T:
+    def _publish_once(self, folder: str, key: str, fill: Callable[[Sink, Blobs], T], condition: dict[str, str]) -> T:
         blobs = self.blobs(folder)
         upload = Upload(self.settings, key, condition)
         draft = f"{self._folder(folder)}{_DRAFTS}{draft_name()}"

@@ -32,7 +32,7 @@ class Restart(Exception):  # noqa: N818
     """The upload is gone, or met a conflict that only a new one gets around."""
 
 
-class Unsure(StorageError):
+class Unsure(StorageError):  # noqa: N818
     """No answer came: the object may yet become visible."""
 
 
@@ -113,11 +113,11 @@ class Upload:
 
     def _send_part(self, number: int, body: bytes) -> dict[str, Any]:
         try:
-            answer = self._client.upload_part(
-                **self._target, UploadId=self._upload_id, PartNumber=number, Body=body
-            )
+            answer = self._client.upload_part(**self._target, UploadId=self._upload_id, PartNumber=number, Body=body)
         except Exception as error:
-            raise Restart from error if status(error) == 404 else error
+            if status(error) == 404:
+                raise Restart from error
+            raise
         finally:
             self._slots.release()
         checksums = {name: answer[name] for name in answer if name.startswith("Checksum") and name != "ChecksumType"}
