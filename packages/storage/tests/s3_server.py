@@ -111,7 +111,8 @@ class Proxy:
     """Passes requests to the server as they are, but for those that ``rule`` wants treated otherwise.
 
     ``rule(request)`` runs before a request is passed on, and may return ``"lose answer"``: the server gets the
-    request, the store gets a closed connection. With ``without`` a header is taken out on the way.
+    request, the store gets a closed connection; or ``"cut answer"``: the store gets half of the body. With
+    ``without`` a header is taken out on the way.
     """
 
     def __init__(self, endpoint, without=""):
@@ -161,6 +162,9 @@ def _handler(proxy):
             if length is not None:
                 self.send_header("Content-Length", length)
             self.end_headers()
+            if verdict == "cut answer":
+                self.close_connection = True
+                content = content[: len(content) // 2]
             self.wfile.write(content)
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass

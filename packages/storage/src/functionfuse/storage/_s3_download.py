@@ -121,9 +121,8 @@ def _fill(view: memoryview, body: Any) -> None:
 def _is_cut(error: Exception) -> bool:
     """Whether a body ended early, which botocore leaves to its caller to repeat."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
-    from urllib3.exceptions import HTTPError
 
-    return isinstance(error, (HTTPClientError, IncompleteReadError, HTTPError, ConnectionError))
+    return isinstance(error, (HTTPClientError, IncompleteReadError, ConnectionError))
 
 
 def _size(answer: Any) -> int:
