@@ -57,7 +57,7 @@ class Upload:
         view = memoryview(data).cast("B")
         while len(self._pending) + len(view) >= (size := self._part_size()):
             room = size - len(self._pending)
-            self._send(bytes(self._pending) + bytes(view[:room]) if self._pending else bytes(view[:room]))
+            self._send(b"".join((self._pending, view[:room])))
             self._pending = bytearray()
             view = view[room:]
         self._pending += view
@@ -65,9 +65,10 @@ class Upload:
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
         """Append, and return the crc32 of every ``block`` bytes."""
         checksums = []
-        for at in range(0, len(data), block):
-            piece = data[at : at + block]
-            checksums.append(zlib.crc32(piece))
+        step = max(block, PART // block * block)  # near to a part, so that little has to be kept for the next one
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            checksums += [zlib.crc32(piece[at : at + block]) for at in range(0, len(piece), block)]
             self.write(piece)
         return checksums
 
