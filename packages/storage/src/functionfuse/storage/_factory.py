@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import OptionError
 from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._s3_store import S3Store
 from functionfuse.storage._suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from functionfuse.storage._store import RecordStore
 
-KINDS: dict[str, type[RecordStore]] = {"file": FileStore}
+KINDS: dict[str, type[RecordStore]] = {"file": FileStore, "S3": S3Store}
 """The kinds of stores of this release; the parameters of each class are its options."""
 
-_PLANNED = ("ray", "S3")
+_PLANNED = ("ray",)
 
 
 def storage_factory(config: Mapping[str, Any]) -> RecordStore:

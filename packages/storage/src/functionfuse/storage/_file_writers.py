@@ -27,25 +27,33 @@ def draft_name() -> str:
 
 def has_live_drafts(folder: str) -> bool:
     """Whether somebody may be writing one of the drafts in a folder."""
-    return any(age <= DAY and not is_dead(name) for name, age in _drafts(folder))
+    return any(is_live(name, age) for name, age in _drafts(folder))
 
 
 def sweep_drafts(folder: str, grace: float) -> list[str]:
     """Delete the drafts of dead writers, and those of unknown ones that are older than ``grace`` seconds."""
     swept = []
     for name, age in _drafts(folder):
-        if is_dead(name):
-            limit = min(grace, _MINUTE)
-        elif _is_ours(name):
-            limit = max(grace, DAY)  # its process lives, or another has got its number since
-        else:
-            limit = grace
-        if age >= limit:
+        if is_stale(name, age, grace):
             path = str(Path(folder, name))
             with telling("remove", path):
                 unlink_quietly(path)
             swept.append(name)
     return swept
+
+
+def is_live(name: str, age: float) -> bool:
+    """Whether somebody may be writing the draft of this name, last written ``age`` seconds ago."""
+    return age <= DAY and not is_dead(name)
+
+
+def is_stale(name: str, age: float, grace: float) -> bool:
+    """Whether a draft can be deleted."""
+    if is_dead(name):
+        return age >= min(grace, _MINUTE)
+    if _is_ours(name):
+        return age >= max(grace, DAY)  # its process lives, or another has got its number since
+    return age >= grace
 
 
 def is_dead(name: str) -> bool:

@@ -1,0 +1,315 @@
+"""The S3 store in trouble: lost answers, races, killed writers, servers that ignore conditions.
+
+A proxy on this machine comes between the store and a real server, and does what networks do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import s3_server as s3
+
+from functionfuse.errors import CorruptRecord, LostRace, StorageError
+from functionfuse.storage import S3Store
+from functionfuse.storage._s3_objects import keys_below
+
+LARGE = 18 << 20  # bytes; more than one part
+
+
+@pytest.fixture
+def behind(s3_proxy, s3_options, s3_store):
+    """The store of ``s3_store`` again, behind the proxy."""
+    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
+
+
+@pytest.fixture
+def keys(s3_store, s3_api):
+    """All keys of the store, without its prefix."""
+
+    def list_keys():
+        prefix = s3_store._settings.prefix
+        answer = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
+        found = [entry["Key"][len(prefix) :] for entry in answer.get("Contents", ())]
+        return [key for key in found if key and not key.endswith("/")]
+
+    return list_keys
+
+
+@pytest.fixture
+def uploads(s3_store, s3_api):
+    """The unfinished uploads of the store."""
+
+    def list_uploads():
+        found = s3_api.list_multipart_uploads(Bucket=s3.BUCKET).get("Uploads", ())
+        return [one["Key"] for one in found if one["Key"].startswith(s3_store._settings.prefix)]
+
+    return list_uploads
+
+
+def lose(count, wanted, verdict="lose answer"):
+    """Lose the answers to the first ``count`` requests that are wanted."""
+    left = iter([verdict] * count)
+    return lambda request: next(left, None) if wanted(request) else None
+
+
+def is_put(request):
+    return request.command == "PUT" and ".ffr" in request.path and "partNumber" not in request.path
+
+
+def is_complete(request):
+    return request.command == "POST" and "uploadId=" in request.path
+
+
+class TestLostAnswers:
+    def test_our_own_retried_put_is_no_lost_race(self, behind, s3_proxy):
+        s3_proxy.rule = lose(1, is_put)
+        footer = behind.save("w", "a", 1, create=True)
+        assert behind.info("w", "a")["uid"] == footer["uid"]
+        assert sum(line.startswith("PUT") for line in s3_proxy.seen) == 2
+        with pytest.raises(LostRace):
+            behind.save("w", "a", 2, create=True)
+
+    @pytest.mark.parametrize("create", [False, True])
+    def test_a_lost_answer_to_the_end_of_an_upload(self, behind, s3_proxy, uploads, create):
+        s3_proxy.rule = lose(1, is_complete)
+        behind.save("w", "a", bytes(LARGE), create=create)
+        assert behind.read_task("w", "a") == bytes(LARGE)
+        assert sum("uploadId=" in line for line in s3_proxy.seen) >= 4  # two parts, two ends
+        assert uploads() == []
+
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_all_answers_lost_but_the_last_look(self, behind, s3_proxy, size):
+        s3_proxy.rule = lose(100, lambda request: is_put(request) or is_complete(request))
+        behind.save("w", "a", bytes(size), create=True)
+        s3_proxy.rule = lambda request: None
+        assert behind.read_task("w", "a") == bytes(size)
+
+    def test_nothing_is_known_and_nothing_is_lost(self, behind, s3_proxy, s3_store, blobby, blobby_serializer):
+        for store in (behind, s3_store):
+            store.register_persistent_serializers(blobby_serializer)
+        s3_proxy.rule = lose(100, lambda request: is_put(request) or request.command == "HEAD")
+        with pytest.raises(StorageError, match=r"cannot write 's3://results/.*/w/a\.ffr': no answer from"):
+            behind.save("w", "a", blobby(b"content"))
+        # The record did arrive, and so its blob must not have been cleaned up.
+        assert s3_store.read_task("w", "a").content == b"content"
+
+    def test_a_lost_part_is_sent_again(self, behind, s3_proxy):
+        s3_proxy.rule = lose(1, lambda request: "partNumber=1" in request.path)
+        behind.save("w", "a", bytes(LARGE))
+        assert behind.read_task("w", "a") == bytes(LARGE)
+
+
+class TestReading:
+    @pytest.fixture(autouse=True)
+    def small_ranges(self, monkeypatch):
+        monkeypatch.setattr("functionfuse.storage._s3_download.FIRST", 1 << 20)
+        monkeypatch.setattr("functionfuse.storage._s3_download.RANGE", 1 << 20)
+
+    def test_an_overwrite_between_two_ranges(self, behind, s3_proxy, s3_store):
+        s3_store.save("w", "a", b"o" * 4_000_000)
+        new = iter([b"n" * 4_000_000])
+
+        def rule(request):
+            if "If-Match" in request.headers:
+                for value in new:  # once, whatever number of ranges are on their way
+                    s3_store.save("w", "a", value)
+
+        s3_proxy.rule = rule
+        assert behind.read_task("w", "a") == b"n" * 4_000_000
+        assert next(new, None) is None
+
+    def test_an_overwrite_at_every_read(self, behind, s3_proxy, s3_store):
+        s3_store.save("w", "a", bytes(2_000_000))
+        versions = iter(range(1, 100))
+
+        def rule(request):
+            if "If-Match" in request.headers:
+                s3_store.save("w", "a", [next(versions), bytes(2_000_000)])
+
+        s3_proxy.rule = rule
+        with pytest.raises(StorageError, match="replaced faster than read"):
+            behind.read_task("w", "a")
+
+    @pytest.mark.parametrize("verdict", ["lose answer", "cut answer"])
+    @pytest.mark.parametrize("span", ["bytes=0-", "bytes=1048576-", "bytes=-"])
+    def test_what_is_cut_is_read_again(self, behind, s3_proxy, s3_store, verdict, span):
+        s3_store.save("w", "a", b"v" * 4_000_000)
+        s3_proxy.rule = lose(1, lambda request: request.headers.get("Range", "").startswith(span), verdict)
+        assert behind.read_task("w", "a") == b"v" * 4_000_000
+        assert behind.info("w", "a")["type"] == "builtins.bytes"
+
+
+class TestWriters:
+    def test_a_create_race_of_large_results_has_one_winner(self, s3_store, uploads):
+        start = threading.Barrier(3)
+
+        def create(number):
+            start.wait(30)
+            try:
+                s3_store.save("w", "a", bytes([number]) * LARGE, create=True)
+            except LostRace:
+                return None
+            return number
+
+        with ThreadPoolExecutor(3) as pool:
+            winners = [number for number in pool.map(create, range(3)) if number is not None]
+        assert len(winners) == 1
+        assert s3_store.read_task("w", "a") == bytes(winners) * LARGE
+        assert uploads() == []
+
+    def test_an_upload_that_fails_leaves_nothing(self, s3_store, uploads, keys):
+        s3_store.save("w", "a", "old")
+        with pytest.raises(TypeError):
+            s3_store.save("w", "a", [bytes(LARGE), threading.Lock()])
+        with pytest.raises(TypeError):
+            s3_store.save("w", "a", [[str(n) * 40_000 for n in range(900)], threading.Lock()])
+        assert s3_store.read_task("w", "a") == "old"
+        assert (uploads(), keys()) == ([], ["ffstore.json", "w/a.ffr"])
+
+    def test_gc_frees_what_a_killed_writer_left(self, s3_proxy, s3_options, s3_store, uploads, keys):
+        reached, released = threading.Event(), threading.Event()
+
+        def rule(request):
+            if "partNumber=2" in request.path:
+                reached.set()
+                released.wait(60)
+
+        s3_proxy.rule = rule
+        options = {**s3_options, "endpoint_url": s3_proxy.endpoint}
+        code = f"from functionfuse.storage import S3Store\nS3Store(**{options!r}).save('w', 'a', bytes({3 * LARGE}))"
+        writer = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+        try:
+            assert reached.wait(60)
+        finally:
+            writer.kill()
+            writer.wait(30)
+            released.set()
+        assert not s3_store.has_task("w", "a")
+        assert len(uploads()) == 1
+        assert s3_store.gc("w", grace=3600) == []
+        assert s3_store.gc("other", grace=0) == []
+        assert s3_store.gc("w", grace=0) == ["a.ffr"]
+        assert (uploads(), keys()) == ([], ["ffstore.json"])
+
+    def test_a_live_upload_that_gc_took_starts_again(self, behind, s3_proxy, s3_store):
+        taken = []
+
+        def rule(request):
+            if is_complete(request) and not taken:
+                taken.extend(s3_store.gc("w", grace=0))
+
+        s3_proxy.rule = rule
+        behind.save("w", "a", bytes(LARGE))
+        assert taken == ["a.ffr"]
+        assert s3_store.read_task("w", "a") == bytes(LARGE)
+
+
+class TestAServerThatIgnoresConditions:
+    @pytest.fixture
+    def careless(self, s3_server, s3_options):
+        proxy = s3.Proxy(s3_server.endpoint, without="If-None-Match")
+        yield S3Store(**{**s3_options, "endpoint_url": proxy.endpoint})
+        proxy.stop()
+
+    def test_create_is_refused(self, careless, s3_options):
+        with pytest.raises(StorageError, match=r"ignores If-None-Match.*save without create=True"):
+            careless.save("w", "a", 1, create=True)
+        assert careless.list_tasks("w") == []
+        careless.save("w", "a", 2)
+        assert careless.read_task("w", "a") == 2
+        assert S3Store(**s3_options)._transport.conditional is False  # the marker says so to everybody
+
+    def test_a_server_that_honours_them_is_told_apart(self, s3_store, s3_options, keys):
+        assert s3_store._transport.conditional is True
+        assert S3Store(**s3_options)._transport.conditional is True
+        assert keys() == ["ffstore.json"]  # and no probe
+
+
+class TestBlobs:
+    @pytest.fixture
+    def blob_store(self, s3_store, blobby_serializer):
+        s3_store.register_persistent_serializers(blobby_serializer)
+        return s3_store
+
+    def test_they_come_back_and_go_with_their_record(self, blob_store, blobby, keys):
+        blob_store.save("w", "a", [blobby(b"one"), blobby(b"two")])
+        assert [one.content for one in blob_store.read_task("w", "a")] == [b"one", b"two"]
+        assert blob_store.check_workflow("w") == []
+        assert len(keys()) == 4
+        blob_store.save("w", "a", [blobby(b"three")])
+        assert len(keys()) == 3
+        blob_store.remove_task("w", "a")
+        assert keys() == ["ffstore.json"]
+
+    def test_a_blob_that_is_gone_is_damage(self, blob_store, blobby, s3_api, keys):
+        blob_store.save("w", "a", blobby(b"one"))
+        (blob,) = [key for key in keys() if ".big/" in key]
+        s3_api.delete_object(Bucket=s3.BUCKET, Key=f"{blob_store._settings.prefix}{blob}")
+        with pytest.raises(CorruptRecord, match="missing"):
+            blob_store.read_task("w", "a")
+        assert [name for name, _ in blob_store.check_workflow("w")] == ["a"]
+
+    def test_gc_takes_what_nothing_refers_to(self, blob_store, blobby, s3_api, keys):
+        blob_store.save("w", "a", blobby(b"one"))
+        orphan = f"{'0' * 32}.bin"
+        target = {"Bucket": s3.BUCKET, "Key": f"{blob_store._settings.prefix}w/.big/{orphan}"}
+        s3_api.put_object(**target, Body=b"orphan")
+        assert blob_store.gc("w") == []
+        assert blob_store.gc("w", grace=0) == [orphan]
+        assert blob_store.read_task("w", "a").content == b"one"
+        s3_api.put_object(**target, Body=b"orphan")
+        s3_api.put_object(Bucket=s3.BUCKET, Key=f"{blob_store._settings.prefix}w/b.ffr", Body=b"damaged")
+        assert blob_store.gc("w", grace=0) == []
+
+    def test_a_save_is_safe_from_gc_at_any_moment(self, behind, s3_proxy, s3_store, blobby, blobby_serializer):
+        behind.register_persistent_serializers(blobby_serializer)
+        collected = []
+
+        def rule(request):
+            if request.command == "PUT":
+                collected.append(s3_store.gc("w", grace=0))
+
+        s3_proxy.rule = rule
+        behind.save("w", "a", blobby(b"one"))
+        assert collected == [[]] * 3  # before the draft, the blob and the record
+        assert behind.read_task("w", "a").content == b"one"
+
+    def test_a_failed_save_leaves_no_blob(self, blob_store, blobby, keys):
+        with pytest.raises(TypeError):
+            blob_store.save("w", "a", [blobby(b"one"), threading.Lock()])
+        assert keys() == ["ffstore.json"]
+
+    def test_a_blob_may_be_a_folder(self, s3_store, keys):
+        blobs = s3_store._transport.blobs("w")
+        blob, path = blobs.new(".zarr")
+        Path(path, "c").mkdir(parents=True)
+        Path(path, "zarr.json").write_bytes(b"{}")
+        Path(path, "c", "0").write_bytes(b"chunk")
+        blobs.upload()
+        assert blobs.listed() == [{"id": blob, "size": 7}]
+        copy = s3_store._transport.blobs("w")
+        assert copy.size(blob) == 7
+        assert Path(copy.path(blob), "c", "0").read_bytes() == b"chunk"
+        assert copy.path(blob) == copy.path(blob)  # downloaded once
+        copy.remove([blob])
+        assert keys() == ["ffstore.json"]
+
+
+class TestListing:
+    def test_pages_are_put_together(self, s3_store):
+        for number in range(7):
+            s3_store.save("w", f"task {number}", number)
+        found = list(keys_below(s3_store._settings, f"{s3_store._settings.prefix}w/", page=3))
+        assert [key.rpartition("/")[2] for key in found] == [f"task {number}.ffr" for number in range(7)]
+
+    def test_folders_that_only_the_server_remembers_are_no_workflows(self, s3_store):
+        s3_store.save("w", "a", 1)
+        s3_store.save("kept", "a", 1)
+        s3_store.remove_task("w", "a")
+        assert s3_store.list_workflows() == ["kept"]

@@ -1,0 +1,171 @@
+"""What S3 stores are made from: options, credentials, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import sys
+import time
+
+import pytest
+import s3_server as s3
+
+from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
+from functionfuse.storage import S3Store, storage_factory
+
+boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
+
+NOWHERE = {"path": "/bucket/prefix", "endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s3cr3t"}
+
+
+def make(**options):
+    return storage_factory({"kind": "S3", "options": options})
+
+
+def test_config_is_json_and_makes_the_same_store(s3_options):
+    store = make(**s3_options, workers=2, options={"read_timeout": 30})
+    store.save("w", "a", 1)
+    again = storage_factory(json.loads(json.dumps(store.config())))
+    assert again.config() == store.config()
+    assert again.read_task("w", "a") == 1
+
+
+def test_a_pickled_store_holds_no_secret(s3_options):
+    store = make(**s3_options)
+    shown = pickle.dumps([store, store.get_writer_funcs("w")]) + json.dumps(store.config()).encode()
+    assert s3.SECRET.encode() not in shown + repr([store, store._settings, vars(store)]).encode()
+    assert s3.KEY.encode() not in shown
+
+
+@pytest.mark.parametrize("spelling", ["plain", "s3fs", "client_kwargs"])
+def test_literal_credentials_work_and_stay_in_the_process(s3_options, spelling):
+    path, endpoint_url = s3_options["path"], s3_options["endpoint_url"]
+    literal = {"key": s3.KEY, "secret": s3.SECRET}
+    store = {
+        "plain": lambda: make(path=path, endpoint_url=endpoint_url, **literal),
+        "s3fs": lambda: make(path=path, s3fs={**literal, "endpoint_url": endpoint_url}),
+        "client_kwargs": lambda: make(path=path, s3fs={**literal, "client_kwargs": {"endpoint_url": endpoint_url}}),
+    }[spelling]()
+    store.save("w", "a", 1)
+    assert store.read_task("w", "a") == 1
+    for thing in (store, store.get_writer_funcs("w"), store._settings):
+        with pytest.raises(StorageError, match="credentials='env:PREFIX_'"):
+            pickle.dumps(thing)
+    shown = json.dumps(store.config()) + repr([store, store._settings, vars(store)])
+    assert s3.SECRET not in shown
+    assert s3.KEY not in shown
+
+
+def test_credentials_of_a_function(s3_options, tmp_path, monkeypatch):
+    (tmp_path / "vault_of_this_test.py").write_text(
+        f"def read():\n    return {{'key': {s3.KEY!r}, 'secret': {s3.SECRET!r}}}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    store = make(**{**s3_options, "credentials": "vault_of_this_test:read"})
+    store.save("w", "a", 1)
+    assert pickle.loads(pickle.dumps(store)).read_task("w", "a") == 1
+
+
+def test_a_signed_store(s3_options, monkeypatch):
+    monkeypatch.setenv("FF_TEST_KEY", "k" * 32)
+    store = make(**s3_options, sign_key="env:FF_TEST_KEY")
+    store.save("w", "a", 1)
+    assert store.read_task("w", "a") == 1
+    make(**s3_options).save("w", "a", 2)
+    with pytest.raises(CorruptRecord, match="not signed"):
+        store.read_task("w", "a")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": ""}, "'path' must look like '/bucket/prefix'"),
+        ({"path": 5}, "'path' must look like"),
+        ({"path": "/b"}, "'path' must look like"),
+        ({"path": "/bucket/a/../b"}, "'path' must have a plain name between slashes"),
+        ({"path": "/bucket/a//b"}, "'path' must have a plain name between slashes"),
+        ({"endpoint_url": "127.0.0.1:1"}, "'endpoint_url' must look like"),
+        ({"endpoint_url": "http://me:s3cr3t@127.0.0.1:1"}, "'endpoint_url'.*without user and password"),
+        ({"worker": 2}, "no option 'worker'.*did you mean 'workers'"),
+        ({"workers": 0}, "'workers' must be a whole number from 1 to 64, got 0"),
+        ({"workers": True}, "'workers' must be"),
+        ({"region": 5}, "'region' must be a name, got 5"),
+        ({"credentials": {"key": "s3cr3t"}}, "'credentials' must be 'env:PREFIX_'"),
+        ({"credentials": "env:A_"}, "without 'credentials'"),
+        ({"secret": None}, "go together, got only 'key'"),
+        ({"key": 5}, "'key' must be a string"),
+        ({"s3fs": {"ke": "s3cr3t"}}, "'s3fs' knows 'key'.*not 'ke'"),
+        ({"s3fs": "s3cr3t"}, "'s3fs' must be a mapping"),
+        ({"s3fs": {"client_kwargs": {"verify": False}}}, "'client_kwargs' of 's3fs'.*not 'verify'"),
+        ({"s3fs": {"key": "s3cr3t"}}, "'key' is given twice"),
+        ({"options": {"read_timeot": 1}}, "Config has no 'read_timeot'; did you mean 'read_timeout'"),
+        ({"options": {"proxies": {"http": "http://me:s3cr3t@proxy"}}}, "must not hold a password"),
+        ({"options": {"retries": {"mode": "sometimes"}}}, "cannot be made of it"),
+        ({"options": "s3cr3t"}, "'options' must be a mapping"),
+        ({"sign_key": "s3cr3t"}, "'sign_key' must be"),
+    ],
+)
+def test_options_that_cannot_be_used(options, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        make(**{**NOWHERE, **options})
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there(s3_options):
+    with pytest.raises(StorageError, match="there is no bucket 'absent'; make it first"):
+        make(**{**s3_options, "path": "/absent/prefix"})
+
+
+@pytest.mark.parametrize(("variable", "error"), [("ACCESS_KEY_ID", "Invalid"), ("SECRET_ACCESS_KEY", "Signature")])
+def test_wrong_credentials(s3_options, monkeypatch, variable, error):
+    monkeypatch.setenv(f"FF_TEST_S3_{variable}", "wrong-s3cr3t")
+    with pytest.raises(StorageError, match=rf"access was refused \({error}.*check key, secret") as caught:
+        make(**s3_options)
+    assert "wrong-s3cr3t" not in str(caught.value)
+
+
+def test_credentials_that_are_not_there(s3_options, monkeypatch):
+    monkeypatch.delenv("FF_TEST_S3_SECRET_ACCESS_KEY")
+    with pytest.raises(StorageError, match="variable 'FF_TEST_S3_SECRET_ACCESS_KEY' is not set"):
+        make(**s3_options)
+    with pytest.raises(StorageError, match="cannot use 'no_such_module:function'"):
+        make(**{**s3_options, "credentials": "no_such_module:function"})
+    with pytest.raises(StorageError, match="no credentials were found; give 'credentials'"):
+        make(**{**s3_options, "credentials": None})
+    with pytest.raises(StorageError, match="no profile 'nobody'"):
+        make(**{**s3_options, "credentials": None, "profile": "nobody"})
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_endpoint_that_does_not_answer_is_told_within_ten_seconds(listens):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        if not listens:
+            silent.close()
+        began = time.monotonic()
+        with pytest.raises(StorageError, match=rf"cannot open a store at .*no answer from 'http://127.0.0.1:{port}'"):
+            make(**{**NOWHERE, "endpoint_url": f"http://127.0.0.1:{port}"})
+        assert time.monotonic() - began < 10
+
+
+def test_without_boto3_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(StorageError, match=r"needs boto3: pip install 'functionfuse-storage\[s3\]'"):
+        S3Store(**{**NOWHERE, "path": "/bucket/without-boto3"})
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"", CorruptRecord),
+        (b"[]", CorruptRecord),
+        (b'{"format": 1, "names": "exact"}', CorruptRecord),
+        (b'{"format": 2, "names": "exact", "conditional": true}', UnsupportedRecord),
+    ],
+)
+def test_a_marker_that_cannot_be_used(s3_options, s3_api, text, error):
+    prefix = s3_options["path"].split("/")[2]
+    s3_api.put_object(Bucket=s3.BUCKET, Key=f"{prefix}/ffstore.json", Body=text)
+    with pytest.raises(error, match=r"ffstore\.json"):
+        make(**s3_options)
