@@ -73,7 +73,7 @@ def _missing_kind(flat: Any) -> str | None:
     if kinds <= {type(None)}:
         return "None"
     if kinds == {float}:
-        return "nan" if all(item != item for item in flat if type(item) is float) else None  # noqa: PLR0124
+        return "nan" if all(item != item for item in flat if type(item) is float) else None
     [kind, *others] = kinds
     is_na = not others and kind.__module__.startswith("pandas.") and kind.__name__ == "NAType"
     return "NA" if is_na else None
