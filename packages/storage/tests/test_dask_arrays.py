@@ -152,11 +152,46 @@ def test_slicing_a_loaded_array(store, saved, index):
     same(np.asarray(store.read_task("w", "a")[index].compute()), np.asarray(saved[index]))
 
 
-def test_what_is_computed_may_be_written_to(store):
-    store.save("w", "a", da.zeros(10, chunks=10))
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_blocks_are_read_only_and_what_is_computed_is_not(store, size):
+    def add_in_place(block):
+        block += 1
+        return block
+
+    store.save("w", "a", da.zeros(2 * size, chunks=size))
     loaded = store.read_task("w", "a")
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.map_blocks(add_in_place, meta=np.empty(0)).compute()
     loaded.compute()[:] = 1
-    assert loaded.compute().tolist() == [0] * 10
+    loaded[:size].compute()[:] = 1
+    assert not loaded.any().compute()
+
+
+def test_large_chunks_are_mapped_and_checked_like_small_ones(store, files):
+    array = np.arange(100_000.0).reshape(100, 1000)
+    store.save("w", "a", da.from_array(array, chunks=(30, 700)))
+    loaded = store.read_task("w", "a")
+    same(loaded.compute(), array)
+    with blob_path(files).open("r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        file.write(b"damage")
+    with pytest.raises(CorruptRecord, match="damaged"):
+        loaded.compute()
+    os.truncate(blob_path(files), 20_000)
+    with pytest.raises(CorruptRecord, match="truncated"):
+        loaded.compute()
+    os.truncate(blob_path(files), 0)
+    with pytest.raises(CorruptRecord, match="truncated"):
+        store.read_task("w", "a").compute()
+
+
+def test_chunks_are_copied_where_files_are_not_mapped(store, files, monkeypatch):
+    from functionfuse.serializers import _hdf5_reading
+
+    monkeypatch.setattr(_hdf5_reading, "is_on_network", lambda path: True)
+    array = np.arange(100_000.0).reshape(100, 1000)
+    store.save("w", "a", da.from_array(array, chunks=(30, 700)))
+    same(store.read_task("w", "a").compute(), array)
 
 
 def test_saving_computes_every_block_once(store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 import os
 import threading
 import weakref
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from functionfuse.errors import CorruptRecord, StorageError
-from functionfuse.storage._disk import READ, telling
+from functionfuse.storage._disk import POSIX, READ, telling
+from functionfuse.storage._file_root import is_on_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_BITE = 1 << 20  # bytes that stay in the cache between read and checksum
-_MOST_OPEN = 128  # each takes a file descriptor
+_MAPPED = 1 << 16  # bytes from which a map is faster than a copy
+_MOST_OPEN = 100  # each takes two file descriptors
 
 _open_files: weakref.WeakValueDictionary[str, _OpenFile] = weakref.WeakValueDictionary()
 
@@ -27,8 +29,8 @@ _open_files: weakref.WeakValueDictionary[str, _OpenFile] = weakref.WeakValueDict
 class ChunkReader:
     """What a loaded dask array slices: a path and a table of chunks, so that it can be sent anywhere.
 
-    What it returns is the caller's own memory. A loaded array holds its file open, and stays readable in this
-    process when its result is removed; beyond 128 arrays, files are opened when they are read.
+    Chunks are read-only, for they may be the file itself, mapped. A loaded array holds its file open, and stays
+    readable in this process when its result is removed; beyond 100 arrays, files are opened when they are read.
     """
 
     def __init__(
@@ -92,11 +94,12 @@ class ChunkReader:
         return tuple(place), self._read(cell)[tuple(inside)]
 
     def _read(self, cell: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """Return a chunk. CorruptRecord."""
-        data = np.empty(math.prod(self._chunk) * self.dtype.itemsize, np.uint8)
-        crc = self.open().read_into(data.data, int(self._offsets[cell]))
-        if crc != self._crcs[cell]:
+        """Return a chunk, read-only. CorruptRecord."""
+        length = math.prod(self._chunk) * self.dtype.itemsize
+        data = self.open().read(int(self._offsets[cell]), length)
+        if zlib.crc32(data.data) != self._crcs[cell]:
             raise CorruptRecord(f"{self.path!r}: chunk {cell!r} is damaged: checksum mismatch")
+        data.flags.writeable = False
         return data.view(self.dtype).reshape(self._chunk)
 
 
@@ -121,6 +124,8 @@ class _OpenFile:
         self._lock = threading.Lock()
         try:
             self._descriptor = os.open(path, READ)
+            maps = POSIX and os.fstat(self._descriptor).st_size > 0 and not is_on_network(path)
+            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if maps else None
         except FileNotFoundError as error:
             raise CorruptRecord(
                 f"blob {path!r} is gone: removed with its result, or not seen from here; read the result again"
@@ -132,26 +137,26 @@ class _OpenFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
-    def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill ``view`` from ``offset``, and return the crc32. CorruptRecord when the file ends before."""
-        crc = 0
+    def read(self, offset: int, length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return bytes of the file; many of them not copied. CorruptRecord when it ends before."""
         with telling("read", self._path):
-            while view:
-                count = self._read_at(view[:_BITE], offset)
-                if not count:
-                    raise CorruptRecord(f"{self._path!r} is truncated")
-                crc = zlib.crc32(view[:count], crc)
-                view, offset = view[count:], offset + count
-        return crc
+            # Also of what is mapped already: touching it beyond the end of the file would kill the process.
+            if os.fstat(self._descriptor).st_size < offset + length:
+                raise CorruptRecord(f"{self._path!r} is truncated")
+            if self._map is not None and length >= _MAPPED:
+                return np.frombuffer(self._map, np.uint8, length, offset)
+            return np.frombuffer(self._copied(offset, length), np.uint8)
 
-    def _read_at(self, view: memoryview, offset: int) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(self._descriptor, [view], offset)
+    def _copied(self, offset: int, length: int) -> bytearray:
+        data = bytearray()
         with self._lock:  # one position for all threads
             os.lseek(self._descriptor, offset, os.SEEK_SET)
-            data = os.read(self._descriptor, len(view))
-        view[: len(data)] = data
-        return len(data)
+            while len(data) < length:
+                more = os.read(self._descriptor, length - len(data))
+                if not more:
+                    raise CorruptRecord(f"{self._path!r} is truncated")
+                data += more
+        return data
 
 
 def _opened(path: str) -> _OpenFile:

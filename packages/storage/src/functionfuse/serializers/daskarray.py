@@ -30,6 +30,7 @@ class DaskArraySerializer(Serializer):
     after loading. Computing uses threads of this process, and takes the memory of the chunks in work. The
     file holds one dataset, ``data``, for any HDF5 tool. Every chunk has a crc32 in the record and is checked
     whenever it is read: CorruptRecord. A loaded array can be sent to other processes that see the file.
+    Functions get its blocks read-only; what ``compute`` returns is the caller's own.
 
     Arrays that have no place in HDF5 (0-d, empty, of objects, masked) are computed into the record.
 
