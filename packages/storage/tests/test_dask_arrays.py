@@ -114,6 +114,25 @@ def test_objects_and_masks_stay_what_they_are(store, files):
     assert files.blobs("w") == []
 
 
+def test_text_of_any_length_stays_what_it_is(store):
+    words = np.array(["a", "a longer text"] * 10, np.dtypes.StringDType())
+    store.save("w", "a", da.from_array(words, chunks=7))
+    loaded = store.read_task("w", "a")
+    assert loaded.dtype == words.dtype
+    assert loaded.compute().tolist() == words.tolist()
+
+
+def test_chunks_too_large_for_hdf5_are_divided(store, monkeypatch):
+    from functionfuse.serializers import daskarray
+
+    monkeypatch.setattr(daskarray, "_LARGEST", 1000)
+    array = np.arange(6000.0).reshape(20, 300)
+    store.save("w", "a", da.from_array(array, chunks=(20, 150)))
+    loaded = store.read_task("w", "a")
+    assert loaded.chunks == ((20,), (150, 150))
+    same(loaded.compute(), array)
+
+
 def test_an_array_used_twice_is_one_blob_and_one_array(store, files):
     shared = da.ones((20, 20), chunks=10)
     store.save("w", "a", {"x": shared, "y": [shared]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 
 import numpy as np
 import pytest
@@ -132,6 +133,16 @@ def test_arrays_of_more_axes(back, order):
     assert loaded["turned"].tolist() == array.T.tolist()
 
 
+def test_other_kinds_of_text_arrays_stay_what_they_are(back, store):
+    tagged = np.dtype("O", metadata={"vlen": str})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # numpy says that pickling drops metadata
+        loaded = back([np.array(WORDS, "U9"), np.array(WORDS, tagged), np.array(WORDS, np.dtypes.StringDType())])
+    assert [array.dtype.kind for array in loaded] == ["U", "O", "T"]
+    assert [array.tolist() for array in loaded] == [WORDS] * 3
+    assert store.info("w", "a")["serializers"] == {}
+
+
 def test_what_is_loaded_may_be_changed(back, store):
     loaded = back(pd.DataFrame({"x": pd.Series(WORDS, dtype=object)}))
     loaded.loc[0, "x"] = 5
@@ -172,7 +183,7 @@ def test_a_table_of_arrow_comes_back(back):
     assert back(table.slice(5, 100)).equals(table.slice(5, 100))
 
 
-def test_a_read_only_store_map_is_no_obstacle(root, files):
+def test_a_store_that_maps_nothing(root, files):
     unmapped = FileStore(root, durable=False, mmap=False)
     unmapped.register_persistent_serializers(TextArraySerializer)
     unmapped.save("w", "a", text())

@@ -37,7 +37,7 @@ class TextArraySerializer(Serializer):
 
     def save(self, obj: Any, out: BlobWriter) -> Any:  # noqa: ARG002
         """Return shape, order, missing value, and Arrow's buffers."""
-        if not obj.dtype.hasobject or obj.dtype.fields or obj.size < _WORTH_IT:
+        if obj.dtype.kind != "O" or obj.dtype.metadata or obj.size < _WORTH_IT:
             return NotImplemented
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
         flat = obj.ravel(order)
