@@ -411,3 +411,11 @@ def test_its_module_imports_nothing_that_is_not_needed():
     code = "import sys, functionfuse.serializers.daskarray; print({'dask', 'h5py', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_store_without_files_is_refused():
+    class Elsewhere:
+        kind = "S3"
+
+    with pytest.raises(StorageError, match=r"kind 'file', not 'S3'; save array\.compute\(\) there"):
+        DaskArraySerializer().save(da.ones(3), Elsewhere())
