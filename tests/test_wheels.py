@@ -21,7 +21,7 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 FOLDERS = {"functionfuse": "frontend", "functionfuse-storage": "storage", "functionfuse-backend-local": "backend-local"}
 MODULES = {
     "functionfuse": ["functionfuse", "functionfuse.backends.base", "functionfuse.testing"],
-    "functionfuse-storage": ["functionfuse.storage"],
+    "functionfuse-storage": ["functionfuse.storage", "functionfuse.serializers.daskarray"],
     "functionfuse-backend-local": [
         "functionfuse.backends.builtin.localback",
         "functionfuse.backends.builtin.graphback",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from functionfuse._warning import warn_user
 from functionfuse.errors import MissingSerializer, OptionError
+from functionfuse.storage._original_serializers import OriginalSerializer, is_original
 
 if TYPE_CHECKING:
     from functionfuse.storage._transport import BlobReader, BlobWriter
@@ -26,12 +30,14 @@ class Serializer:
     types: tuple[type | str, ...] = ()
     subclasses: bool = False
     """Whether subclasses of the types are handled too."""
+    requires: tuple[str, ...] = ()
+    """Modules that ``save`` and ``load`` import. Where one is not installed, discovery leaves this one out."""
 
     def save(self, obj: Any, out: BlobWriter) -> Any:
         """Return a picklable state; each ``pickle.PickleBuffer`` in it is written without a copy.
 
         What is too large or too lazy for the record goes into a file of its own:
-        ``blob, path = out.new(".h5")``.
+        ``blob, path = out.new(".h5")``. ``NotImplemented`` leaves an object to plain pickling.
         """
         raise NotImplementedError
 
@@ -44,22 +50,23 @@ class Serializer:
 
 
 class SerializerRegistry:
-    """The serializers of one store, by name and by type."""
+    """The serializers of one store, by name and by type: the registered ones, then the installed ones.
+
+    Installed are those that packages declare as entry points ``functionfuse.serializers``, under the
+    serializer's own name.
+    """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Serializer] = {}
         self._by_type: dict[type | str, Serializer] = {}
         self._found: dict[type, Serializer | None] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_name)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_found": {}}
 
-    def register(self, serializer: Serializer) -> None:
+    def register(self, serializer: Any) -> None:
         """Add a serializer, or replace the one of the same name."""
-        _check(serializer)
+        serializer = _adapted(serializer)
         previous = self._by_name.get(serializer.name)
         if previous is not None:
             self._by_type = {key: one for key, one in self._by_type.items() if one is not previous}
@@ -68,32 +75,71 @@ class SerializerRegistry:
         self._found.clear()
 
     def for_type(self, cls: type) -> Serializer | None:
-        """Return the serializer for objects of exactly this type, if one is registered."""
+        """Return the serializer for objects of exactly this type, if there is one."""
         try:
             return self._found[cls]
         except KeyError:
-            self._found[cls] = found = self._look_up(cls)
+            self._found[cls] = found = _look_up(cls, self._by_type) or _look_up(cls, _installed_types())
             return found
 
     def named(self, name: str) -> Serializer:
-        """Return the serializer that records call ``name``; installed ones are found by entry point."""
-        if name not in self._by_name:
-            for entry in entry_points(group=_ENTRY_POINTS, name=name):
-                self.register(entry.load())
-        if name not in self._by_name:
+        """Return the serializer that records call ``name``. MissingSerializer."""
+        serializer = self._by_name.get(name) or _installed().get(name)
+        if serializer is None:
             known = ", ".join(sorted(map(repr, self._by_name))) or "none"
             raise MissingSerializer(
                 f"saved with serializer {name!r}, registered are: {known}; "
                 f"pass it to store.register_persistent_serializers(...) first"
             )
-        return self._by_name[name]
+        lacking = _lacking(serializer)
+        if lacking:
+            raise MissingSerializer(
+                f"saved with serializer {name!r}, which needs {', '.join(lacking)}: not installed here"
+            )
+        return serializer
 
-    def _look_up(self, cls: type) -> Serializer | None:
-        for base in cls.__mro__:
-            serializer = self._by_type.get(base) or self._by_type.get(f"{base.__module__}.{base.__qualname__}")
-            if serializer is not None and (base is cls or getattr(serializer, "subclasses", False)):
-                return serializer
-        return None
+
+@cache
+def _installed() -> dict[str, Serializer]:
+    """Return the serializers that installed packages declare, by name."""
+    found: dict[str, Serializer] = {}
+    for entry in entry_points(group=_ENTRY_POINTS):
+        try:
+            serializer = _adapted(entry.load())
+        except Exception as error:  # somebody else's package: results that do not need it must still be saved
+            warn_user(f"serializer {entry.name!r} cannot be used: {entry.value!r} failed to load: {error!r}")
+        else:
+            found[serializer.name] = serializer
+    return found
+
+
+@cache
+def _installed_types() -> dict[type | str, Serializer]:
+    """Return the installed serializers that can save here, by type."""
+    usable = [one for one in _installed().values() if not _lacking(one)]
+    return {key: one for one in usable for key in one.types}
+
+
+def _lacking(serializer: Serializer) -> list[str]:
+    return [module for module in getattr(serializer, "requires", ()) if find_spec(module) is None]
+
+
+def _look_up(cls: type, by_type: dict[type | str, Serializer]) -> Serializer | None:
+    for base in cls.__mro__:
+        serializer = by_type.get(base) or by_type.get(f"{base.__module__}.{base.__qualname__}")
+        if serializer is not None and (base is cls or getattr(serializer, "subclasses", False)):
+            return serializer
+    return None
+
+
+def _adapted(serializer: Any) -> Serializer:
+    """Return what was given as a serializer in today's form. OptionError."""
+    if is_original(serializer):
+        serializer = OriginalSerializer(serializer)
+    elif isinstance(serializer, type) and issubclass(serializer, Serializer):
+        serializer = serializer()
+    _check(serializer)
+    return serializer  # type: ignore[no-any-return]  # checked right above
 
 
 def _check(serializer: Serializer) -> None:

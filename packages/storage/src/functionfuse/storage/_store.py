@@ -190,8 +190,13 @@ class RecordStore:
 
     # Serializers, care, configuration
 
-    def register_persistent_serializers(self, *serializers: Serializer) -> None:
-        """Use these serializers for saving and loading, from now on and in pickled copies of this store."""
+    def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
+        """Use these serializers for saving and loading, from now on and in pickled copies of this store.
+
+        Each is a :class:`Serializer`, an instance or the class; or has the same methods; or is one of the
+        original Function Fuse, a class with ``serializer_class``, ``pickle`` and ``unpickle``. They come
+        before those that installed packages declare as entry points, which need no registering.
+        """
         for serializer in serializers:
             self._registry.register(serializer)
 

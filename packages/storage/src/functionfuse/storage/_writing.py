@@ -126,15 +126,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self.serializers: dict[str, int] = {}
         self.by_value: list[str] = []
-        self._for_type = registry.for_type if registry else None
+        self._for_type = registry.for_type
         self._blobs = blobs
 
     def reducer_override(self, obj: Any) -> Any:
-        if self._for_type is not None:
-            serializer = self._for_type(type(obj))
-            if serializer is not None:
+        serializer = self._for_type(type(obj))
+        if serializer is not None:
+            state = serializer.save(obj, self._blobs)
+            if state is not NotImplemented:
                 self.serializers[serializer.name] = serializer.version
-                return restore, (serializer.name, serializer.version, serializer.save(obj, self._blobs))
+                return restore, (serializer.name, serializer.version, state)
         if not isinstance(obj, (type, types.FunctionType)):
             return NotImplemented
         decorated = decorated_class(obj) if isinstance(obj, type) else None
