@@ -216,37 +216,31 @@ def test_a_removed_call_alone_runs_again(store, tmp_path):
     assert flow(log).run() == [6, 6]
 
 
-def test_a_kept_state_that_is_gone_makes_the_calls_before_run(store, tmp_path):
-    def flow(log, last):
-        one = NotedSum(log, 1).set_name("one")
-        one.add("first", 2).set_name("first")
-        flow = Serial(one.add("second", last).set_name("second"), workflow_name="w")
-        flow.set_storage(store)
-        return flow
+def two_calls(store, log, last):
+    one = NotedSum(log, 1).set_name("one")
+    one.add("first", 2).set_name("first")
+    flow = Serial(one.add("second", last).set_name("second"), workflow_name="w")
+    flow.set_storage(store)
+    return flow
 
+
+def test_a_kept_state_that_is_gone_makes_the_calls_before_run(store, tmp_path):
     log = str(tmp_path / "log")
-    assert flow(log, 3).run() == 6
+    assert two_calls(store, log, 3).run() == 6
     store.remove_task(objects_of("w"), "first")
-    assert [step.reason for step in flow(log, 4).plan()][1] == "'second' runs, and needs the object"
-    assert flow(log, 4).run() == 7
+    assert [step.reason for step in two_calls(store, log, 4).plan()][1] == "'second' runs, and needs the object"
+    assert two_calls(store, log, 4).run() == 7
     assert noted_words(log) == ["start", "first", "second", "first", "second"]
 
 
 def test_a_damaged_state_is_made_again(tmp_path):
     store = Damaged()
 
-    def flow(log, last):
-        one = NotedSum(log, 1).set_name("one")
-        one.add("first", 2).set_name("first")
-        flow = Serial(one.add("second", last).set_name("second"), workflow_name="w")
-        flow.set_storage(store)
-        return flow
-
     log = str(tmp_path / "log")
-    assert flow(log, 3).run() == 6
+    assert two_calls(store, log, 3).run() == 6
     store.damaged["first"] = "content"
     with pytest.warns(UserWarning, match="first"):
-        assert flow(log, 4).run() == 7
+        assert two_calls(store, log, 4).run() == 7
     assert noted_words(log) == ["start", "first", "second", "first", "second"]
 
 

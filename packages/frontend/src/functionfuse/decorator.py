@@ -200,17 +200,17 @@ def _method_of(owner: WorkflowClass, name: str) -> Method:
     return owner.methods[name]
 
 
-def decorated_class(cls: type) -> WorkflowClass | None:
-    """What stands under the name of a plain class, if that is the class decorated.
+def reduce_class(cls: object) -> tuple[Any, ...] | None:
+    """How a pickler refers to a plain class under whose name the decorated one stands; None for all else.
 
-    A pickler finds it there instead of the class, and so cannot refer to the class by its name alone.
+    It finds the decorated one there, and so cannot refer to the class by its name alone.
     """
-    if cls.__module__ == "__main__":
+    if not isinstance(cls, type) or cls.__module__ == "__main__":
         return None
     found: object = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found if type(found) is WorkflowClass and found.function is cls else None
+    return (getattr, (found, "function")) if type(found) is WorkflowClass and found.function is cls else None
 
 
 def _importable_name(target: WorkflowFunction | WorkflowClass) -> str | None:

@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.decorator import decorated_class
+from functionfuse.decorator import reduce_class
 from functionfuse.errors import InvalidNameError, LostRace, OptionError, TaskNotFound
 from functionfuse.stores import OBJECTS, objects_of
 
@@ -27,8 +27,7 @@ class _Pickler(pickle.Pickler):
     """Refers to a decorated class by the name of what it was decorated to."""
 
     def reducer_override(self, obj: object) -> Any:
-        decorated = decorated_class(obj) if isinstance(obj, type) else None
-        return NotImplemented if decorated is None else (getattr, (decorated, "function"))
+        return reduce_class(obj) or NotImplemented
 
 
 class MemoryStore:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from functionfuse.decorator import decorated_class
+from functionfuse.decorator import reduce_class
 from functionfuse.storage._format import ALIGN, BLOCK, OUT_OF_BAND, Footer, pack_footer, pack_prefix
 from functionfuse.storage._restore import restore
 
@@ -138,9 +138,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                 return restore, (serializer.name, serializer.version, state)
         if not isinstance(obj, (type, types.FunctionType)):
             return NotImplemented
-        decorated = decorated_class(obj) if isinstance(obj, type) else None
+        decorated = reduce_class(obj)
         if decorated is not None:
-            return getattr, (decorated, "function")
+            return decorated
         reduced = super().reducer_override(obj)
         if reduced is not NotImplemented and obj.__module__ != "builtins":
             self.by_value.append(f"{obj.__module__}.{obj.__qualname__}")

@@ -11,7 +11,7 @@ import cloudpickle
 
 from functionfuse.backends.builtin._local_pace import in_turn
 from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
-from functionfuse.decorator import decorated_class
+from functionfuse.decorator import reduce_class
 from functionfuse.errors import NodeError
 from functionfuse.fingerprint.project import library_name
 
@@ -120,11 +120,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
             named = library_name(obj)
             if named is not None:
                 return getattr, named
-        if isinstance(obj, type):
-            decorated = decorated_class(obj)
-            if decorated is not None:
-                return getattr, (decorated, "function")
-        return super().reducer_override(obj)
+        return reduce_class(obj) or super().reducer_override(obj)
 
 
 def _dumps(value: object) -> bytes:
