@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import s3_server as s3
+from ray_machines import ray_cluster_of
 
 from functionfuse.storage import FileStore, S3Store, Serializer
 
@@ -131,3 +132,11 @@ def s3_proxy(s3_server):
     proxy = s3.Proxy(s3_server.endpoint)
     yield proxy
     proxy.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A cluster of two machines; the resource ``_disk`` is on the one that this process does not run on."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    with ray_cluster_of({"num_cpus": 1}, {"num_cpus": 1, "resources": {"_disk": 1}}) as cluster:
+        yield cluster

@@ -66,7 +66,7 @@ def test_home_is_expanded(tmp_path, monkeypatch):
             "kind 'S3' has no option 'bucket'; options: 'path', 'endpoint_url'",
         ),
         ({"kind": "S3", "options": {}}, "kind 'S3' needs option 'path'"),
-        ({"kind": "ray", "options": {}}, "'ray' are not available in this release.*'file'"),
+        ({"kind": "Ray"}, "no store of kind 'Ray'.*did you mean 'ray'"),
         ({"kind": "file", "option": {"path": "x"}}, "not 'option'; did you mean 'options'"),
         ({"kind": "file", "options": "storage"}, "'options' must be a mapping"),
         ({"kind": "file", "options": {}}, "needs option 'path'"),

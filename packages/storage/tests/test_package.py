@@ -18,6 +18,7 @@ def test_public_names():
         "FileStore",
         "LostRace",
         "MissingSerializer",
+        "RayStore",
         "S3Store",
         "Serializer",
         "StorageError",
@@ -29,7 +30,7 @@ def test_public_names():
 
 
 def test_every_public_function_is_described():
-    stores = (functionfuse.storage.FileStore, functionfuse.storage.S3Store)
+    stores = (functionfuse.storage.FileStore, functionfuse.storage.RayStore, functionfuse.storage.S3Store)
     public = [one for store in stores for one in vars(store).values()]
     assert [one for one in public if callable(one) and not one.__name__.startswith("_") and not one.__doc__] == []
 

@@ -16,6 +16,7 @@ from functionfuse.errors import (
 )
 from functionfuse.storage._factory import storage_factory
 from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._ray_store import RayStore
 from functionfuse.storage._s3_store import S3Store
 from functionfuse.storage._serializers import Serializer
 
@@ -25,6 +26,7 @@ __all__ = [
     "FileStore",
     "LostRace",
     "MissingSerializer",
+    "RayStore",
     "S3Store",
     "Serializer",
     "StorageError",

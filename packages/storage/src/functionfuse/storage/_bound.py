@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from functionfuse.storage._format import Footer
+    from functionfuse.storage._ray_store import RayStore
     from functionfuse.storage._store import RecordStore
 
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class WorkflowStarter:
     """Call it to make room for the results of its workflow."""
 
-    store: RecordStore
+    store: RecordStore | RayStore
     workflow_name: str
 
     def __call__(self) -> None:
@@ -25,7 +26,7 @@ class WorkflowStarter:
 class WorkflowReader:
     """Reads the results of its workflow."""
 
-    store: RecordStore
+    store: RecordStore | RayStore
     workflow_name: str
 
     def read_task(self, task_name: str) -> Any:
@@ -45,7 +46,7 @@ class WorkflowReader:
 class WorkflowSaver:
     """Call it with a task name and an object to store a result of its workflow."""
 
-    store: RecordStore
+    store: RecordStore | RayStore
     workflow_name: str
 
     def __call__(self, task_name: str, obj: object, **options: Any) -> Footer:

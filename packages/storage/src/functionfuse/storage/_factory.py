@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from functionfuse.errors import OptionError
 from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._ray_store import RayStore
 from functionfuse.storage._s3_store import S3Store
 from functionfuse.storage._suggestions import did_you_mean
 
-if TYPE_CHECKING:
-    from functionfuse.storage._store import RecordStore
+AnyStore = FileStore | S3Store | RayStore
 
-KINDS: dict[str, type[RecordStore]] = {"file": FileStore, "S3": S3Store}
+KINDS: dict[str, type[AnyStore]] = {"file": FileStore, "S3": S3Store, "ray": RayStore}
 """The kinds of stores of this release; the parameters of each class are its options."""
 
-_PLANNED = ("ray",)
 
-
-def storage_factory(config: Mapping[str, Any]) -> RecordStore:
+def storage_factory(config: Mapping[str, Any]) -> AnyStore:
     """Return the store that ``{"kind": ..., "options": {...}}`` describes.
 
     Raises OptionError that names what cannot be used, and what could; StorageError when the place that the
@@ -40,19 +38,17 @@ def storage_factory(config: Mapping[str, Any]) -> RecordStore:
     return cls(**options)
 
 
-def _class(kind: object) -> type[RecordStore]:
+def _class(kind: object) -> type[AnyStore]:
     available = ", ".join(map(repr, KINDS))
     if kind is None:
         raise OptionError(f"storage_factory needs a 'kind'; available: {available}")
     if isinstance(kind, str) and kind in KINDS:
         return KINDS[kind]
-    if kind in _PLANNED:
-        raise OptionError(f"stores of kind {kind!r} are not available in this release; available: {available}")
-    hint = did_you_mean(str(kind), (*KINDS, *_PLANNED))
+    hint = did_you_mean(str(kind), KINDS)
     raise OptionError(f"no store of kind {kind!r}; available: {available}{hint}")
 
 
-def _check_names(kind: str, cls: type[RecordStore], options: Mapping[str, Any]) -> None:
+def _check_names(kind: str, cls: type[AnyStore], options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(cls).parameters
     for name in options:
         if name not in parameters:

@@ -32,7 +32,7 @@ def encode(name: str, *, fold: bool = False) -> str:
     ``fold`` is for file systems that ignore case. Raises InvalidNameError for anything but a non-empty
     string.
     """
-    _check(name)
+    check(name)
     if not fold and _PLAIN.fullmatch(name):
         return name
     parts = _escaped(name)
@@ -73,7 +73,8 @@ def literal_prefix(pattern: str) -> str:
     return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
 
 
-def _check(name: object) -> None:
+def check(name: object) -> None:
+    """Raise InvalidNameError for what cannot be a name."""
     if not isinstance(name, str) or not name:
         raise InvalidNameError(f"a workflow or task name must be a non-empty string, got {name!r}")
 

@@ -15,10 +15,13 @@ from functionfuse.storage._format import PREFIX, TAIL, Footer, check_prefix, tai
 from functionfuse.storage._restore import restoring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from functionfuse.storage._serializers import SerializerRegistry
     from functionfuse.storage._transport import BlobReader
 
 THREADS = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+_TRIES = 3
 _FEW = 4  # blocks that are checked sooner than threads start
 
 
@@ -28,6 +31,23 @@ def footer_of(record: memoryview, key: bytes | None) -> Footer:
     footer = unpack_footer(record[-length:], key)
     check_prefix(record[: PREFIX.size], record[-length:])
     return footer
+
+
+def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: SerializerRegistry, blobs: BlobReader) -> Any:
+    """Return the object in the record that ``fetch`` gives, of the same moment as its blobs."""
+    seen = None
+    for _ in range(_TRIES):
+        record, footer = fetch()
+        try:
+            return load_record(record, footer, registry, blobs)
+        except Exception as error:
+            missing = missing_blob(blobs, footer)
+            if missing is None:
+                raise
+            if footer["blobs"] == seen:
+                raise missing from error
+            seen = footer["blobs"]  # was the record replaced while it was read, and its blobs with it?
+    raise StorageError(f"result {footer['name']!r} of workflow {footer['workflow']!r} is replaced faster than read")
 
 
 def load_record(record: memoryview, footer: Footer, registry: SerializerRegistry, blobs: BlobReader) -> Any:

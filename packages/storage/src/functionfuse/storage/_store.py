@@ -6,19 +6,19 @@ import fnmatch
 import re
 import uuid
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import (
     CorruptRecord,
     LostRace,
     OptionError,
-    StorageError,
     TaskNotFound,
     UnsupportedRecord,
 )
 from functionfuse.storage import _maintenance, _names
 from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
-from functionfuse.storage._reading import load_record, missing_blob
+from functionfuse.storage._reading import read_record
 from functionfuse.storage._records import Records
 from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._suggestions import did_you_mean
@@ -27,13 +27,13 @@ from functionfuse.storage._writing import Draft, write_record
 from functionfuse.stores import OBJECTS, objects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.storage._format import Footer
     from functionfuse.storage._serializers import Serializer
-    from functionfuse.storage._transport import Transport
+    from functionfuse.storage._transport import Blobs, Sink, Transport
+    from functionfuse.storage._writing import Reducer
 
-_TRIES = 3
 _FEW = 100  # names that are asked for one by one sooner than by a listing
 
 
@@ -43,6 +43,8 @@ class RecordStore:
     All errors are :class:`functionfuse.errors.StorageError`, but for what pickling and unpickling of the
     caller's own objects raises, which passes through with a note.
     """
+
+    _reducers: Mapping[type, Reducer] = MappingProxyType({})
 
     def __init__(self, transport: Transport, *, sign_key: str | None = None) -> None:
         self.always_read = False
@@ -89,12 +91,24 @@ class RecordStore:
         LostRace and can read the winner's result. A writer that repeats itself with the same ``uid`` after
         a lost answer is told that it won.
         """
+        draft = make_draft(workflow_name, task_name, recipe, meta, uid)
+        fill = partial(
+            write_record,
+            obj=obj,
+            draft=draft,
+            registry=self._registry,
+            key=self._records.key(),
+            reducers=self._reducers,
+        )
+        return self._publish(draft, fill, create=create)
+
+    def _publish(self, draft: Draft, fill: Callable[[Sink, Blobs], Footer], *, create: bool) -> Footer:
+        """Let ``fill`` write the record of a draft, and delete the blobs of the one that it replaces."""
         records = self._records
-        draft = _draft(workflow_name, task_name, recipe, meta, uid)
+        workflow_name, task_name = draft.workflow, draft.name
         previous = records.replaced_by(workflow_name, task_name)
         if create and previous is not None and records.is_valid(workflow_name, task_name):
             return _own_or_lost(previous, draft)
-        fill = partial(write_record, obj=obj, draft=draft, registry=self._registry, key=records.key())
         folder, stem = records.encode(workflow_name), records.encode(task_name)
         keep = partial(records.is_valid, workflow_name, task_name) if create else None
         try:
@@ -112,23 +126,12 @@ class RecordStore:
         MissingSerializer when it needs one that is not registered. ``check=False`` skips the checksums of
         the content, never those of the footer, and never a signature.
         """
-        seen = None
         blobs = self._transport.blobs(self._records.encode(workflow_name))
-        for _ in range(_TRIES):
-            try:
-                record, footer = self._records.whole(workflow_name, task_name, check=check is not False)
-            except Absent:
-                raise self._not_found(workflow_name, task_name) from None
-            try:
-                return load_record(record, footer, self._registry, blobs)
-            except Exception as error:
-                missing = missing_blob(blobs, footer)
-                if missing is None:
-                    raise
-                if footer["blobs"] == seen:
-                    raise missing from error
-                seen = footer["blobs"]  # was the record replaced while it was read, and its blobs with it?
-        raise StorageError(f"result {task_name!r} of workflow {workflow_name!r} is replaced faster than read")
+        fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
+        try:
+            return read_record(fetch, self._registry, blobs)
+        except Absent:
+            raise self._not_found(workflow_name, task_name) from None
 
     def info(self, workflow_name: str, task_name: str) -> Footer:
         """Return the footer, without reading the result: ``recipe``, ``created``, ``type``, ``meta`` ..."""
@@ -260,13 +263,16 @@ class RecordStore:
         return TaskNotFound(f"no result {task_name!r}: workflow {workflow_name!r} has no results{hint}")
 
 
-def _draft(
+def make_draft(
     workflow_name: str,
     task_name: str,
     recipe: Mapping[str, str] | None,
     meta: Mapping[str, Any] | None,
     uid: str | None,
 ) -> Draft:
+    """Return what is to be said of a new record. InvalidNameError; OptionError for a recipe that is none."""
+    _names.check(workflow_name)
+    _names.check(task_name)
     parts = None if recipe is None else dict(recipe)
     if parts and not all(isinstance(text, str) for pair in parts.items() for text in pair):
         raise OptionError(f"recipe must map strings to strings, got {parts!r}")

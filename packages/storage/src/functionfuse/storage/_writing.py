@@ -8,6 +8,7 @@ import sys
 import time
 import types
 import zlib
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from functionfuse.storage._restore import restore
 
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from functionfuse.storage._serializers import SerializerRegistry
     from functionfuse.storage._transport import Blobs, Sink
+
+    Reducer = Callable[[Any], str | tuple[Any, ...]]
 
 _PACKAGES = (
     "cloudpickle", "dask", "h5py", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch",
@@ -44,16 +47,24 @@ class Draft:
 
 
 def write_record(
-    sink: Sink, blobs: Blobs, obj: object, draft: Draft, registry: SerializerRegistry, key: bytes | None
+    sink: Sink,
+    blobs: Blobs,
+    obj: object,
+    draft: Draft,
+    registry: SerializerRegistry,
+    key: bytes | None,
+    reducers: Mapping[type, Reducer],
 ) -> Footer:
     """Write the whole record of ``obj``, and return its footer.
+
+    ``reducers`` come before what types say themselves of how they are pickled.
 
     Whatever pickling raises passes through, with a note that says which result could not be saved.
     """
     sink.write(pack_prefix())
     stream = _Segments(sink, hashlib.sha256() if key else None)
     buffers: list[memoryview] = []
-    pickler = _Pickler(stream, registry, blobs, _keep_large(buffers))
+    pickler = _Pickler(stream, registry, blobs, _keep_large(buffers), reducers)
     try:
         pickler.dump(obj)
     except Exception as error:
@@ -122,7 +133,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         registry: SerializerRegistry,
         blobs: Blobs,
         buffer_callback: Callable[[pickle.PickleBuffer], bool],
+        reducers: Mapping[type, Reducer],
     ) -> None:
+        if reducers:
+            self.dispatch_table = ChainMap(dict(reducers), cloudpickle.Pickler.dispatch_table)
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self.serializers: dict[str, int] = {}
         self.by_value: list[str] = []

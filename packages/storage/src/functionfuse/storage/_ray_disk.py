@@ -1,0 +1,106 @@
+"""What a Ray store does on the machine that has the disk; Ray tasks call :func:`perform` there."""
+
+from __future__ import annotations
+
+import pickle
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.storage._file_store import FileStore
+from functionfuse.storage._format import OUT_OF_BAND
+from functionfuse.storage._transport import Absent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functionfuse.storage._format import Footer
+    from functionfuse.storage._serializers import SerializerRegistry
+    from functionfuse.storage._transport import Blobs, Sink
+    from functionfuse.storage._writing import Draft, Reducer
+
+
+def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
+    """Call a method of the :class:`Disk` that is made from pickled options and serializers.
+
+    Ray puts what they refer to in the place of references among ``arguments``.
+    """
+    return getattr(_unpacked(store), verb)(*arguments, **keywords)
+
+
+@lru_cache(8)
+def _unpacked(store: bytes) -> Disk:
+    options, registry = pickle.loads(store)
+    return Disk(options, registry)
+
+
+class Disk(FileStore):
+    """The file store as seen by tasks on its machine: results come and go through Ray."""
+
+    def __init__(self, options: Mapping[str, Any], registry: SerializerRegistry) -> None:
+        super().__init__(**options)
+        self._registry = registry
+
+    @property
+    def _reducers(self) -> Mapping[type, Reducer]:  # type: ignore[override]
+        try:
+            import numpy as np
+        except ImportError:
+            return {}
+        return {np.ndarray: _reduce_array}
+
+    def save_record(self, draft: Draft, footer: Footer, *parts: Any, create: bool) -> Footer:
+        """Keep a record that was written elsewhere."""
+
+        def fill(sink: Sink, blobs: Blobs) -> Footer:  # noqa: ARG001
+            for part in parts:
+                sink.write(memoryview(part).cast("B"))
+            return footer
+
+        return self._publish(draft, fill, create=create)
+
+    def record(self, workflow_name: str, task_name: str) -> pickle.PickleBuffer:
+        """Return the bytes of a whole record, not checked. TaskNotFound."""
+        try:
+            return pickle.PickleBuffer(self._records.whole(workflow_name, task_name, check=False)[0])
+        except Absent:
+            raise self._not_found(workflow_name, task_name) from None
+
+    def blob_size(self, workflow_name: str, blob: str) -> int:
+        """Return the bytes in the file of a blob. CorruptRecord when it is gone."""
+        return self._blobs(workflow_name).size(blob)
+
+    def read_blob(self, workflow_name: str, blob: str, offset: int, length: int) -> pickle.PickleBuffer:
+        """Return some bytes of a blob. CorruptRecord when it is gone."""
+        with open(self._blobs(workflow_name).path(blob), "rb") as file:  # noqa: PTH123
+            file.seek(offset)
+            return pickle.PickleBuffer(file.read(length))
+
+    def _blobs(self, workflow_name: str) -> Blobs:
+        return self._transport.blobs(self._records.encode(workflow_name))
+
+
+def _reduce_array(array: Any) -> str | tuple[Any, ...]:
+    """Pickle an array as one that can be written to.
+
+    Ray hands out arrays read-only, for they are views of memory that many processes share. What a reader
+    gets from the store is the reader's own.
+    """
+    if array.flags.writeable or array.dtype.hasobject:
+        reduced: tuple[Any, ...] = array.__reduce_ex__(5)
+        return reduced
+    if array.nbytes < OUT_OF_BAND or not array.flags.forc:
+        return array.copy(order="K").__reduce_ex__(5)  # type: ignore[no-any-return]
+    return _Unlocked(array).array.__reduce_ex__(5)  # type: ignore[no-any-return]
+
+
+class _Unlocked:
+    """The memory of a read-only array as an array that says it can be written to; nobody does."""
+
+    def __init__(self, array: Any) -> None:
+        import numpy as np
+
+        order = "C" if array.flags.c_contiguous else "F"
+        flat = array.reshape(-1, order=order).view(np.uint8)
+        self.__array_interface__ = {**flat.__array_interface__, "data": (flat.__array_interface__["data"][0], False)}
+        self._owner = flat
+        self.array = np.asarray(self).view(array.dtype).reshape(array.shape, order=order)
