@@ -133,6 +133,11 @@ class TestWhere:
         assert store.read_task("w", "b") == [2]
         assert there.list_workflows() == store.list_workflows() == ["w"]
 
+    def test_a_relative_path_is_taken_from_here(self, ray_cluster, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        RayStore("storage", ON_DISK).save("w", "a", 1)
+        assert (tmp_path / "storage" / "w" / "a.ffr").exists()
+
     def test_any_task_of_the_cluster_uses_it(self, store, elsewhere):
         import ray
 
@@ -300,7 +305,7 @@ class TestErrors:
         [
             ({"remoteArgs": ON_DISK}, "needs option 'path'"),
             ({"path": "/x"}, "needs option 'remoteArgs'"),
-            ({"path": "storage", "remoteArgs": ON_DISK}, "'path' must be an absolute path.*'storage'"),
+            ({"path": "", "remoteArgs": ON_DISK}, "'path' must be the path of a folder, got ''"),
             ({"path": "/x", "remoteArgs": ["_disk"]}, "'remoteArgs' must be a mapping"),
             ({"path": "/x", "remoteArgs": {"resource": {}}}, "'remoteArgs'.*resource"),
             ({"path": "/x", "remoteArgs": {"num_cpus": -1}}, "'remoteArgs'.*num_cpus"),

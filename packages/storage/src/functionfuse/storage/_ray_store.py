@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping
 from functools import cached_property, partial, wraps
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from functionfuse._warning import warn_user
@@ -51,7 +50,8 @@ class RayStore:
     Every verb is that of :class:`~functionfuse.storage.FileStore`, called in a Ray task on that machine.
 
     Args:
-        path: the folder there, absolute; made when it is not there.
+        path: the folder there, made when it is not there; a relative path is taken from where this process is now,
+            which makes it an absolute one, and ``~`` is the home folder there.
         remoteArgs: options of Ray tasks that only the machine with the disk fits, like
             ``{"resources": {"_disk": 0.001}}``. Unless they say so, calls take no CPU, and are tried again when
             their process dies.
@@ -277,9 +277,10 @@ def _public(init_args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked_path(path: object) -> str:
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(text, str) or not (text.startswith("~") or PurePath(text).is_absolute()):
-        raise OptionError(f"option 'path' must be an absolute path, for it is on another machine; got {path!r}")
-    return text
+    if not isinstance(text, str) or not text:
+        raise OptionError(f"option 'path' must be the path of a folder, got {path!r}")
+    # Not from where a worker of Ray is: that folder goes with the worker.
+    return text if text.startswith("~") else os.path.abspath(text)  # noqa: PTH100  ".." goes, links stay
 
 
 def _checked_mapping(name: str, value: object) -> dict[str, Any]:
