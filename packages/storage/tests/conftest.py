@@ -131,3 +131,22 @@ def s3_proxy(s3_server):
     proxy = s3.Proxy(s3_server.endpoint)
     yield proxy
     proxy.stop()
+
+
+@pytest.fixture
+def behind(s3_proxy, s3_options, s3_store):
+    """The store of ``s3_store`` again, behind the proxy."""
+    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
+
+
+@pytest.fixture
+def keys(s3_store, s3_api):
+    """All keys of the store, without its prefix."""
+
+    def list_keys():
+        prefix = s3_store._settings.prefix
+        answer = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
+        found = [entry["Key"][len(prefix) :] for entry in answer.get("Contents", ())]
+        return [key for key in found if key and not key.endswith("/")]
+
+    return list_keys

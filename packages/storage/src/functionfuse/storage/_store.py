@@ -89,20 +89,25 @@ class RecordStore:
         LostRace and can read the winner's result. A writer that repeats itself with the same ``uid`` after
         a lost answer is told that it won.
         """
-        records = self._records
         draft = _draft(workflow_name, task_name, recipe, meta, uid)
-        previous = records.replaced_by(workflow_name, task_name)
-        if create and previous is not None and records.is_valid(workflow_name, task_name):
-            return _own_or_lost(previous, draft)
+        records = self._records
         fill = partial(write_record, obj=obj, draft=draft, registry=self._registry, key=records.key())
         folder, stem = records.encode(workflow_name), records.encode(task_name)
-        keep = partial(records.is_valid, workflow_name, task_name) if create else None
+        previous: Footer | None = None
+
+        def may_replace() -> bool:
+            nonlocal previous
+            previous = records.replaced_by(workflow_name, task_name)
+            return not create or previous is None or not records.is_valid(workflow_name, task_name)
+
         try:
-            footer = self._transport.publish(folder, stem, fill, keep=keep)
+            footer = self._transport.publish(folder, stem, fill, may_replace=may_replace, create=create)
         except Taken:
-            return _own_or_lost(records.replaced_by(workflow_name, task_name), draft)
-        if previous is not None and previous["blobs"]:
-            self._transport.remove_blobs(folder, [blob["id"] for blob in previous["blobs"]])
+            return _own_or_lost(previous, draft)
+        # After a lost answer, the record that is replaced by repeating it is this one.
+        doomed = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []
+        if doomed:
+            self._transport.remove_blobs(folder, doomed)
         return footer
 
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
