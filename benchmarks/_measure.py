@@ -31,10 +31,15 @@ def median(
 def take_turns(
     contenders: Mapping[str, Callable[[], object]], before: Callable[[], None], rounds: int
 ) -> dict[str, list[float]]:
-    """Call all contenders, one after another, ``rounds`` times; return the seconds that each call took."""
+    """Call all contenders, one after another, ``rounds`` times; return the seconds that each call took.
+
+    Each round begins with another contender: who comes first pays for what went on before.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    turns = list(contenders.items())
     for _ in range(rounds):
-        for name, call in contenders.items():
+        turns.append(turns.pop(0))
+        for name, call in turns:
             before()
             start = time.perf_counter()
             call()
