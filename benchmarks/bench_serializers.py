@@ -8,11 +8,9 @@ Each figure is the best of three rounds in which all contenders take turns.
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ import h5py
 import joblib
 import numpy as np
 import pandas as pd
+from _measure import best, raw_write, show
 from pyarrow import feather
 
 from functionfuse.serializers.daskarray import DaskArraySerializer
@@ -29,9 +28,7 @@ from functionfuse.serializers.dataframe import TextArraySerializer
 from functionfuse.storage import FileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-ROUNDS = 3
+    from collections.abc import Callable
 
 
 def main() -> None:
@@ -134,17 +131,6 @@ def make_frame(rows: int) -> Any:
     return pd.DataFrame(columns)
 
 
-def raw_write(path: Path, array: np.ndarray) -> None:
-    """Write as fast as one thread can."""
-    view = array.reshape(-1).view(np.uint8).data
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        while view:
-            view = view[os.write(descriptor, view[: 8 << 20]) :]
-    finally:
-        os.close(descriptor)
-
-
 def store_h5py(path: Path, lazy: Any) -> None:
     """Write with what dask offers."""
     with h5py.File(path, "w") as file:
@@ -155,25 +141,6 @@ def sum_h5py(path: Path) -> object:
     """Read with what dask offers."""
     with h5py.File(path, "r") as file:
         return da.from_array(file["data"], chunks=file["data"].chunks, name=False).sum().compute()
-
-
-def best(contenders: Mapping[str, Callable[[], object]], before: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the shortest time of each, in seconds; ``before`` runs before each call, untimed."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, call in contenders.items():
-            before()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(durations) for name, durations in times.items()}
-
-
-def show(title: str, times: Mapping[str, float], reference: str) -> None:
-    """Print seconds, and speeds relative to one contender."""
-    print(f"\n{title}")
-    for name, duration in times.items():
-        print(f"  {name:40} {duration:10.3f} s {times[reference] / duration:8.2f}")
 
 
 if __name__ == "__main__":

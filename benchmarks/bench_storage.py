@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from _measure import best, raw_write, show
 
 from functionfuse.storage import FileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-ROUNDS = 3
+    from collections.abc import Callable
 
 
 def main() -> None:
@@ -49,9 +48,9 @@ def large_array(folder: Path, mib: int) -> None:
     """Save and load one array."""
     array = np.random.default_rng(0).integers(0, 255, mib << 20, dtype=np.uint8)
     store = FileStore(folder / "large", durable=False)
-    file, path = folder / "file", str(folder / "file")
+    file = folder / "file"
     save: dict[str, Callable[[], object]] = {
-        "raw write": lambda: raw_write(path, array),
+        "raw write": lambda: raw_write(file, array),
         "store.save": lambda: store.save("w", "array", array),
         "np.save": lambda: np.save(folder / "file.npy", array),
         "pickle.dump": lambda: dump(file, array),
@@ -133,17 +132,6 @@ def listing(folder: Path, count: int) -> None:
         print(f"  {name:40} {duration:10.3f}")
 
 
-def raw_write(path: str, array: np.ndarray) -> None:
-    """Write as fast as one thread can."""
-    view = memoryview(array.data)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        while view:
-            view = view[os.write(descriptor, view[: 8 << 20]) :]
-    finally:
-        os.close(descriptor)
-
-
 def dump(path: Path, obj: object) -> None:
     """Pickle to a file."""
     with path.open("wb") as file:
@@ -168,25 +156,6 @@ def seconds(verb: Callable[[int], object], number: int) -> float:
     start = time.perf_counter()
     verb(number)
     return time.perf_counter() - start
-
-
-def best(contenders: Mapping[str, Callable[[], object]], before: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the shortest time of each, in seconds; ``before`` runs before each call, untimed."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, call in contenders.items():
-            before()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(durations) for name, durations in times.items()}
-
-
-def show(title: str, times: Mapping[str, float], reference: str) -> None:
-    """Print seconds, and speeds relative to one contender."""
-    print(f"\n{title}")
-    for name, duration in times.items():
-        print(f"  {name:40} {duration:10.3f} s {times[reference] / duration:8.2f}")
 
 
 if __name__ == "__main__":

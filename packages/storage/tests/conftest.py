@@ -140,3 +140,22 @@ def ray_cluster():
     pytest.importorskip("ray", reason="ray is not installed")
     with ray_cluster_of({"num_cpus": 1}, {"num_cpus": 1, "resources": {"_disk": 1}}) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def behind(s3_proxy, s3_options, s3_store):
+    """The store of ``s3_store`` again, behind the proxy."""
+    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
+
+
+@pytest.fixture
+def keys(s3_store, s3_api):
+    """All keys of the store, without its prefix."""
+
+    def list_keys():
+        prefix = s3_store._settings.prefix
+        answer = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
+        found = [entry["Key"][len(prefix) :] for entry in answer.get("Contents", ())]
+        return [key for key in found if key and not key.endswith("/")]
+
+    return list_keys

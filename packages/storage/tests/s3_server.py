@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 HOST = "127.0.0.1"
 KEY, SECRET = "test-key", "test-s3cr3t-of-the-server"
+OTHER_KEY, OTHER_SECRET = "other-key", "other-s3cr3t-of-the-server"
 BUCKET = "results"
 _PORTS = ("s3", "s3.port.grpc", "master", "master.port.grpc", "volume", "volume.port.grpc", "filer", "filer.port.grpc")
 _READY = 60.0  # seconds
@@ -43,13 +44,17 @@ def client(endpoint, **config):
 
 
 class S3Server:
-    """One server process with one bucket."""
+    """One server process with one bucket, which holds ``volumes`` times 128 MB; 0 for all that the disk holds."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, volumes=30):
         self.folder = Path(folder)
+        self.volumes = volumes
         identity = {
             "name": "tests",
-            "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+            "credentials": [
+                {"accessKey": KEY, "secretKey": SECRET},
+                {"accessKey": OTHER_KEY, "secretKey": OTHER_SECRET},
+            ],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -87,7 +92,7 @@ class S3Server:
             weed(), "server", f"-ip={HOST}", f"-ip.bind={HOST}", f"-dir={self.folder}", "-s3", *numbers,
             "-s3.config=s3.json", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-s3.localSocket={self.folder}/s3.sock", f"-filer.localSocket={self.folder}/filer.sock",
-            "-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=30",
+            "-master.telemetry=false", "-master.volumeSizeLimitMB=128", f"-volume.max={self.volumes}",
         ]  # fmt: skip
 
     def _is_ready(self):
@@ -111,8 +116,9 @@ class Proxy:
     """Passes requests to the server as they are, but for those that ``rule`` wants treated otherwise.
 
     ``rule(request)`` runs before a request is passed on, and may return ``"lose answer"``: the server gets the
-    request, the store gets a closed connection; or ``"cut answer"``: the store gets half of the body. With
-    ``without`` a header is taken out on the way.
+    request, the store gets a closed connection; ``"cut answer"``: the store gets half of the body; ``"drop"``: the
+    server gets nothing, the store a closed connection; or a status and the code of an error, which the store gets
+    while the server gets nothing. With ``without`` a header is taken out on the way.
     """
 
     def __init__(self, endpoint, without=""):
@@ -149,8 +155,12 @@ def _handler(proxy):
             self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             proxy.seen.append(f"{self.command} {self.path}")
             verdict = proxy.rule(self)
-            answer, content = _ask(proxy, self)
-            if verdict == "lose answer":
+            if isinstance(verdict, tuple):
+                self._refuse(*verdict)
+                return
+            if verdict != "drop":
+                answer, content = _ask(proxy, self)
+            if verdict in ("drop", "lose answer"):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
@@ -166,6 +176,14 @@ def _handler(proxy):
                 self.close_connection = True
                 content = content[: len(content) // 2]
             self.wfile.write(content)
+
+        def _refuse(self, status, code):
+            content = f"<Error><Code>{code}</Code><Message>said the proxy</Message></Error>".encode()
+            self.send_response_only(status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else content)
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
 

@@ -15,30 +15,12 @@ from pathlib import Path
 import pytest
 import s3_server as s3
 
-from functionfuse.errors import CorruptRecord, LostRace, StorageError
-from functionfuse.storage import S3Store
+from functionfuse.errors import BadSignature, CorruptRecord, LostRace, StorageError
+from functionfuse.storage import FileStore, S3Store
 from functionfuse.storage._s3_objects import keys_below
+from functionfuse.storage._s3_upload import Upload
 
 LARGE = 18 << 20  # bytes; more than one part
-
-
-@pytest.fixture
-def behind(s3_proxy, s3_options, s3_store):
-    """The store of ``s3_store`` again, behind the proxy."""
-    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
-
-
-@pytest.fixture
-def keys(s3_store, s3_api):
-    """All keys of the store, without its prefix."""
-
-    def list_keys():
-        prefix = s3_store._settings.prefix
-        answer = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
-        found = [entry["Key"][len(prefix) :] for entry in answer.get("Contents", ())]
-        return [key for key in found if key and not key.endswith("/")]
-
-    return list_keys
 
 
 @pytest.fixture
@@ -50,6 +32,34 @@ def uploads(s3_store, s3_api):
         return [one["Key"] for one in found if one["Key"].startswith(s3_store._settings.prefix)]
 
     return list_uploads
+
+
+@pytest.fixture
+def kill_writer(s3_proxy, s3_options):
+    """Save in another process, and kill it before a request that is wanted gets to the server."""
+
+    def save_and_kill(arguments, is_wanted):
+        reached, released = threading.Event(), threading.Event()
+
+        def rule(request):
+            if not is_wanted(request):
+                return None
+            reached.set()
+            released.wait(60)
+            return "drop"
+
+        s3_proxy.rule = rule
+        options = {**s3_options, "endpoint_url": s3_proxy.endpoint}
+        code = f"from functionfuse.storage import S3Store\nS3Store(**{options!r}).save({arguments})"
+        writer = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+        try:
+            assert reached.wait(60)
+        finally:
+            writer.kill()
+            writer.wait(30)
+            released.set()
+
+    return save_and_kill
 
 
 def lose(count, wanted, verdict="lose answer"):
@@ -146,18 +156,14 @@ class TestReading:
 
 
 class TestWriters:
-    @pytest.mark.xfail(
-        strict=False,
-        reason="SeaweedFS 4 checks If-None-Match of CompleteMultipartUpload without a lock: of three bare calls of "
-        "boto3 at the same time, up to three were answered 200 (its conditional PUT has one winner)",
-    )
-    def test_a_create_race_of_large_results_has_one_winner(self, s3_store, uploads):
+    @pytest.mark.parametrize("sizes", [(LARGE, LARGE, LARGE), (LARGE, LARGE, 1)])
+    def test_a_create_race_of_large_results_has_one_winner(self, s3_store, uploads, keys, sizes):
         start = threading.Barrier(3)
 
         def create(number):
             start.wait(30)
             try:
-                s3_store.save("w", "a", bytes([number]) * LARGE, create=True)
+                s3_store.save("w", "a", bytes([number]) * sizes[number], create=True)
             except LostRace:
                 return None
             return number
@@ -165,8 +171,10 @@ class TestWriters:
         with ThreadPoolExecutor(3) as pool:
             winners = [number for number in pool.map(create, range(3)) if number is not None]
         assert len(winners) == 1
-        assert s3_store.read_task("w", "a") == bytes(winners) * LARGE
+        size = sizes[winners[0]]
+        assert s3_store.read_task("w", "a") == bytes(winners) * size
         assert uploads() == []
+        assert len(keys()) == (3 if size == LARGE else 2)  # the marker, the record, and its content
 
     def test_an_upload_that_fails_leaves_nothing(self, s3_store, uploads, keys):
         s3_store.save("w", "a", "old")
@@ -177,24 +185,8 @@ class TestWriters:
         assert s3_store.read_task("w", "a") == "old"
         assert (uploads(), keys()) == ([], ["ffstore.json", "w/a.ffr"])
 
-    def test_gc_frees_what_a_killed_writer_left(self, s3_proxy, s3_options, s3_store, uploads, keys):
-        reached, released = threading.Event(), threading.Event()
-
-        def rule(request):
-            if "partNumber=2" in request.path:
-                reached.set()
-                released.wait(60)
-
-        s3_proxy.rule = rule
-        options = {**s3_options, "endpoint_url": s3_proxy.endpoint}
-        code = f"from functionfuse.storage import S3Store\nS3Store(**{options!r}).save('w', 'a', bytes({3 * LARGE}))"
-        writer = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
-        try:
-            assert reached.wait(60)
-        finally:
-            writer.kill()
-            writer.wait(30)
-            released.set()
+    def test_gc_frees_what_a_killed_writer_left(self, kill_writer, s3_store, uploads, keys):
+        kill_writer(f"'w', 'a', bytes({3 * LARGE})", lambda request: "partNumber=2" in request.path)
         assert not s3_store.has_task("w", "a")
         assert len(uploads()) == 1
         assert s3_store.gc("w", grace=3600) == []
@@ -213,6 +205,128 @@ class TestWriters:
         behind.save("w", "a", bytes(LARGE))
         assert taken == ["a.ffr"]
         assert s3_store.read_task("w", "a") == bytes(LARGE)
+
+
+class TestContentApart:
+    """What is large and created: a blob, and a small record that refers to it."""
+
+    @pytest.fixture(autouse=True)
+    def all_is_large(self, monkeypatch):
+        end_content = Upload.end_content
+
+        def end_content_apart(upload):
+            if upload._apart:
+                upload._send(bytes(upload.pending))
+                upload.pending = bytearray()
+            return end_content(upload)
+
+        monkeypatch.setattr(Upload, "end_content", end_content_apart)
+
+    @pytest.fixture
+    def content(self, s3_store, s3_api):
+        """The object of the content of a result, as arguments of boto3."""
+        return lambda: {
+            "Bucket": s3.BUCKET,
+            "Key": f"{s3_store._settings.prefix}w/.big/{s3_store.info('w', 'a')['content']}",
+        }
+
+    def test_it_comes_and_goes_with_its_record(self, s3_store, keys, content):
+        footer = s3_store.save("w", "a", "old", create=True)
+        assert footer == s3_store.info("w", "a")
+        assert (s3_store.read_task("w", "a"), s3_store.check_workflow("w")) == ("old", [])
+        assert len(keys()) == 3
+        with pytest.raises(LostRace):
+            s3_store.save("w", "a", "lost", create=True)
+        assert s3_store.gc("w", grace=0) == []
+        assert (s3_store.read_task("w", "a"), len(keys())) == ("old", 3)
+        s3_store.save("w", "a", "new")
+        assert (s3_store.read_task("w", "a"), keys()) == ("new", ["ffstore.json", "w/a.ffr"])
+        s3_store.remove_task("w", "a")
+        s3_store.save("w", "a", "again", create=True)
+        s3_store.remove_task("w", "a")
+        assert keys() == ["ffstore.json"]
+
+    @pytest.mark.parametrize("at", [0, 8, 20, -1])
+    def test_damage_is_noticed(self, s3_store, s3_api, content, at):
+        s3_store.save("w", "a", "value", create=True)
+        stored = bytearray(s3_api.get_object(**content())["Body"].read())
+        stored[at] ^= 1
+        s3_api.put_object(**content(), Body=bytes(stored))
+        with pytest.raises(CorruptRecord, match=r"w/a\.ffr': "):
+            s3_store.read_task("w", "a")
+        assert [name for name, _ in s3_store.check_workflow("w")] == ["a"]
+
+    @pytest.mark.parametrize("check", [True, False])
+    def test_truncation_is_noticed(self, s3_store, s3_api, content, check):
+        s3_store.save("w", "a", "value", create=True)
+        stored = s3_api.get_object(**content())["Body"].read()
+        s3_api.put_object(**content(), Body=stored[:-1])
+        with pytest.raises(CorruptRecord, match="is not the content that was written"):
+            s3_store.read_task("w", "a", check=check)
+
+    def test_content_that_is_gone(self, s3_store, s3_api, content):
+        s3_store.save("w", "a", "value", create=True)
+        s3_api.delete_object(**content())
+        with pytest.raises(CorruptRecord, match=r"w/a\.ffr'.*blob 's3://results/.*/w/\.big/.*' is missing"):
+            s3_store.read_task("w", "a")
+
+    def test_a_result_that_is_replaced_while_its_content_is_read(self, behind, s3_proxy, s3_store):
+        s3_store.save("w", "a", "old", create=True)
+        new = iter(["new"])
+
+        def rule(request):
+            if "/.big/" in request.path:
+                for value in new:
+                    s3_store.save("w", "a", value)
+
+        s3_proxy.rule = rule
+        assert behind.read_task("w", "a") == "new"
+
+    def test_a_signature_covers_it(self, s3_options, s3_api, content, monkeypatch):
+        monkeypatch.setenv("FF_TEST_KEY", "k" * 32)
+        store = S3Store(**s3_options, sign_key="env:FF_TEST_KEY")
+        store.save("w", "a", "value", create=True)
+        assert store.read_task("w", "a") == "value"
+        stored = s3_api.get_object(**content())["Body"].read()
+        s3_api.put_object(**content(), Body=stored.replace(b"value", b"eulav"))
+        with pytest.raises(BadSignature, match="content is not what was signed"):
+            store.read_task("w", "a", check=False)
+
+    @pytest.mark.parametrize("moment", ["PUT .tmp/", "POST uploadId=", "PUT .ffr"])
+    def test_a_writer_that_is_killed_blocks_nobody(self, kill_writer, s3_store, uploads, keys, moment):
+        verb, _, part = moment.partition(" ")
+
+        def is_wanted(request):
+            return request.command == verb and part in request.path and "partNumber" not in request.path
+
+        kill_writer(f"'w', 'a', bytes({LARGE}), create=True", is_wanted)
+        assert not s3_store.has_task("w", "a")
+        s3_store.save("w", "a", "new", create=True)
+        s3_store.gc("w", grace=0)
+        assert (s3_store.read_task("w", "a"), uploads(), len(keys())) == ("new", [], 3)
+
+    def test_gc_at_any_moment(self, behind, s3_proxy, s3_store):
+        collected = []
+
+        def rule(request):
+            if request.command == "PUT" and "partNumber" not in request.path:
+                collected.append(s3_store.gc("w", grace=0))
+
+        s3_proxy.rule = rule
+        behind.save("w", "a", "value", create=True)
+        assert collected == [[]] * 2  # before the draft and the record
+        assert behind.read_task("w", "a") == "value"
+
+    def test_a_folder_with_a_copy_of_the_bucket_is_a_store(self, s3_store, s3_api, keys, tmp_path):
+        s3_store.save("w", "a", "value", create=True)
+        for key in keys():
+            (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+            s3_api.download_file(s3.BUCKET, s3_store._settings.prefix + key, str(tmp_path / key))
+        copy = FileStore(tmp_path)
+        assert (copy.read_task("w", "a"), copy.check_workflow("w")) == ("value", [])
+        next(tmp_path.glob("w/.big/*")).unlink()
+        with pytest.raises(CorruptRecord, match="missing"):
+            copy.read_task("w", "a")
 
 
 class TestAServerThatIgnoresConditions:

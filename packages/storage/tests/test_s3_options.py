@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import socket
 import sys
 import time
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import s3_server as s3
@@ -65,6 +68,75 @@ def test_credentials_of_a_function(s3_options, tmp_path, monkeypatch):
     store = make(**{**s3_options, "credentials": "vault_of_this_test:read"})
     store.save("w", "a", 1)
     assert pickle.loads(pickle.dumps(store)).read_task("w", "a") == 1
+
+
+class TestCredentialsThatExpire:
+    @pytest.fixture
+    def vault(self, tmp_path, monkeypatch):
+        """A module whose ``read`` returns two pairs of credentials, one after another; the last again and again."""
+        name = f"vault_{uuid.uuid4().hex}"
+        (tmp_path / f"{name}.py").write_text(
+            "answers, calls = [], []\n"
+            "def read():\n"
+            "    calls.append(1)\n"
+            "    return answers.pop(0) if len(answers) > 1 else answers[0]\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        module = importlib.import_module(name)
+        module.answers += [{"key": s3.KEY, "secret": s3.SECRET}, {"key": s3.OTHER_KEY, "secret": s3.OTHER_SECRET}]
+        return module
+
+    @pytest.fixture
+    def expiring(self, s3_options, s3_proxy, vault):
+        return {**s3_options, "endpoint_url": s3_proxy.endpoint, "credentials": f"{vault.__name__}:read"}
+
+    @pytest.mark.parametrize("form", [datetime.isoformat, lambda moment: moment])
+    def test_at_a_known_time_the_function_is_asked_before(self, expiring, s3_proxy, vault, form):
+        for answer, minutes in zip(vault.answers, (5, 600), strict=True):
+            answer["expiry"] = form(datetime.now(UTC) + timedelta(minutes=minutes))
+        keys = []
+        s3_proxy.rule = lambda request: keys.append(request.headers["Authorization"].split("/")[0])
+        store = make(**expiring)
+        store.save("w", "a", 1)
+        assert store.read_task("w", "a") == 1
+        assert {key.rpartition("=")[2] for key in keys} == {s3.OTHER_KEY}
+        assert len(vault.calls) == 2
+
+    def test_at_an_unknown_time_the_server_says_so(self, expiring, s3_proxy, vault):
+        store = make(**expiring)
+        store.save("w", "a", 1)
+        assert len(vault.calls) == 1
+        s3_proxy.rule = lambda request: (400, "ExpiredToken") if s3.KEY in request.headers["Authorization"] else None
+        store.save("w", "b", 2)
+        assert store.read_task("w", "a") == 1
+        assert len(vault.calls) == 2
+
+    def test_a_function_that_has_nothing_new(self, expiring, s3_proxy, vault):
+        store = make(**expiring)
+        s3_proxy.rule = lambda request: (400, "ExpiredToken")
+        with pytest.raises(StorageError, match=r"access was refused \(ExpiredToken\)"):
+            store.save("w", "a", 1)
+        assert len(vault.calls) == 2
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            ({"expiry": datetime(2001, 1, 1, tzinfo=UTC)}, "have expired at 2001-01-01"),
+            ({"expiry": datetime(2100, 1, 1)}, "'expiry' must be a time with its zone"),
+            ({"expiry": "tomorrow"}, "'expiry' must be a time with its zone, got 'tomorrow'"),
+            ({"secre": "s3cr3t"}, "must return a mapping with 'key', 'secret'"),
+        ],
+    )
+    def test_what_no_function_may_return(self, expiring, vault, answer, message):
+        vault.answers[0].update(answer)
+        with pytest.raises(StorageError, match=message) as caught:
+            make(**expiring)
+        assert "s3cr3t" not in str(caught.value)
+
+    def test_a_function_that_forgets_the_secret(self, expiring, vault):
+        del vault.answers[0]["secret"]
+        with pytest.raises(StorageError, match="must return a mapping with 'key', 'secret'"):
+            make(**expiring)
 
 
 def test_a_signed_store(s3_options, monkeypatch):

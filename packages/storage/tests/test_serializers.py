@@ -206,7 +206,9 @@ def test_a_failed_save_leaves_no_blobs(blob_store, blobby, files):
 def test_a_lost_race_leaves_no_blobs(blob_store, blobby, files, monkeypatch):
     uid = blob_store.save("w", "a", blobby(b"first"))["uid"]
     before = files.all()
-    monkeypatch.setattr(blob_store._records, "replaced_by", lambda *names: None)
+    look, answers = blob_store._records.replaced_by, iter([None])
+    monkeypatch.setattr(blob_store._records, "replaced_by", lambda *names: next(answers, look(*names)))
+    # The first look comes too early.
     with pytest.raises(FileExistsError):
         blob_store.save("w", "a", blobby(b"second"), create=True)
     assert files.all() == before
@@ -250,7 +252,7 @@ def test_an_id_that_leads_elsewhere(store, blob):
 def test_a_blob_that_is_gone(blob_store, blobby, files):
     blob = blob_store.save("w", "a", blobby(b"data"))["blobs"][0]["id"]
     (files.root / "w" / ".big" / blob).unlink()
-    with pytest.raises(CorruptRecord, match=f"blob '{blob}' is missing"):
+    with pytest.raises(CorruptRecord, match=f"{blob}' is missing"):
         blob_store.read_task("w", "a")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 from contextlib import suppress
@@ -131,3 +132,10 @@ def _sync_file(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fresh_memory(size: int) -> mmap.mmap:
+    """Return memory that the system has not filled with zeros yet, unlike a bytearray's."""
+    if not POSIX:
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # not shared after a fork

@@ -53,6 +53,9 @@ class FileSink:
         os.lseek(self._descriptor, self._position, os.SEEK_SET)
         return checksums
 
+    def end_content(self) -> None:
+        """The footer follows the content."""
+
     def flush(self) -> None:
         """Write what was gathered."""
         if self._pending:

@@ -25,11 +25,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from functionfuse.errors import StorageError
+from functionfuse.errors import CorruptRecord, StorageError
 from functionfuse.storage._disk import (
     CREATE,
     POSIX,
     READ,
+    fresh_memory,
     move_new,
     read_into,
     sync_folder,
@@ -139,17 +140,15 @@ class FileTransport:
 
     def whole(self, folder: str, stem: str) -> memoryview:
         """Return all bytes of a record, writable and private to the caller. Absent."""
-        path = self.place(folder, stem)
-        with telling("read", path):
-            descriptor = _open(path)
-            try:
-                size = os.fstat(descriptor).st_size
-                if size >= _MAPPED and self._maps_files():
-                    return _map(descriptor, size)
-                view = memoryview(bytearray(size) if size < _MAPPED else _memory(size))
-                return view[: read_into(descriptor, view)]
-            finally:
-                os.close(descriptor)
+        return self._read(self.place(folder, stem))
+
+    def content(self, folder: str, blob: str) -> memoryview:
+        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        path = self.blobs(folder).path(blob)
+        try:
+            return self._read(path)
+        except Absent:
+            raise CorruptRecord(f"blob {path!r} is missing") from None
 
     def publish(
         self,
@@ -157,9 +156,12 @@ class FileTransport:
         stem: str,
         fill: Callable[[Sink, Blobs], T],
         *,
-        keep: Callable[[], bool] | None = None,
+        may_replace: Callable[[], bool],
+        create: bool,
     ) -> T:
         """Make what ``fill`` writes the record, in one visible step."""
+        if not may_replace():
+            raise Taken
         draft, descriptor = self._start_draft(folder)
         blobs = FileBlobs(self._blob_folder(folder))
         try:
@@ -173,7 +175,7 @@ class FileTransport:
                         os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._show(draft, self.place(folder, stem), keep)
+            self._show(draft, self.place(folder, stem), may_replace if create else None)
         except BaseException as error:
             links = _links(draft)
             if links == 1:  # else it was removed, or an interrupt came when it was already the record
@@ -240,6 +242,18 @@ class FileTransport:
     def _blob_folder(self, folder: str) -> str:
         return f"{self.path}{os.sep}{folder}{os.sep}{_BLOBS}"
 
+    def _read(self, path: str) -> memoryview:
+        with telling("read", path):
+            descriptor = _open(path)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size >= _MAPPED and self._maps_files():
+                    return _map(descriptor, size)
+                view = memoryview(bytearray(size) if size < _MAPPED else fresh_memory(size))
+                return view[: read_into(descriptor, view)]
+            finally:
+                os.close(descriptor)
+
     def _start_draft(self, folder: str) -> tuple[str, int]:
         draft = f"{self._draft_folder(folder)}{os.sep}{draft_name()}"
         with telling("write", draft):
@@ -276,10 +290,10 @@ class FileTransport:
             return StorageError(f"draft in {path!r} was removed while saving: by gc with a short grace?")
         return StorageError(f"workflow removed while saving: {path!r} is gone")
 
-    def _show(self, draft: str, target: str, keep: Callable[[], bool] | None) -> None:
+    def _show(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
         """The one visible step."""
         with telling("write", target):
-            if keep is None:
+            if may_replace is None:
                 os.replace(draft, target)  # noqa: PTH105
                 return
             for _ in range(_TRIES):
@@ -287,7 +301,7 @@ class FileTransport:
                     move_new(draft, target)
                     return
                 except FileExistsError:
-                    if keep():
+                    if not may_replace():
                         raise Taken from None
                     unlink_quietly(target)
         raise StorageError(f"cannot write {target!r}: other writers keep replacing it")
@@ -318,13 +332,6 @@ def _open(path: str) -> int:
         return os.open(path, READ)
     except (FileNotFoundError, NotADirectoryError):
         raise Absent from None
-
-
-def _memory(size: int) -> mmap.mmap:
-    """Return memory that the system has not filled with zeros yet, unlike a bytearray's."""
-    if not POSIX:
-        return mmap.mmap(-1, size)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # not shared after a fork
 
 
 def _map(descriptor: int, size: int) -> memoryview:

@@ -11,6 +11,9 @@
 The footer comes last, so that one pass writes a record to a file or to an upload, a truncated record shows
 itself, and the end of a record alone tells what it holds. The trailer's flags repeat the versions of the
 prefix for those who read only the end.
+
+A store that cannot publish much in one exclusive step puts prefix and segments into a blob. The record is then
+a prefix, the footer and the trailer, and ``content`` in the footer names the blob.
 """
 
 from __future__ import annotations
@@ -64,9 +67,10 @@ class Footer(TypedDict):
     blobs: list[BlobEntry]
     meta: dict[str, Any]
     sha256: NotRequired[str]
+    content: NotRequired[str]  # the blob that holds prefix and segments
 
 
-_REQUIRED = Footer.__annotations__.keys() - {"sha256"}
+_REQUIRED = Footer.__annotations__.keys() - {"sha256", "content"}
 
 
 def pack_prefix(version: int = VERSION, oldest: int = OLDEST) -> bytes:

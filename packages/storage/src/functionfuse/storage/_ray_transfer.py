@@ -43,6 +43,9 @@ class Parts:
         self._parts += [data, bytearray()] if len(data) >= OUT_OF_BAND else []
         return [zlib.crc32(data[at : at + block]) for at in range(0, len(data), block)]
 
+    def end_content(self) -> None:
+        """The footer follows the content."""
+
     def as_arguments(self) -> list[pickle.PickleBuffer]:
         """Return the record as arguments of a task, which Ray does not copy more than once."""
         return [pickle.PickleBuffer(part) for part in self._parts if part]
@@ -82,7 +85,7 @@ class FetchedBlobs:
         """Return the path of a local copy, which stays as long as this process. CorruptRecord when it is gone."""
         known = os.getpid(), f"{self._place}/{blob}"
         if known not in _copies or not Path(_copies[known]).exists():
-            size = self._ask("blob_size", blob)
+            size = self.size(blob)
             path = Path(tempfile.mkdtemp(dir=_process_folder()), blob)
             with path.open("wb") as file:
                 for offset in range(0, size, _PIECE):
@@ -91,3 +94,8 @@ class FetchedBlobs:
                 raise CorruptRecord(f"blob {blob!r} changed while it was read")
             _copies[known] = str(path)
         return _copies[known]
+
+    def size(self, blob: str) -> int:
+        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        size: int = self._ask("blob_size", blob)
+        return size

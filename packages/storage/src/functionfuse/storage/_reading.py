@@ -50,6 +50,13 @@ def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: Serial
     raise StorageError(f"result {footer['name']!r} of workflow {footer['workflow']!r} is replaced faster than read")
 
 
+def check_content(content: memoryview, record: memoryview, footer: Footer) -> None:
+    """Refuse a blob that is not what this record says of its content, as far as checksums do not cover it."""
+    sizes = {blob["id"]: blob["size"] for blob in footer["blobs"]}
+    if sizes.get(footer["content"]) != len(content) or content[: PREFIX.size] != record[: PREFIX.size]:
+        raise CorruptRecord(f"blob {footer['content']!r} is not the content that was written")
+
+
 def load_record(record: memoryview, footer: Footer, registry: SerializerRegistry, blobs: BlobReader) -> Any:
     """Return the object in a record that has been checked.
 
@@ -85,7 +92,7 @@ def missing_blob(blobs: BlobReader, footer: Footer) -> CorruptRecord | None:
     """Return what is to be said of a blob that the record refers to and that is gone, if one is."""
     try:
         for blob in footer["blobs"]:
-            blobs.path(blob["id"])
+            blobs.size(blob["id"])
     except CorruptRecord as error:
         return error
     return None

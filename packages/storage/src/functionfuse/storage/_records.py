@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound, UnsupportedRecord
 from functionfuse.storage import _names
 from functionfuse.storage._format import TAIL, Footer, tail_length, unpack_footer
-from functionfuse.storage._reading import footer_of, verify, verify_digest
+from functionfuse.storage._reading import check_content, footer_of, verify, verify_digest
 from functionfuse.storage._signing import load_key
 from functionfuse.storage._transport import Absent
 
@@ -72,9 +72,8 @@ class Records:
         folder, stem = self.encode(workflow), self.encode(task)
         place = self.transport.place(folder, stem)
         key = self.key()
-        record = self.transport.whole(folder, stem)
         try:
-            footer = footer_of(record, key)
+            record, footer = self._record_and_content(folder, stem, key)
             if key is not None:
                 verify_digest(record, footer)
             if check:
@@ -87,6 +86,25 @@ class Records:
                 f"not {task!r} of workflow {workflow!r}"
             )
         return record, footer
+
+    def _record_and_content(self, folder: str, stem: str, key: bytes | None) -> tuple[memoryview, Footer]:
+        """Return what holds the segments of a record, a blob maybe, and its footer. Absent, CorruptRecord."""
+        missing = None
+        while True:
+            record = self.transport.whole(folder, stem)
+            footer = footer_of(record, key)
+            blob = footer.get("content")
+            if blob is None:
+                return record, footer
+            try:
+                content = self.transport.content(folder, blob)
+            except CorruptRecord:
+                if blob == missing:
+                    raise
+                missing = blob  # was the record replaced while it was read, and its content with it?
+                continue
+            check_content(content, record, footer)
+            return content, footer
 
     def footer_at(self, folder: str, stem: str, key: bytes | None) -> Footer:
         """Return the footer of a record, whoever it is of. Absent, CorruptRecord."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import StorageError
-from functionfuse.storage._disk import POSIX
+from functionfuse.storage._disk import fresh_memory
 from functionfuse.storage._s3_client import asking, client, is_absent, status
 from functionfuse.storage._transport import Absent
 
@@ -28,18 +28,16 @@ class Changed(Exception):  # noqa: N818
 def read_end(settings: S3Settings, key: str, length: int) -> tuple[bytes, int]:
     """Return the last bytes of an object, and its size. Absent."""
     with asking("read", settings, key):
-        for attempt in range(_BODY_TRIES):
+        for attempt in itertools.count(1):
+            answer = _get(settings, key, f"bytes=-{length}")
+            if answer is None:
+                break
             try:
-                answer = _get(settings, key, f"bytes=-{length}")
-                if answer is None:
-                    return b"", 0
-                body = answer["Body"].read()
+                return answer["Body"].read()[-length:], _size(answer)
             except Exception as error:
-                if not _is_cut(error) or attempt == _BODY_TRIES - 1:
+                if not _is_cut(error) or attempt == _BODY_TRIES:
                     raise
-            else:
-                return body[-length:], _size(answer)
-    raise AssertionError("not reached")
+    return b"", 0
 
 
 def read_whole(settings: S3Settings, key: str) -> memoryview:
@@ -58,7 +56,7 @@ def _read_version(settings: S3Settings, key: str) -> memoryview:
     if answer is None:
         return memoryview(bytearray())
     size, version = _size(answer), answer["ETag"]
-    view = memoryview(bytearray(size) if size <= FIRST else _memory(size))
+    view = memoryview(bytearray(size) if size <= FIRST else fresh_memory(size))
     first = min(size, FIRST)
     fetch = partial(_fetch, settings, key, view, version)
     try:
@@ -128,10 +126,3 @@ def _is_cut(error: Exception) -> bool:
 def _size(answer: Any) -> int:
     span = answer.get("ContentRange")
     return int(span.rpartition("/")[2]) if span else int(answer["ContentLength"])
-
-
-def _memory(size: int) -> mmap.mmap:
-    """Return memory that the system has not filled with zeros yet, unlike a bytearray's."""
-    if not POSIX:
-        return mmap.mmap(-1, size)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -1,19 +1,93 @@
-"""List and delete objects."""
+"""Look at objects, write, list and delete them."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import StorageError
-from functionfuse.storage._s3_client import asking, client
+from functionfuse.storage._s3_client import asking, client, is_absent, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from functionfuse.storage._s3_settings import S3Settings
 
+MARK = "ff-write"  # metadata: which write made the object, for a writer whose answer got lost
+
 _BATCH = 1000  # what one request deletes at most
+_CONFLICTS = 5
+
+
+class Overtaken(Exception):  # noqa: N818
+    """The condition of a write does not hold."""
+
+
+class Unsure(StorageError):  # noqa: N818
+    """No answer came: the object may yet become visible."""
+
+
+def head(settings: S3Settings, key: str) -> Any:
+    """Return the answer about an object, or None when there is none."""
+    with asking("read", settings, key):
+        try:
+            return client(settings).head_object(Bucket=settings.bucket, Key=key)
+        except Exception as error:
+            if is_absent(error):
+                return None
+            raise
+
+
+def put(settings: S3Settings, key: str, body: bytearray, *, mark: str = "", **condition: str) -> None:
+    """Write an object in one request. Overtaken, Unsure, StorageError.
+
+    Of bytes boto3 would make a file, and send it in many pieces after a question; a bytearray is sent at once.
+    """
+    target = {"Bucket": settings.bucket, "Key": key, "Metadata": {MARK: mark} if mark else {}}
+    for attempt in range(_CONFLICTS):
+        with asking("write", settings, key):
+            try:
+                client(settings).put_object(**target, Body=body, **condition)
+            except Exception as error:
+                if status(error) == 412 or (condition and is_absent(error)):
+                    raise Overtaken from error
+                if status(error) != 409:
+                    settle(settings, key, mark, error)
+                    return
+            else:
+                return
+        time.sleep(0.05 * 2**attempt)
+    raise StorageError(f"cannot write {settings.address(key)!r}: other writers keep replacing it")
+
+
+def settle(settings: S3Settings, key: str, mark: str, error: Exception) -> None:
+    """Return if a write that failed is visible nevertheless: its answer may have got lost. Unsure, or the error."""
+    if (answer := status(error)) not in (0, 404) and answer < 500:
+        raise error
+    if mark and is_marked(settings, key, mark):
+        return
+    if answer == 404:
+        raise error
+    try:
+        with asking("write", settings, key):
+            raise error
+    except StorageError as told:
+        raise Unsure(str(told)) from error
+
+
+def is_marked(settings: S3Settings, key: str, mark: str) -> bool:
+    """Whether an object is there, and made by this write."""
+    with suppress(StorageError):
+        answer = head(settings, key)
+        return bool(answer and answer["Metadata"].get(MARK) == mark)
+    return False
+
+
+def delete(settings: S3Settings, key: str) -> None:
+    """Delete an object, if it is there."""
+    with asking("remove", settings, key):
+        client(settings).delete_object(Bucket=settings.bucket, Key=key)
 
 
 def keys_below(settings: S3Settings, prefix: str, *, page: int = 1000) -> Iterator[str]:

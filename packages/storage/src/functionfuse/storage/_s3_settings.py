@@ -57,8 +57,16 @@ class S3Settings:
         """Return the address of an object, for messages."""
         return f"s3://{self.bucket}/{key or self.prefix}"
 
-    def find_credentials(self) -> dict[str, str]:
-        """Return the arguments that boto3 takes for credentials; none leave it to boto3 to find some."""
+    @property
+    def asks_function(self) -> bool:
+        """Whether credentials come from a function of the user."""
+        return self.credentials is not None and not self.credentials.startswith("env:")
+
+    def find_credentials(self) -> dict[str, Any]:
+        """Return the arguments that boto3 takes for credentials; none leave it to boto3 to find some.
+
+        With those of a function there may be ``expiry``.
+        """
         if self.literal:
             return dict(self.literal)
         if self.credentials is None:
@@ -167,12 +175,16 @@ def _from_environment(prefix: str) -> dict[str, str]:
     return found
 
 
-def _from_function(module: str, function: str) -> dict[str, str]:
+def _from_function(module: str, function: str) -> dict[str, Any]:
     try:
         found = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError) as error:
         raise StorageError(f"credentials: cannot use '{module}:{function}': {error}") from error
-    known = {**_SECRETS, **{name: name for name in _SECRETS.values()}}
-    if not isinstance(found, Mapping) or not found.keys() <= known.keys():
-        raise StorageError(f"credentials: '{module}:{function}' must return a mapping with 'key' and 'secret'")
-    return {known[name]: value for name, value in found.items()}
+    known = {**_SECRETS, **{name: name for name in _SECRETS.values()}, "expiry": "expiry"}
+    if isinstance(found, Mapping) and found.keys() <= known.keys():
+        credentials = {known[name]: value for name, value in found.items()}
+        if credentials.keys() >= {"aws_access_key_id", "aws_secret_access_key"}:
+            return credentials
+    raise StorageError(
+        f"credentials: '{module}:{function}' must return a mapping with 'key', 'secret', and maybe 'token', 'expiry'"
+    )

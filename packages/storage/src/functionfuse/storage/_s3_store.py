@@ -25,8 +25,10 @@ class S3Store(RecordStore):
         profile: of the AWS configuration.
         credentials: where credentials are found, in every process anew: ``"env:PREFIX_"`` for the variables
             ``PREFIX_ACCESS_KEY_ID``, ``PREFIX_SECRET_ACCESS_KEY`` and ``PREFIX_SESSION_TOKEN``, or
-            ``"package.module:function"`` for a function that returns ``{"key": ..., "secret": ...}``. Without
-            it boto3 looks where it always does.
+            ``"package.module:function"`` for a function that returns ``{"key": ..., "secret": ...}``, maybe with
+            ``"token"``. It is called again some minutes before the time in ``"expiry"``, if it returns one, else
+            when the server says that the credentials have expired. Without this option boto3 looks where it
+            always does.
         options: for botocore's ``Config``, like ``{"request_checksum_calculation": "when_required"}``.
         workers: parts, or ranges, of one result that are transferred at the same time.
         sign_key: as for the file store.

@@ -6,7 +6,7 @@
     <prefix>/<workflow>/.workflow                   says that there is a workflow, also without results
     <prefix>/<workflow>/<task>.ffr
     <prefix>/<workflow>/.tmp/<uuid>-<host>-<pid>    a save that has blobs on the way
-    <prefix>/<workflow>/.big/<uuid><suffix>         blobs
+    <prefix>/<workflow>/.big/<uuid><suffix>         blobs; without suffix, the content of a large record
 
 A record becomes visible in one step, by its PUT or by the end of its multipart upload.
 """
@@ -18,25 +18,36 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from functionfuse.errors import StorageError
-from functionfuse.storage._file_writers import draft_name, is_live, is_stale
+from functionfuse.errors import CorruptRecord, StorageError
+from functionfuse.storage._file_writers import is_live, is_stale
 from functionfuse.storage._s3_blobs import S3Blobs
 from functionfuse.storage._s3_client import asking, client, is_absent
 from functionfuse.storage._s3_download import read_end, read_whole
-from functionfuse.storage._s3_objects import delete_keys, folders_below, keys_below, objects_below, stale_uploads
+from functionfuse.storage._s3_multipart import Restart
+from functionfuse.storage._s3_objects import (
+    delete,
+    delete_keys,
+    folders_below,
+    head,
+    keys_below,
+    objects_below,
+    put,
+    stale_uploads,
+)
+from functionfuse.storage._s3_publication import BLOBS, DRAFTS, Publication
 from functionfuse.storage._s3_root import open_root
-from functionfuse.storage._s3_upload import Overtaken, Restart, Unsure, Upload
-from functionfuse.storage._transport import Absent, Blobs, Sink, Taken
+from functionfuse.storage._transport import Absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from functionfuse.storage._s3_settings import S3Settings
+    from functionfuse.storage._transport import Blobs, Sink
 
 T = TypeVar("T")
 
 SUFFIX = ".ffr"
-_PLACE, _DRAFTS, _BLOBS = ".workflow", ".tmp/", ".big/"
+_PLACE = ".workflow"
 _TRIES = 5
 _GLANCE = 10  # names that tell whether a folder is empty
 
@@ -54,7 +65,7 @@ class S3Transport:
 
     def make_folder(self, folder: str) -> None:
         """Make a folder, unless it is there."""
-        self._put(f"{self._folder(folder)}{_PLACE}")
+        put(self.settings, f"{self._folder(folder)}{_PLACE}", bytearray())
 
     def folders(self) -> list[str]:
         """Return all folders that hold something; of empty ones, some servers keep the name."""
@@ -67,7 +78,7 @@ class S3Transport:
         was_there = self._is_there(folder)
         prefix = self._folder(folder)
         keys = [entry["Key"] for entry in objects_below(self.settings, prefix)]
-        seen = [key for key in keys if not key.startswith((f"{prefix}{_BLOBS}", f"{prefix}{_DRAFTS}"))]
+        seen = [key for key in keys if not key.startswith((f"{prefix}{BLOBS}", f"{prefix}{DRAFTS}"))]
         delete_keys(self.settings, seen)
         delete_keys(self.settings, set(keys).difference(seen))
         return was_there
@@ -82,7 +93,7 @@ class S3Transport:
 
     def exists(self, folder: str, stem: str) -> bool:
         """Whether there is a record."""
-        return self._version(self._key(folder, stem)) is not None
+        return head(self.settings, self._key(folder, stem)) is not None
 
     def place(self, folder: str, stem: str) -> str:
         """Return the address of a record."""
@@ -102,46 +113,52 @@ class S3Transport:
         stem: str,
         fill: Callable[[Sink, Blobs], T],
         *,
-        keep: Callable[[], bool] | None = None,
+        may_replace: Callable[[], bool],
+        create: bool,
     ) -> T:
         """Make what ``fill`` writes the record, in one visible step."""
         key = self._key(folder, stem)
-        if keep is not None and not self.conditional:
+        if create and not self.conditional:
             raise StorageError(
                 f"cannot create {self.settings.address(key)!r}: this server ignores If-None-Match, so that two "
                 "writers could both win; save without create=True"
             )
-        condition = {} if keep is None else {"IfNoneMatch": "*"}
         for _ in range(_TRIES):
-            try:
-                return self._publish_once(folder, key, fill, condition)
-            except Restart:
-                continue
-            except Overtaken:
-                version = self._version(key)
-                if keep is None or keep():
-                    raise Taken from None
-                # Only the very object that was found damaged may be replaced.
-                condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        raise StorageError(f"cannot write {self.settings.address(key)!r}: other writers, or gc, keep interfering")
+            publication = Publication(
+                self.settings,
+                self._folder(folder),
+                key,
+                blobs=self.blobs(folder),
+                conditional=self.conditional,
+                may_replace=may_replace,
+                create=create,
+            )
+            with suppress(Restart):
+                return publication.run(fill)
+        raise StorageError(f"cannot write {self.settings.address(key)!r}: gc with a short grace keeps interfering")
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record. Absent."""
-        key = self._key(folder, stem)
-        if self._version(key) is None:
-            raise Absent
-        self._delete(key)
+        """Remove a record."""
+        delete(self.settings, self._key(folder, stem))
 
     # Blobs and leftovers
 
     def blobs(self, folder: str) -> S3Blobs:
         """Return access to the blobs of a folder."""
-        return S3Blobs(self.settings, f"{self._folder(folder)}{_BLOBS}")
+        return S3Blobs(self.settings, f"{self._folder(folder)}{BLOBS}")
+
+    def content(self, folder: str, blob: str) -> memoryview:
+        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        key = f"{self._folder(folder)}{BLOBS}{blob}"
+        try:
+            return read_whole(self.settings, key)
+        except Absent:
+            raise CorruptRecord(f"blob {self.settings.address(key)!r} is missing") from None
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""
         ages: dict[str, float] = {}
-        for name, age in self._ages(folder, _BLOBS):
+        for name, age in self._ages(folder, BLOBS):
             blob = name.partition("/")[0]
             ages[blob] = min(age, ages.get(blob, age))
         return list(ages.items())
@@ -153,7 +170,7 @@ class S3Transport:
 
     def is_writing(self, folder: str) -> bool:
         """Whether somebody may be in the middle of a save into this folder."""
-        return any(is_live(name, age) for name, age in self._ages(folder, _DRAFTS))
+        return any(is_live(name, age) for name, age in self._ages(folder, DRAFTS))
 
     def sweep(self, folder: str, grace: float) -> list[str]:
         """Delete the unfinished uploads and drafts of dead writers."""
@@ -167,8 +184,8 @@ class S3Transport:
                     if not is_absent(error):  # it has just ended
                         raise
             swept.append(key[len(start) :])
-        drafts = [name for name, age in self._ages(folder, _DRAFTS) if is_stale(name, age, grace)]
-        delete_keys(self.settings, [f"{start}{_DRAFTS}{name}" for name in drafts])
+        drafts = [name for name, age in self._ages(folder, DRAFTS) if is_stale(name, age, grace)]
+        delete_keys(self.settings, [f"{start}{DRAFTS}{name}" for name in drafts])
         return swept + drafts
 
     # How
@@ -182,48 +199,6 @@ class S3Transport:
     def _is_there(self, folder: str) -> bool:
         keys = keys_below(self.settings, self._folder(folder), page=_GLANCE)
         return any(key.endswith((SUFFIX, f"/{_PLACE}")) for key in keys)
-
-    def _publish_once(self, folder: str, key: str, fill: Callable[[Sink, Blobs], T], condition: dict[str, str]) -> T:
-        blobs = self.blobs(folder)
-        upload = Upload(self.settings, key, condition)
-        draft = f"{self._folder(folder)}{_DRAFTS}{draft_name()}"
-        try:
-            result = fill(upload, blobs)
-            if not blobs.is_empty:
-                self._put(draft)  # gc lists blobs first, and then asks who is writing
-                blobs.upload()
-            upload.finish()
-        except BaseException as error:
-            upload.abort()
-            if not isinstance(error, Unsure):  # else the record may be there, and refer to its blobs
-                blobs.discard()
-            raise
-        finally:
-            upload.close()
-            if not blobs.is_empty:
-                blobs.forget()
-                with suppress(StorageError):  # gc takes it
-                    self._delete(draft)
-        return result
-
-    def _version(self, key: str) -> str | None:
-        """Return the ETag of an object, or None when there is none."""
-        with asking("read", self.settings, key):
-            try:
-                answer = client(self.settings).head_object(Bucket=self.settings.bucket, Key=key)
-            except Exception as error:
-                if is_absent(error):
-                    return None
-                raise
-        return str(answer["ETag"])
-
-    def _put(self, key: str) -> None:
-        with asking("write", self.settings, key):
-            client(self.settings).put_object(Bucket=self.settings.bucket, Key=key, Body=b"")
-
-    def _delete(self, key: str) -> None:
-        with asking("remove", self.settings, key):
-            client(self.settings).delete_object(Bucket=self.settings.bucket, Key=key)
 
     def _ages(self, folder: str, kind: str) -> list[tuple[str, float]]:
         start = f"{self._folder(folder)}{kind}"

@@ -106,17 +106,22 @@ class RecordStore:
         """Let ``fill`` write the record of a draft, and delete the blobs of the one that it replaces."""
         records = self._records
         workflow_name, task_name = draft.workflow, draft.name
-        previous = records.replaced_by(workflow_name, task_name)
-        if create and previous is not None and records.is_valid(workflow_name, task_name):
-            return _own_or_lost(previous, draft)
         folder, stem = records.encode(workflow_name), records.encode(task_name)
-        keep = partial(records.is_valid, workflow_name, task_name) if create else None
+        previous: Footer | None = None
+
+        def may_replace() -> bool:
+            nonlocal previous
+            previous = records.replaced_by(workflow_name, task_name)
+            return not create or previous is None or not records.is_valid(workflow_name, task_name)
+
         try:
-            footer = self._transport.publish(folder, stem, fill, keep=keep)
+            footer = self._transport.publish(folder, stem, fill, may_replace=may_replace, create=create)
         except Taken:
-            return _own_or_lost(records.replaced_by(workflow_name, task_name), draft)
-        if previous is not None and previous["blobs"]:
-            self._transport.remove_blobs(folder, [blob["id"] for blob in previous["blobs"]])
+            return _own_or_lost(previous, draft)
+        # After a lost answer, the record that is replaced by repeating it is this one.
+        doomed = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []
+        if doomed:
+            self._transport.remove_blobs(folder, doomed)
         return footer
 
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:

@@ -33,6 +33,9 @@ class Sink(Protocol):
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
         """Append, and return the crc32 of every ``block`` bytes."""
 
+    def end_content(self) -> str | None:
+        """Return the id of the blob that all content went into, or None when the footer is to follow it."""
+
 
 class BlobWriter(Protocol):
     """Places for data that a serializer keeps outside of the record."""
@@ -52,12 +55,12 @@ class BlobReader(Protocol):
     def path(self, blob: str) -> str:
         """Return the path of a blob. CorruptRecord when it is gone."""
 
+    def size(self, blob: str) -> int:
+        """Return the bytes in a blob. CorruptRecord when it is gone."""
+
 
 class Blobs(BlobWriter, BlobReader, Protocol):
     """The blobs of one record while it is saved or loaded."""
-
-    def size(self, blob: str) -> int:
-        """Return the bytes in a blob. CorruptRecord when it is gone."""
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""
@@ -102,19 +105,24 @@ class Transport(Protocol):
         stem: str,
         fill: Callable[[Sink, Blobs], T],
         *,
-        keep: Callable[[], bool] | None = None,
+        may_replace: Callable[[], bool],
+        create: bool,
     ) -> T:
         """Make what ``fill`` writes the record, in one visible step, and return what it returned.
 
-        With ``keep``, an existing record is replaced only if ``keep()`` says that it is not worth keeping;
-        else Taken. When anything fails, the new blobs are gone and the old record is untouched.
+        ``may_replace`` is called before a record is replaced, and may be when there is none; if it says no,
+        Taken. With ``create`` that holds for a record of another writer that comes in at any time; without,
+        the last writer wins. When anything fails, the new blobs are gone and the old record is untouched.
         """
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record. Absent."""
+        """Remove a record that was there a moment ago. Absent, if this can be told without another look."""
 
     def blobs(self, folder: str) -> Blobs:
         """Return access to the blobs of a folder."""
+
+    def content(self, folder: str, blob: str) -> memoryview:
+        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""

@@ -73,8 +73,15 @@ def write_record(
     stream.end_pickle()
     for buffer in buffers:
         stream.add_buffer(buffer)
+    content = sink.end_content()
     footer = _footer(obj, draft, pickler, stream, blobs)
-    sink.write(pack_footer(footer, stream.position, key))
+    position = stream.position
+    if content is not None:
+        footer["content"] = content
+        footer["blobs"].append({"id": content, "size": position})
+        sink.write(pack_prefix())
+        position = len(pack_prefix())
+    sink.write(pack_footer(footer, position, key))
     return footer
 
 
