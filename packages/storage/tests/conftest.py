@@ -52,6 +52,32 @@ class Files:
         return sorted(path.name for path in (self.root / workflow / ".tmp").iterdir())
 
 
+class Objects:
+    """The objects of a store in a bucket, as names relative to its prefix."""
+
+    def __init__(self, store, api):
+        self.prefix = store._settings.prefix
+        self._api = api
+
+    def all(self):
+        answer = self._api.list_objects_v2(Bucket=s3.BUCKET, Prefix=self.prefix)
+        found = [entry["Key"][len(self.prefix) :] for entry in answer.get("Contents", ())]
+        return sorted(key for key in found if key and not key.endswith("/"))
+
+    def blobs(self, workflow):
+        start = f"{workflow}/.big/"
+        return sorted({key[len(start) :].partition("/")[0] for key in self.all() if key.startswith(start)})
+
+    def read(self, name):
+        return self._api.get_object(Bucket=s3.BUCKET, Key=self.prefix + name)["Body"].read()
+
+    def write(self, name, content):
+        self._api.put_object(Bucket=s3.BUCKET, Key=self.prefix + name, Body=content)
+
+    def delete(self, name):
+        self._api.delete_object(Bucket=s3.BUCKET, Key=self.prefix + name)
+
+
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "store"
@@ -124,6 +150,11 @@ def s3_store(s3_options):
 @pytest.fixture(scope="session")
 def s3_api(s3_server):
     return s3.client(s3_server.endpoint)
+
+
+@pytest.fixture
+def objects(s3_store, s3_api):
+    return Objects(s3_store, s3_api)
 
 
 @pytest.fixture

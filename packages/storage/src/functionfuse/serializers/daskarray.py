@@ -11,16 +11,19 @@ installed.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from functionfuse.errors import StorageError
 from functionfuse.storage._serializers import Serializer
+from functionfuse.storage._transport import ZarrBlobs
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from functionfuse.serializers._dask_blocks import BlockReader
     from functionfuse.storage._transport import BlobReader, BlobWriter
 
 _LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
-_MOST_AXES = 32  # of HDF5
 
 
 class DaskArraySerializer(Serializer):
@@ -44,19 +47,20 @@ class DaskArraySerializer(Serializer):
 
     def save(self, obj: Any, out: BlobWriter) -> dict[str, Any]:
         """Compute the array, and return where and how it is kept."""
-        from functionfuse.serializers import _hdf5_writing
+        from functionfuse.serializers._dask_blocks import can_keep
 
         array = _with_known_sizes(obj)
         state = {"shape": array.shape, "chunks": array.chunks, "dtype": array.dtype}
-        if not _hdf5_writing.can_keep(array, _MOST_AXES):
+        if not can_keep(array):
             return {**state, "value": array.compute(scheduler="threads")}
-        if out.kind != "file":
-            raise StorageError(
-                f"dask arrays are kept in stores of kind 'file', not {out.kind!r}; save array.compute() there"
-            )
-        regular = _regular(array)
+        if isinstance(out, ZarrBlobs):
+            zarr_arrays = _zarr_arrays()
+            blob, _ = out.new(".zarr")
+            return {**state, "blob": blob, "zarr": zarr_arrays.write(out.zarr_store(blob), _regular(array))}
+        from functionfuse.serializers import _hdf5_writing
+
         blob, path = out.new(".h5")
-        return {**state, "blob": blob, **_hdf5_writing.write(path, regular)}
+        return {**state, "blob": blob, **_hdf5_writing.write(path, _regular(array))}
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
         """Return a dask array that reads its chunks when they are computed."""
@@ -67,19 +71,40 @@ class DaskArraySerializer(Serializer):
         if "value" in state:
             # Masked arrays and other kinds of blocks stay what they are.
             return da.from_array(np.asanyarray(state["value"]), chunks=chunks, name=False, asarray=False)
-        from functionfuse.serializers._hdf5_reading import ChunkReader
-
-        reader = ChunkReader(
-            inp.path(state["blob"]), state["shape"], state["dtype"], state["chunk"], state["offsets"], state["crcs"]
-        )
-        reader.open()
         meta = np.empty((0,) * len(chunks), state["dtype"])
         # The name is the identity of the content: hashing it would read everything.
         name = f"ff-{state['blob'].partition('.')[0]}"
-        return da.from_array(reader, chunks=chunks, name=name, lock=False, asarray=False, fancy=False, meta=meta)
+        return da.from_array(
+            _reader(state, inp), chunks=chunks, name=name, lock=False, asarray=False, fancy=False, meta=meta
+        )
 
 
 HDFSerializer = DaskArraySerializer
+
+
+def _reader(state: Any, inp: BlobReader) -> BlockReader:
+    """Return what reads the blocks of a saved array. CorruptRecord when its blob is gone."""
+    if "zarr" in state:
+        if not isinstance(inp, ZarrBlobs):
+            raise StorageError(f"blob {state['blob']!r} was kept by a store of kind 'S3'; this one keeps files")
+        zarr_arrays = _zarr_arrays()
+        store = inp.zarr_store(state["blob"])
+        return cast("BlockReader", zarr_arrays.ZarrReader(store, state["zarr"], state["shape"], state["dtype"]))
+    from functionfuse.serializers._hdf5_reading import ChunkReader
+
+    reader = ChunkReader(inp.path(state["blob"]), state, maps=inp.maps)
+    reader.open()
+    return reader
+
+
+def _zarr_arrays() -> ModuleType:
+    try:
+        from functionfuse.serializers import _zarr_arrays
+    except ImportError as error:
+        raise StorageError(
+            "dask arrays in a store of kind 'S3' need zarr 3.1: pip install 'functionfuse-storage[zarr]'"
+        ) from error
+    return _zarr_arrays
 
 
 def _with_known_sizes(array: Any) -> Any:

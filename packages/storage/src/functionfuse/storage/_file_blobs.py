@@ -24,7 +24,8 @@ class FileBlobs:
 
     kind = "file"
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, maps: bool) -> None:
+        self.maps = maps
         self._folder = folder
         self._new: list[str] = []
 

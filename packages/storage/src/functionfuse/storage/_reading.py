@@ -16,7 +16,7 @@ from functionfuse.storage._restore import restoring
 
 if TYPE_CHECKING:
     from functionfuse.storage._serializers import SerializerRegistry
-    from functionfuse.storage._transport import BlobReader
+    from functionfuse.storage._transport import BlobReader, Blobs
 
 THREADS = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 _FEW = 4  # blocks that are checked sooner than threads start
@@ -61,11 +61,11 @@ def verify(record: memoryview, footer: Footer) -> None:
             pass
 
 
-def missing_blob(blobs: BlobReader, footer: Footer) -> CorruptRecord | None:
+def missing_blob(blobs: Blobs, footer: Footer) -> CorruptRecord | None:
     """Return what is to be said of a blob that the record refers to and that is gone, if one is."""
     try:
         for blob in footer["blobs"]:
-            blobs.path(blob["id"])
+            blobs.size(blob["id"])
     except CorruptRecord as error:
         return error
     return None

@@ -1,4 +1,4 @@
-"""Blobs of an S3 store: local files for serializers, objects beside the records."""
+"""Blobs of an S3 store: local files for serializers, or Zarr arrays; objects beside the records."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from functionfuse.storage._s3_client import asking, client
 from functionfuse.storage._s3_objects import delete_keys, objects_below
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from functionfuse.storage._format import BlobEntry
     from functionfuse.storage._s3_settings import S3Settings
+    from functionfuse.storage._s3_zarr import S3ZarrStore
 
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
 _BLOB = re.compile(r"[0-9a-f]{32}(\.[A-Za-z0-9_-]+)*")
@@ -27,14 +30,20 @@ _downloads: dict[tuple[int, str], str] = {}
 
 
 class S3Blobs:
-    """The blobs of one record. Serializers write local files, which are uploaded before the record is."""
+    """The blobs of one record. Serializers write local files, which are uploaded before the record is.
+
+    ``announce`` is called before the first one is made: gc must know of the writer by then.
+    """
 
     kind = "file"
+    maps = True
 
-    def __init__(self, settings: S3Settings, prefix: str) -> None:
+    def __init__(self, settings: S3Settings, prefix: str, announce: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
         self._prefix = prefix
+        self._announce = announce
         self._new: list[str] = []
+        self._sent: set[str] = set()
         self._folder = ""
 
     def new(self, suffix: str) -> tuple[str, str]:
@@ -43,6 +52,8 @@ class S3Blobs:
             raise OptionError(f"the suffix of a blob must look like '.h5', got {suffix!r}")
         if not self._folder:
             self._folder = _own_folder(self)
+        if not self._new:
+            self._announce()
         blob = f"{uuid.uuid4().hex}{suffix}"
         self._new.append(blob)
         return blob, str(Path(self._folder, blob))
@@ -63,20 +74,35 @@ class S3Blobs:
             _downloads[known] = str(folder / blob)
         return _downloads[known]
 
+    def zarr_store(self, blob: str) -> S3ZarrStore:
+        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
+        from functionfuse.storage._s3_zarr import S3ZarrStore
+
+        is_new = blob in self._new
+        store = S3ZarrStore(self._settings, f"{self._key(blob)}/", read_only=not is_new)
+        if is_new:
+            self._sent.add(blob)
+        elif not store.has("zarr.json"):
+            raise CorruptRecord(f"blob {self._settings.address(self._key(blob))!r} is missing")
+        return store
+
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
         return sum(self._objects(blob).values())
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""
-        return [{"id": blob, "size": sum(path.stat().st_size for path, _ in self._files(blob))} for blob in self._new]
+        return [{"id": blob, "size": self._new_size(blob)} for blob in self._new]
 
     def upload(self) -> None:
         """Put the new blobs where their record will look for them."""
+        local = [blob for blob in self._new if blob not in self._sent]
+        if not local:
+            return
         from boto3.s3.transfer import TransferConfig
 
         transfer = TransferConfig(max_concurrency=self._settings.workers)
-        for blob in self._new:
+        for blob in local:
             for path, key in self._files(blob):
                 with asking("write", self._settings, key):
                     client(self._settings).upload_file(str(path), self._settings.bucket, key, Config=transfer)
@@ -119,6 +145,11 @@ class S3Blobs:
         if not found:
             raise CorruptRecord(f"blob {self._settings.address(key)!r} is missing")
         return found
+
+    def _new_size(self, blob: str) -> int:
+        if blob in self._sent:
+            return self.size(blob)
+        return sum(path.stat().st_size for path, _ in self._files(blob))
 
     def _files(self, blob: str) -> list[tuple[Path, str]]:
         """Return the local files of a new blob, each with its key."""

@@ -134,9 +134,9 @@ class S3Transport:
 
     # Blobs and leftovers
 
-    def blobs(self, folder: str) -> S3Blobs:
+    def blobs(self, folder: str, announce: Callable[[], None] = lambda: None) -> S3Blobs:
         """Return access to the blobs of a folder."""
-        return S3Blobs(self.settings, f"{self._folder(folder)}{_BLOBS}")
+        return S3Blobs(self.settings, f"{self._folder(folder)}{_BLOBS}", announce)
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""
@@ -184,14 +184,12 @@ class S3Transport:
         return any(key.endswith((SUFFIX, f"/{_PLACE}")) for key in keys)
 
     def _publish_once(self, folder: str, key: str, fill: Callable[[Sink, Blobs], T], condition: dict[str, str]) -> T:
-        blobs = self.blobs(folder)
-        upload = Upload(self.settings, key, condition)
         draft = f"{self._folder(folder)}{_DRAFTS}{draft_name()}"
+        blobs = self.blobs(folder, lambda: self._put(draft))  # gc lists blobs first, and then asks who is writing
+        upload = Upload(self.settings, key, condition)
         try:
             result = fill(upload, blobs)
-            if not blobs.is_empty:
-                self._put(draft)  # gc lists blobs first, and then asks who is writing
-                blobs.upload()
+            blobs.upload()
             upload.finish()
         except BaseException as error:
             upload.abort()

@@ -6,10 +6,12 @@ rules lives in the engine, once; a transport moves bytes and makes them visible 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zarr.abc.store import Store
 
     from functionfuse.storage._format import BlobEntry
 
@@ -48,9 +50,19 @@ class BlobReader(Protocol):
     """Finds the blobs that a record refers to."""
 
     kind: str
+    maps: bool
+    """Whether files that ``path`` gives may be mapped."""
 
     def path(self, blob: str) -> str:
         """Return the path of a blob. CorruptRecord when it is gone."""
+
+
+@runtime_checkable
+class ZarrBlobs(Protocol):
+    """Blobs of a place that keeps objects: a Zarr array is written and read there, chunk by chunk."""
+
+    def zarr_store(self, blob: str) -> Store:
+        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
 
 
 class Blobs(BlobWriter, BlobReader, Protocol):
