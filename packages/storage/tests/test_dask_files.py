@@ -8,6 +8,7 @@ import pickle
 import resource
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from functionfuse.errors import CorruptRecord
 from functionfuse.serializers.daskarray import DaskArraySerializer
 from functionfuse.storage import FileStore
+from functionfuse.storage._checksum import crc32
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask.array is not installed")
@@ -134,6 +136,26 @@ def test_a_flipped_byte_in_any_chunk_is_found(store, saved, files):
                 loaded.compute()
     path.write_bytes(sound)
     same(loaded.compute(), saved)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 100_003])
+def test_the_checksum_is_that_of_zlib(size):
+    data = np.random.default_rng(0).bytes(size)
+    assert crc32(data) == zlib.crc32(data)
+    assert crc32(data[size // 2 :], crc32(data[: size // 2])) == zlib.crc32(data)
+
+
+def test_arrays_are_checked_alike_where_zlib_ng_is_not_installed(store, saved, files):
+    code = """
+import sys
+sys.modules["zlib_ng"] = None
+from functionfuse.storage import FileStore
+print(FileStore(sys.argv[1]).read_task("w", "a").sum().compute())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(files.root)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(done.stdout) == saved.sum()
 
 
 def test_a_truncated_file_is_found(store, saved, files):

@@ -8,13 +8,13 @@ import mmap
 import os
 import threading
 import weakref
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from functionfuse.errors import CorruptRecord, StorageError
 from functionfuse.serializers._dask_blocks import BlockReader
+from functionfuse.storage._checksum import crc32
 from functionfuse.storage._disk import POSIX, READ, telling
 from functionfuse.storage._file_root import is_on_network
 
@@ -80,7 +80,7 @@ class ChunkReader(BlockReader):
         """Return a chunk. CorruptRecord."""
         length = math.prod(self._chunk) * self.dtype.itemsize
         data = self.open().read(int(self._offsets[cell]), length)
-        if zlib.crc32(data.data) != self._crcs[cell]:
+        if crc32(data.data) != self._crcs[cell]:
             raise CorruptRecord(f"{self.place!r}: chunk {cell!r} is damaged: checksum mismatch")
         return data.view(self.dtype).reshape(self._chunk)
 

@@ -7,7 +7,6 @@ threads and without HDF5's one lock.
 from __future__ import annotations
 
 import os
-import zlib
 from typing import Any
 
 import h5py
@@ -15,9 +14,10 @@ import numpy as np
 
 from functionfuse.errors import StorageError
 from functionfuse.serializers._dask_blocks import BlockTarget
+from functionfuse.storage._checksum import crc32
 from functionfuse.storage._disk import telling
 
-_BITE = 1 << 20  # bytes that stay in the cache between checksum and write
+_BITE = 1 << 19  # bytes that stay in the cache between checksum and write
 _ALIGNMENT = 4096
 
 
@@ -94,7 +94,7 @@ def _write(descriptor: int, data: memoryview, offset: int) -> int:
     os.lseek(descriptor, offset, os.SEEK_SET)  # a descriptor of this call alone
     for at in range(0, len(data), _BITE):
         bite = data[at : at + _BITE]
-        crc = zlib.crc32(bite, crc)
+        crc = crc32(bite, crc)
         while bite:
             bite = bite[os.write(descriptor, bite) :]
     return crc
