@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 sys.path.append(str(Path(__file__).parents[1] / "packages" / "storage" / "tests"))
-import s3_server
+import s3_server  # type: ignore[import-not-found]
 
 ROUNDS = 5
 

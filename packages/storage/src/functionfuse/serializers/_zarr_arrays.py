@@ -33,6 +33,7 @@ def write(store: Store, array: Any) -> dict[str, Any]:
         shape=(*array.shape, *size),
         chunks=(*array.chunksize, *size),
         dtype=np.uint8 if size else array.dtype,
+        filters=None,
         compressors=Crc32cCodec(),
         fill_value=0,
         config={"write_empty_chunks": True},  # a chunk that is not there is lost, not empty

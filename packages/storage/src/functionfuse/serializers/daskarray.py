@@ -1,4 +1,4 @@
-"""Dask arrays: each in an HDF5 file beside the record, computed once, loaded by chunks when needed.
+"""Dask arrays: each beside the record, computed once, loaded by chunks when needed. HDF5 on files, Zarr on S3.
 
 ::
 
@@ -27,17 +27,21 @@ _LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
 
 
 class DaskArraySerializer(Serializer):
-    """Computes a dask array into an HDF5 file, and loads it as a dask array over that file.
+    """Computes a dask array into an HDF5 file, or on S3 into a Zarr array, and loads it as a dask array over that.
 
     Shape, dtype and chunks are those of the saved array; sizes that were not known (``nan``) are known
-    after loading. Computing uses threads of this process, and takes the memory of the chunks in work. The
-    file holds one dataset, ``data``, for any HDF5 tool. Every chunk has a crc32 in the record and is checked
-    whenever it is read: CorruptRecord. A loaded array can be sent to other processes that see the file.
-    Functions get its blocks read-only; what ``compute`` returns is the caller's own.
+    after loading. Computing uses threads of this process, and takes the memory of the chunks in work. Every
+    chunk has a checksum and is checked whenever it is read: CorruptRecord, also when it is gone. A loaded
+    array can be sent to other processes that see the store. Functions get its blocks read-only; what
+    ``compute`` returns is the caller's own.
 
-    Arrays that have no place in HDF5 (0-d, empty, of objects, masked) are computed into the record.
+    The file holds one dataset, ``data``, for any HDF5 tool. The Zarr array (version 3, not compressed) has
+    an object for each chunk; dtypes that not every Zarr knows are kept as bytes along one more axis.
 
-    Raises StorageError when a block is not what the array says of it, and when the disk is full.
+    Arrays that have no place there (0-d, empty, of objects, masked) are computed into the record.
+
+    Raises StorageError when a block is not what the array says of it, when the disk is full, and on S3 when
+    zarr is not installed.
     """
 
     name = "dask.array"
