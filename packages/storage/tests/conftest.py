@@ -109,6 +109,16 @@ def blob_store(store, blobby_serializer):
     return store
 
 
+@pytest.fixture
+def saved(store):
+    """What the store has as a dask array, in task "a" of workflow "w"."""
+    da = pytest.importorskip("dask.array", reason="dask.array is not installed")
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+    array = np.arange(1000.0).reshape(25, 40)
+    store.save("w", "a", da.from_array(array, chunks=(10, 16)))
+    return array
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     if find_spec("boto3") is None:

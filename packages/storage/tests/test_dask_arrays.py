@@ -42,13 +42,6 @@ def kept(kind, files, request):
     return files if kind == "file" else request.getfixturevalue("objects")
 
 
-@pytest.fixture
-def saved(store):
-    array = np.arange(1000.0).reshape(25, 40)
-    store.save("w", "a", da.from_array(array, chunks=(10, 16)))
-    return array
-
-
 def numbers(dtype, size=60):
     if dtype == RECORD:
         made = np.zeros(size, RECORD)

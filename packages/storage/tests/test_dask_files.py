@@ -31,13 +31,6 @@ def store(root):
     return made
 
 
-@pytest.fixture
-def saved(store):
-    array = np.arange(1000.0).reshape(25, 40)
-    store.save("w", "a", da.from_array(array, chunks=(10, 16)))
-    return array
-
-
 def blob_path(files):
     [name] = files.blobs("w")
     return files.root / "w" / ".big" / name

@@ -33,13 +33,6 @@ def behind(store, s3_proxy, s3_options):
     return made
 
 
-@pytest.fixture
-def saved(store):
-    array = np.arange(1000.0).reshape(25, 40)
-    store.save("w", "a", da.from_array(array, chunks=(10, 16)))
-    return array
-
-
 def chunks(objects):
     return [name for name in objects.all() if "/c/" in name]
 
