@@ -54,7 +54,7 @@ class FileBlobs:
 
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
-        return _size(self._path(blob))
+        return _size(self.path(blob))
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""
