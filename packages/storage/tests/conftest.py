@@ -53,6 +53,32 @@ class Files:
         return sorted(path.name for path in (self.root / workflow / ".tmp").iterdir())
 
 
+class Objects:
+    """The objects of a store in a bucket, as names relative to its prefix."""
+
+    def __init__(self, store, api):
+        self.prefix = store._settings.prefix
+        self._api = api
+
+    def all(self):
+        answer = self._api.list_objects_v2(Bucket=s3.BUCKET, Prefix=self.prefix)
+        found = [entry["Key"][len(self.prefix) :] for entry in answer.get("Contents", ())]
+        return sorted(key for key in found if key and not key.endswith("/"))
+
+    def blobs(self, workflow):
+        start = f"{workflow}/.big/"
+        return sorted({key[len(start) :].partition("/")[0] for key in self.all() if key.startswith(start)})
+
+    def read(self, name):
+        return self._api.get_object(Bucket=s3.BUCKET, Key=self.prefix + name)["Body"].read()
+
+    def write(self, name, content):
+        self._api.put_object(Bucket=s3.BUCKET, Key=self.prefix + name, Body=content)
+
+    def delete(self, name):
+        self._api.delete_object(Bucket=s3.BUCKET, Key=self.prefix + name)
+
+
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "store"
@@ -82,6 +108,16 @@ def blobby_serializer():
 def blob_store(store, blobby_serializer):
     store.register_persistent_serializers(blobby_serializer)
     return store
+
+
+@pytest.fixture
+def saved(store):
+    """What the store has as a dask array, in task "a" of workflow "w"."""
+    da = pytest.importorskip("dask.array", reason="dask.array is not installed")
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+    array = np.arange(1000.0).reshape(25, 40)
+    store.save("w", "a", da.from_array(array, chunks=(10, 16)))
+    return array
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +161,11 @@ def s3_store(s3_options):
 @pytest.fixture(scope="session")
 def s3_api(s3_server):
     return s3.client(s3_server.endpoint)
+
+
+@pytest.fixture
+def objects(s3_store, s3_api):
+    return Objects(s3_store, s3_api)
 
 
 @pytest.fixture

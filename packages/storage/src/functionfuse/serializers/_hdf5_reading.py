@@ -4,75 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
-import mmap
-import os
-import threading
-import weakref
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from functionfuse.errors import CorruptRecord, StorageError
-from functionfuse.storage._disk import POSIX, READ, telling
-from functionfuse.storage._file_root import is_on_network
+from functionfuse.errors import CorruptRecord
+from functionfuse.serializers._dask_blocks import BlockReader
+from functionfuse.storage._checksum import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_MAPPED = 1 << 16  # bytes from which a map is faster than a copy
-_MOST_OPEN = 100  # each takes two file descriptors
-
-_open_files: weakref.WeakValueDictionary[str, _OpenFile] = weakref.WeakValueDictionary()
+    from functionfuse.storage._transport import RangeReader
 
 
-class ChunkReader:
-    """What a loaded dask array slices: a path and a table of chunks, so that it can be sent anywhere.
+class ChunkReader(BlockReader):
+    """Reads checked chunks of a file by a table of places."""
 
-    Chunks are read-only, for they may be the file itself, mapped. A loaded array holds its file open, and stays
-    readable in this process when its result is removed; beyond 100 arrays, files are opened when they are read.
-    """
+    def __init__(self, file: RangeReader, state: Mapping[str, Any]) -> None:
+        super().__init__(file.place, state["shape"], state["dtype"])
+        self._chunk: tuple[int, ...] = state["chunk"]
+        self._offsets: np.ndarray[Any, Any] = state["offsets"]
+        self._crcs: np.ndarray[Any, Any] = state["crcs"]
+        self._file = file
 
-    def __init__(
-        self,
-        path: str,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        chunk: tuple[int, ...],
-        offsets: np.ndarray[Any, Any],
-        crcs: np.ndarray[Any, Any],
-    ) -> None:
-        self.path = path
-        self.shape = shape
-        self.dtype = dtype
-        self.ndim = len(shape)
-        self._chunk = chunk
-        self._offsets = offsets
-        self._crcs = crcs
-        self._file: _OpenFile | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
-
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return "functionfuse.hdf5", self.path
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
-        # dask fuses later slicing into reading: numbers and steps come here too.
-        spans, rest = zip(*map(_span, index, self.shape), strict=True)
-        return self._box(spans)[rest]
-
-    def open(self) -> _OpenFile:
-        """Open the file, and keep it open while it is one of few."""
-        if self._file is not None:
-            return self._file
-        file = _opened(self.path)
-        if len(_open_files) <= _MOST_OPEN:
-            self._file = file
-        return file
-
-    def _box(self, spans: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-        """Return the elements from the first to before the last along each axis."""
+    def box(self, spans: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
+        """Return the elements from the first to before the last along each axis. CorruptRecord."""
         cells = [range(low // step, -(-high // step)) for (low, high), step in zip(spans, self._chunk, strict=True)]
         if all(len(row) == 1 for row in cells):
             return self._part(tuple(row[0] for row in cells), spans)[1]
@@ -94,74 +51,9 @@ class ChunkReader:
         return tuple(place), self._read(cell)[tuple(inside)]
 
     def _read(self, cell: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """Return a chunk, read-only. CorruptRecord."""
+        """Return a chunk. CorruptRecord."""
         length = math.prod(self._chunk) * self.dtype.itemsize
-        data = self.open().read(int(self._offsets[cell]), length)
-        if zlib.crc32(data.data) != self._crcs[cell]:
-            raise CorruptRecord(f"{self.path!r}: chunk {cell!r} is damaged: checksum mismatch")
-        data.flags.writeable = False
-        return data.view(self.dtype).reshape(self._chunk)
-
-
-def _span(part: int | slice, size: int) -> tuple[tuple[int, int], int | slice]:
-    """Return what to read along an axis, and what then is to be taken of it."""
-    if not isinstance(part, slice):
-        at = part + size if part < 0 else part
-        return (at, at + 1), 0
-    wanted = range(*part.indices(size))
-    if not wanted:
-        return (0, 0), slice(0)
-    low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
-    return (low, high), slice(None, None, wanted.step)
-
-
-class _OpenFile:
-    """A file that is closed when nobody needs it any more."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = -1
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            self._descriptor = os.open(path, READ)
-            maps = POSIX and os.fstat(self._descriptor).st_size > 0 and not is_on_network(path)
-            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if maps else None
-        except FileNotFoundError as error:
-            raise CorruptRecord(
-                f"blob {path!r} is gone: removed with its result, or not seen from here; read the result again"
-            ) from error
-        except OSError as error:
-            raise StorageError(f"cannot read {path!r}: {error.strerror}") from error
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-    def read(self, offset: int, length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Return bytes of the file; many of them not copied. CorruptRecord when it ends before."""
-        with telling("read", self._path):
-            # Also of what is mapped already: touching it beyond the end of the file would kill the process.
-            if os.fstat(self._descriptor).st_size < offset + length:
-                raise CorruptRecord(f"{self._path!r} is truncated")
-            if self._map is not None and length >= _MAPPED:
-                return np.frombuffer(self._map, np.uint8, length, offset)
-            return np.frombuffer(self._copied(offset, length), np.uint8)
-
-    def _copied(self, offset: int, length: int) -> bytearray:
-        data = bytearray()
-        with self._lock:  # one position for all threads
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
-            while len(data) < length:
-                more = os.read(self._descriptor, length - len(data))
-                if not more:
-                    raise CorruptRecord(f"{self._path!r} is truncated")
-                data += more
-        return data
-
-
-def _opened(path: str) -> _OpenFile:
-    """Return the open file; the name of a blob never comes again."""
-    file = _open_files.get(path)
-    if file is None:
-        file = _open_files[path] = _OpenFile(path)
-    return file
+        data = self._file.read(int(self._offsets[cell]), length)
+        if crc32(data) != self._crcs[cell]:
+            raise CorruptRecord(f"{self.place!r}: chunk {cell!r} is damaged: checksum mismatch")
+        return np.frombuffer(data, np.uint8).view(self.dtype).reshape(self._chunk)

@@ -1,4 +1,4 @@
-"""Dask arrays: each in an HDF5 file beside the record, computed once, loaded by chunks when needed.
+"""Dask arrays: each beside the record, computed once, loaded by chunks when needed. HDF5 on files, Zarr on S3.
 
 ::
 
@@ -11,30 +11,37 @@ installed.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from functionfuse.errors import StorageError
 from functionfuse.storage._serializers import Serializer
+from functionfuse.storage._transport import ZarrBlobs
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from functionfuse.serializers._dask_blocks import BlockReader
     from functionfuse.storage._transport import BlobReader, BlobWriter
 
 _LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
-_MOST_AXES = 32  # of HDF5
 
 
 class DaskArraySerializer(Serializer):
-    """Computes a dask array into an HDF5 file, and loads it as a dask array over that file.
+    """Computes a dask array into an HDF5 file, or on S3 into a Zarr array, and loads it as a dask array over that.
 
     Shape, dtype and chunks are those of the saved array; sizes that were not known (``nan``) are known
-    after loading. Computing uses threads of this process, and takes the memory of the chunks in work. The
-    file holds one dataset, ``data``, for any HDF5 tool. Every chunk has a crc32 in the record and is checked
-    whenever it is read: CorruptRecord. A loaded array can be sent to other processes that see the file.
-    Functions get its blocks read-only; what ``compute`` returns is the caller's own.
+    after loading. Computing uses threads of this process, and takes the memory of the chunks in work. Every
+    chunk has a checksum and is checked whenever it is read: CorruptRecord, also when it is gone. A loaded
+    array can be sent to other processes that see the store. Functions get its blocks read-only; what
+    ``compute`` returns is the caller's own.
 
-    Arrays that have no place in HDF5 (0-d, empty, of objects, masked) are computed into the record.
+    The file holds one dataset, ``data``, for any HDF5 tool. The Zarr array (version 3, not compressed) has
+    an object for each chunk; dtypes that not every Zarr knows are kept as bytes along one more axis.
 
-    Raises StorageError when a block is not what the array says of it, and when the disk is full.
+    Arrays that have no place there (0-d, empty, of objects, masked) are computed into the record.
+
+    Raises StorageError when a block is not what the array says of it, when the disk is full, and on S3 when
+    zarr is not installed.
     """
 
     name = "dask.array"
@@ -44,19 +51,20 @@ class DaskArraySerializer(Serializer):
 
     def save(self, obj: Any, out: BlobWriter) -> dict[str, Any]:
         """Compute the array, and return where and how it is kept."""
-        from functionfuse.serializers import _hdf5_writing
+        from functionfuse.serializers._dask_blocks import can_keep
 
         array = _with_known_sizes(obj)
         state = {"shape": array.shape, "chunks": array.chunks, "dtype": array.dtype}
-        if not _hdf5_writing.can_keep(array, _MOST_AXES):
+        if not can_keep(array):
             return {**state, "value": array.compute(scheduler="threads")}
-        if out.kind != "file":
-            raise StorageError(
-                f"dask arrays are kept in stores of kind 'file', not {out.kind!r}; save array.compute() there"
-            )
-        regular = _regular(array)
+        if isinstance(out, ZarrBlobs):
+            zarr_arrays = _zarr_arrays()
+            blob, _ = out.new(".zarr")
+            return {**state, "blob": blob, "zarr": zarr_arrays.write(out.zarr_store(blob), _regular(array))}
+        from functionfuse.serializers import _hdf5_writing
+
         blob, path = out.new(".h5")
-        return {**state, "blob": blob, **_hdf5_writing.write(path, regular)}
+        return {**state, "blob": blob, **_hdf5_writing.write(path, _regular(array))}
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
         """Return a dask array that reads its chunks when they are computed."""
@@ -67,19 +75,38 @@ class DaskArraySerializer(Serializer):
         if "value" in state:
             # Masked arrays and other kinds of blocks stay what they are.
             return da.from_array(np.asanyarray(state["value"]), chunks=chunks, name=False, asarray=False)
-        from functionfuse.serializers._hdf5_reading import ChunkReader
-
-        reader = ChunkReader(
-            inp.path(state["blob"]), state["shape"], state["dtype"], state["chunk"], state["offsets"], state["crcs"]
-        )
-        reader.open()
         meta = np.empty((0,) * len(chunks), state["dtype"])
         # The name is the identity of the content: hashing it would read everything.
         name = f"ff-{state['blob'].partition('.')[0]}"
-        return da.from_array(reader, chunks=chunks, name=name, lock=False, asarray=False, fancy=False, meta=meta)
+        return da.from_array(
+            _reader(state, inp), chunks=chunks, name=name, lock=False, asarray=False, fancy=False, meta=meta
+        )
 
 
 HDFSerializer = DaskArraySerializer
+
+
+def _reader(state: Any, inp: BlobReader) -> BlockReader:
+    """Return what reads the blocks of a saved array. CorruptRecord when its blob is gone."""
+    if "zarr" in state:
+        if not isinstance(inp, ZarrBlobs):
+            raise StorageError(f"blob {state['blob']!r} was kept by a store of kind 'S3'; this one keeps files")
+        zarr_arrays = _zarr_arrays()
+        store = inp.zarr_store(state["blob"])
+        return cast("BlockReader", zarr_arrays.ZarrReader(store, state["zarr"], state["shape"], state["dtype"]))
+    from functionfuse.serializers._hdf5_reading import ChunkReader
+
+    return ChunkReader(inp.file(state["blob"]), state)
+
+
+def _zarr_arrays() -> ModuleType:
+    try:
+        from functionfuse.serializers import _zarr_arrays
+    except ImportError as error:
+        raise StorageError(
+            "dask arrays in a store of kind 'S3' need zarr 3.1: pip install 'functionfuse-storage[zarr]'"
+        ) from error
+    return _zarr_arrays
 
 
 def _with_known_sizes(array: Any) -> Any:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from functionfuse.errors import CorruptRecord, OptionError, StorageError
+from functionfuse.storage._blob_file import BlobFile
 from functionfuse.storage._disk import remove_tree, sync_folder, sync_tree, telling
 
 if TYPE_CHECKING:
     from functionfuse.storage._format import BlobEntry
+    from functionfuse.storage._transport import RangeReader
 
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
 _BLOB = re.compile(r"[0-9a-f]{32}(\.[A-Za-z0-9_-]+)*")
@@ -24,7 +26,8 @@ class FileBlobs:
 
     kind = "file"
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, maps: bool) -> None:
+        self._maps = maps
         self._folder = folder
         self._new: list[str] = []
 
@@ -51,9 +54,13 @@ class FileBlobs:
             raise CorruptRecord(f"blob {blob!r} is missing from {self._folder!r}")
         return path
 
+    def file(self, blob: str) -> RangeReader:
+        """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
+        return BlobFile(self.path(blob), maps=self._maps)
+
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
-        return _size(self._path(blob))
+        return _size(self.path(blob))
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""

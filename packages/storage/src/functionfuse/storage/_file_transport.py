@@ -163,7 +163,7 @@ class FileTransport:
         if not may_replace():
             raise Taken
         draft, descriptor = self._start_draft(folder)
-        blobs = FileBlobs(self._blob_folder(folder))
+        blobs = self.blobs(folder)
         try:
             try:
                 sink = FileSink(descriptor, draft)
@@ -205,7 +205,7 @@ class FileTransport:
 
     def blobs(self, folder: str) -> FileBlobs:
         """Return access to the blobs of a folder."""
-        return FileBlobs(self._blob_folder(folder))
+        return FileBlobs(self._blob_folder(folder), maps=self.mapping)
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import pickle
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.storage._file_store import FileStore
 from functionfuse.storage._format import OUT_OF_BAND
+from functionfuse.storage._ray_transfer import DistantFile, this_machine
+from functionfuse.storage._reading import read_record
 from functionfuse.storage._transport import Absent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from functionfuse.storage._format import Footer
-    from functionfuse.storage._serializers import SerializerRegistry
+    from functionfuse.storage._ray_store import RayStore
     from functionfuse.storage._transport import Blobs, Sink
     from functionfuse.storage._writing import Draft, Reducer
 
 
 def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
-    """Call a method of the :class:`Disk` that is made from pickled options and serializers.
+    """Call a method of the :class:`Disk` of a pickled Ray store.
 
     Ray puts what they refer to in the place of references among ``arguments``.
     """
-    return getattr(_unpacked(store), verb)(*arguments, **keywords)
+    return getattr(_disk(store), verb)(*arguments, **keywords)
 
 
 @lru_cache(8)
-def _unpacked(store: bytes) -> Disk:
-    options, registry = pickle.loads(store)
-    return Disk(options, registry)
+def _disk(store: bytes) -> Disk:
+    return Disk(pickle.loads(store))
 
 
 class Disk(FileStore):
     """The file store as seen by tasks on its machine: results come and go through Ray."""
 
-    def __init__(self, options: Mapping[str, Any], registry: SerializerRegistry) -> None:
-        super().__init__(**options)
-        self._registry = registry
+    def __init__(self, store: RayStore) -> None:
+        super().__init__(store.path, durable=store.durable)
+        self._registry = store._registry
+        self._store = store
 
     @property
     def _reducers(self) -> Mapping[type, Reducer]:  # type: ignore[override]
@@ -65,18 +67,46 @@ class Disk(FileStore):
         except Absent:
             raise self._not_found(workflow_name, task_name) from None
 
-    def blob_size(self, workflow_name: str, blob: str) -> int:
+    def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
+        """Return the stored result, for a process on any machine."""
+        fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
+        try:
+            return read_record(fetch, self._registry, _SentBlobs(self, workflow_name))
+        except Absent:
+            raise self._not_found(workflow_name, task_name) from None
+
+    def size_of_blob(self, workflow_name: str, blob: str) -> int:
         """Return the bytes in the file of a blob. CorruptRecord when it is gone."""
-        return self._blobs(workflow_name).size(blob)
+        return self.blobs(workflow_name).size(blob)
+
+    def place_of_blob(self, workflow_name: str, blob: str) -> tuple[str, str]:
+        """Return the path of a blob, and the machine. CorruptRecord when it is gone."""
+        return self.blobs(workflow_name).path(blob), this_machine()
 
     def read_blob(self, workflow_name: str, blob: str, offset: int, length: int) -> pickle.PickleBuffer:
-        """Return some bytes of a blob. CorruptRecord when it is gone."""
-        with open(self._blobs(workflow_name).path(blob), "rb") as file:  # noqa: PTH123
-            file.seek(offset)
-            return pickle.PickleBuffer(file.read(length))
+        """Return bytes of a blob. CorruptRecord when it is gone, or ends before."""
+        return pickle.PickleBuffer(self.blobs(workflow_name).file(blob).read(offset, length))
 
-    def _blobs(self, workflow_name: str) -> Blobs:
+    def blobs(self, workflow_name: str) -> Blobs:
+        """Return access to the blobs of a workflow."""
         return self._transport.blobs(self._records.encode(workflow_name))
+
+
+class _SentBlobs:
+    """The blobs of a workflow, for objects that are loaded here and used elsewhere."""
+
+    kind = "file"
+
+    def __init__(self, disk: Disk, workflow_name: str) -> None:
+        self._disk = disk
+        self._workflow_name = workflow_name
+        near = disk.blobs(workflow_name)
+        self.path, self.size = near.path, near.size
+
+    def file(self, blob: str) -> DistantFile:
+        """Return a blob as a file to read parts of."""
+        place, machine = self._disk.place_of_blob(self._workflow_name, blob)
+        return DistantFile(place, machine, self._disk._store.asking_of(self._workflow_name), blob)
 
 
 def _reduce_array(array: Any) -> str | tuple[Any, ...]:

@@ -13,7 +13,7 @@ from functionfuse.errors import OptionError, StorageError
 from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from functionfuse.storage._file_store import FileStore
 from functionfuse.storage._ray_disk import perform
-from functionfuse.storage._ray_transfer import FetchedBlobs, NeedsDisk, NoFiles, Parts
+from functionfuse.storage._ray_transfer import DistantBlobs, NeedsDisk, NoFiles, Parts
 from functionfuse.storage._reading import footer_of, read_record, verify
 from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._store import make_draft
@@ -73,11 +73,11 @@ class RayStore:
     ) -> None:
         self.always_read = False
         """When true, a backend passes on what it reads back after saving, not what the function returned."""
-        self._path = _checked_path(path)
+        self.path = _checked_path(path)
         self._remote_args = _checked_mapping("remoteArgs", remoteArgs)
         self._init_args = _checked_mapping("rayInitArgs", {} if rayInitArgs is None else rayInitArgs)
         self._timeout = _checked_timeout(timeout)
-        self._durable = durable
+        self.durable = durable
         self._registry = SerializerRegistry()
         self._packed = b""
         self._task  # noqa: B018  better now than after the first long task
@@ -142,7 +142,7 @@ class RayStore:
                 verify(record, footer)
             return record, footer
 
-        blobs = FetchedBlobs(partial(self._ask_of, workflow_name), f"{self._path}/{workflow_name}")
+        blobs = DistantBlobs(self.asking_of(workflow_name), f"{self.path}/{workflow_name}")
         return read_record(fetch, self._registry, blobs)
 
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
@@ -162,11 +162,11 @@ class RayStore:
     def config(self) -> dict[str, Any]:
         """Return what ``storage_factory`` makes this store from again; without secrets."""
         options = {
-            "path": self._path,
+            "path": self.path,
             "remoteArgs": dict(self._remote_args),
             "rayInitArgs": _public(self._init_args) or None,
             "timeout": self._timeout,
-            "durable": self._durable,
+            "durable": self.durable,
         }
         return {"kind": "ray", "options": options}
 
@@ -180,8 +180,12 @@ class RayStore:
         """
         if not self._packed:
             # Ray's own: classes that travel by value are the same there as those of the results.
-            self._packed = _ray().cloudpickle.dumps(({"path": self._path, "durable": self._durable}, self._registry))
+            self._packed = _ray().cloudpickle.dumps(self)
         return self._task.remote(self._packed, verb, kwargs, *args)
+
+    def asking_of(self, workflow_name: str) -> Callable[..., Any]:
+        """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
+        return partial(self._ask_of, workflow_name)
 
     def check_cluster(self) -> None:
         """Raise StorageError unless some machine of the cluster fits ``remoteArgs``."""
@@ -197,17 +201,17 @@ class RayStore:
             return
         offered = sorted({name for machine in machines for name in machine if not name.startswith("node:")})
         raise StorageError(
-            f"no machine of the Ray cluster offers {wanted!r}, which store {self._path!r} is on; "
+            f"no machine of the Ray cluster offers {wanted!r}, which store {self.path!r} is on; "
             f"{len(machines)} machines offer {', '.join(offered)}"
         )
 
     # How
 
     def __repr__(self) -> str:
-        return f"RayStore({self._path!r}, remoteArgs={dict(self._remote_args)!r})"
+        return f"RayStore({self.path!r}, remoteArgs={dict(self._remote_args)!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_init_args": _public(self._init_args)}
+        state = {**self.__dict__, "_init_args": _public(self._init_args), "_packed": b""}
         state.pop("_task", None)
         return state
 

@@ -1,4 +1,4 @@
-"""Blobs of an S3 store: local files for serializers, objects beside the records."""
+"""Blobs of an S3 store: local files for serializers, or Zarr arrays; objects beside the records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from functionfuse.errors import CorruptRecord, OptionError, StorageError
+from functionfuse.storage._blob_file import BlobFile
+from functionfuse.storage._process_folder import process_folder
 from functionfuse.storage._s3_client import asking, client
 from functionfuse.storage._s3_objects import delete_keys, objects_below
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from functionfuse.storage._format import BlobEntry
     from functionfuse.storage._s3_settings import S3Settings
+    from functionfuse.storage._s3_zarr import S3ZarrStore
 
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
 _BLOB = re.compile(r"[0-9a-f]{32}(\.[A-Za-z0-9_-]+)*")
@@ -27,14 +32,20 @@ _downloads: dict[tuple[int, str], str] = {}
 
 
 class S3Blobs:
-    """The blobs of one record. Serializers write local files, which are uploaded before the record is."""
+    """The blobs of one record. Serializers write local files, which are uploaded before the record is.
+
+    Attributes:
+        announce: called before the first one is made, for gc must know of the writer by then.
+    """
 
     kind = "file"
 
     def __init__(self, settings: S3Settings, prefix: str) -> None:
         self._settings = settings
         self._prefix = prefix
+        self.announce: Callable[[], object] = lambda: None
         self._new: list[str] = []
+        self._sent: set[str] = set()
         self._folder = ""
 
     def new(self, suffix: str) -> tuple[str, str]:
@@ -43,6 +54,8 @@ class S3Blobs:
             raise OptionError(f"the suffix of a blob must look like '.h5', got {suffix!r}")
         if not self._folder:
             self._folder = _own_folder(self)
+        if not self._new:
+            self.announce()
         blob = f"{uuid.uuid4().hex}{suffix}"
         self._new.append(blob)
         return blob, str(Path(self._folder, blob))
@@ -55,7 +68,7 @@ class S3Blobs:
         known = (os.getpid(), self._settings.address(key))
         if known not in _downloads or not Path(_downloads[known]).exists():
             found = self._objects(blob)
-            folder = Path(tempfile.mkdtemp(dir=_process_folder()))
+            folder = Path(tempfile.mkdtemp(dir=process_folder()))
             for name in found:
                 target = folder / (blob + name[len(key) :])
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,28 +76,42 @@ class S3Blobs:
             _downloads[known] = str(folder / blob)
         return _downloads[known]
 
+    def file(self, blob: str) -> BlobFile:
+        """Return a local copy of a blob as a file to read parts of. CorruptRecord when it is gone."""
+        return BlobFile(self.path(blob), maps=True)
+
+    def zarr_store(self, blob: str) -> S3ZarrStore:
+        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
+        from functionfuse.storage._s3_zarr import S3ZarrStore
+
+        is_new = blob in self._new
+        store = S3ZarrStore(self._settings, f"{self._key(blob)}/", read_only=not is_new)
+        if is_new:
+            self._sent.add(blob)
+        elif not store.has("zarr.json"):
+            raise CorruptRecord(f"blob {self._settings.address(self._key(blob))!r} is missing")
+        return store
+
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
         return sum(self._objects(blob).values())
 
     def listed(self) -> list[BlobEntry]:
         """Return the new blobs with their sizes in bytes."""
-        return [{"id": blob, "size": sum(path.stat().st_size for path, _ in self._files(blob))} for blob in self._new]
+        return [{"id": blob, "size": self._new_size(blob)} for blob in self._new]
 
     def upload(self) -> None:
         """Put the new blobs where their record will look for them."""
+        local = [blob for blob in self._new if blob not in self._sent]
+        if not local:
+            return
         from boto3.s3.transfer import TransferConfig
 
         transfer = TransferConfig(max_concurrency=self._settings.workers)
-        for blob in self._new:
+        for blob in local:
             for path, key in self._files(blob):
                 with asking("write", self._settings, key):
                     client(self._settings).upload_file(str(path), self._settings.bucket, key, Config=transfer)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no new blobs."""
-        return not self._new
 
     def discard(self) -> None:
         """Delete the new blobs: their record was not published."""
@@ -120,6 +147,11 @@ class S3Blobs:
             raise CorruptRecord(f"blob {self._settings.address(key)!r} is missing")
         return found
 
+    def _new_size(self, blob: str) -> int:
+        if blob in self._sent:
+            return self.size(blob)
+        return sum(path.stat().st_size for path, _ in self._files(blob))
+
     def _files(self, blob: str) -> list[tuple[Path, str]]:
         """Return the local files of a new blob, each with its key."""
         path, key = Path(self._folder, blob), self._key(blob)
@@ -140,19 +172,6 @@ class S3Blobs:
                 if error.response.get("Error", {}).get("Code") not in ("404", "NoSuchKey"):
                     raise
                 raise CorruptRecord(f"blob {self._settings.address(key)!r} is missing") from error
-
-
-_process_folders: dict[int, tempfile.TemporaryDirectory[str]] = {}
-
-
-def _process_folder() -> str:
-    """Return a folder that is removed when this process ends."""
-    if os.getpid() not in _process_folders:
-        for inherited in _process_folders.values():
-            inherited._finalizer.detach()  # type: ignore[attr-defined]  # of a parent that forked
-        made = tempfile.TemporaryDirectory(prefix="functionfuse-blobs-", ignore_cleanup_errors=True)
-        _process_folders[os.getpid()] = made
-    return _process_folders[os.getpid()].name
 
 
 def _own_folder(owner: S3Blobs) -> str:

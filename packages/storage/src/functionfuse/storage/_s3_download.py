@@ -35,7 +35,7 @@ def read_end(settings: S3Settings, key: str, length: int) -> tuple[bytes, int]:
             try:
                 return answer["Body"].read()[-length:], _size(answer)
             except Exception as error:
-                if not _is_cut(error) or attempt == _BODY_TRIES:
+                if not is_cut(error) or attempt == _BODY_TRIES:
                     raise
     return b"", 0
 
@@ -62,7 +62,7 @@ def _read_version(settings: S3Settings, key: str) -> memoryview:
     try:
         _fill(view[:first], answer["Body"])
     except Exception as error:
-        if not _is_cut(error):
+        if not is_cut(error):
             raise
         fetch((0, first))
     ranges = [(at, min(at + RANGE, size)) for at in range(first, size, RANGE)]
@@ -84,7 +84,7 @@ def _fetch(settings: S3Settings, key: str, view: memoryview, version: str, span:
                 raise Changed
             _fill(view[start:end], answer["Body"])
         except Exception as error:
-            if not _is_cut(error) or attempt == _BODY_TRIES - 1:
+            if not is_cut(error) or attempt == _BODY_TRIES - 1:
                 raise
         else:
             return
@@ -116,7 +116,7 @@ def _fill(view: memoryview, body: Any) -> None:
     body.close()
 
 
-def _is_cut(error: Exception) -> bool:
+def is_cut(error: Exception) -> bool:
     """Whether a body ended early, which botocore leaves to its caller to repeat."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 

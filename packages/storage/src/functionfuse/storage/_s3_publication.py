@@ -59,6 +59,7 @@ class Publication:
         self._folder = folder
         self._key = key
         self._blobs = blobs
+        blobs.announce = self._announce
         self._may_replace = may_replace
         self._create = create
         self._condition = _ABSENT if conditional else {}
@@ -73,9 +74,7 @@ class Publication:
                 if not self._condition:
                     self._ask()
                 result = fill(self._upload, self._blobs)
-                if not self._blobs.is_empty:
-                    self._announce()
-                    self._blobs.upload()
+                self._blobs.upload()
                 self._upload.flush()
             except BaseException:
                 self._upload.abort()

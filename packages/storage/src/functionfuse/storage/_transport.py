@@ -6,10 +6,12 @@ rules lives in the engine, once; a transport moves bytes and makes them visible 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zarr.abc.store import Store
 
     from functionfuse.storage._format import BlobEntry
 
@@ -47,6 +49,16 @@ class BlobWriter(Protocol):
         """Return the id and the path of a new blob, which the caller then writes."""
 
 
+class RangeReader(Protocol):
+    """A blob that can be sent to other processes and read there, in parts."""
+
+    place: str
+    """Where it is, for messages."""
+
+    def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """Return bytes, not to be written to. CorruptRecord when it ends before, or is gone."""
+
+
 class BlobReader(Protocol):
     """Finds the blobs that a record refers to."""
 
@@ -55,8 +67,19 @@ class BlobReader(Protocol):
     def path(self, blob: str) -> str:
         """Return the path of a blob. CorruptRecord when it is gone."""
 
+    def file(self, blob: str) -> RangeReader:
+        """Return a blob as a file to read parts of, later and elsewhere too. CorruptRecord when it is gone."""
+
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
+
+
+@runtime_checkable
+class ZarrBlobs(Protocol):
+    """Blobs of a place that keeps objects: a Zarr array is written and read there, chunk by chunk."""
+
+    def zarr_store(self, blob: str) -> Store:
+        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
 
 
 class Blobs(BlobWriter, BlobReader, Protocol):
