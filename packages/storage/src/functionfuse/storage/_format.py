@@ -63,10 +63,11 @@ class Footer(TypedDict):
     serializers: dict[str, int]
     blobs: list[BlobEntry]
     meta: dict[str, Any]
+    shape: NotRequired[list[int | None]]  # of arrays and tables; None for sizes not known yet
     sha256: NotRequired[str]
 
 
-_REQUIRED = Footer.__annotations__.keys() - {"sha256"}
+_REQUIRED = Footer.__annotations__.keys() - {"shape", "sha256"}
 
 
 def pack_prefix(version: int = VERSION, oldest: int = OLDEST) -> bytes:

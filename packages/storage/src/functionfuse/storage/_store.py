@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,10 @@ from functionfuse.storage import _maintenance, _names
 from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from functionfuse.storage._reading import load_record, missing_blob
 from functionfuse.storage._records import Records
+from functionfuse.storage._results import Results
 from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._suggestions import did_you_mean
+from functionfuse.storage._tables import SHOWN, Table
 from functionfuse.storage._transport import Absent, Taken
 from functionfuse.storage._writing import Draft, write_record
 from functionfuse.stores import OBJECTS, objects_of
@@ -163,16 +163,16 @@ class RecordStore:
 
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
         """Return the names with a result, sorted; ``pattern`` is a glob over names."""
-        folder = self._records.encode(workflow_name)
-        prefix = _names.literal_prefix(pattern)
-        # A prefix is worth something only if it is written as it is in file names.
-        usable = prefix if prefix.isascii() and prefix.replace("_", "").isalnum() and len(prefix) > 5 else ""
-        stems = self._transport.stems(folder, usable)
-        names = (self._records.task_of(folder, stem) for stem in stems)
-        if pattern == "*":
-            return sorted(name for name in names if name is not None)
-        matches = re.compile(fnmatch.translate(pattern)).match
-        return sorted(name for name in names if name is not None and matches(name))
+        return sorted(name for name, _ in self._records.listed(workflow_name, pattern) if name is not None)
+
+    def results(self, workflow_name: str, pattern: str = "*") -> Results:
+        """Return what there is, without reading it: a sequence of rows that notebooks show as a table.
+
+        Each row has ``name``, ``type``, ``shape``, ``size``, ``created`` and ``duration``. Damaged results are
+        listed with their ``problem``; one whose very name cannot be read goes by its file name.
+        """
+        listed = ((name or stem, stem) for name, stem in self._records.listed(workflow_name, pattern))
+        return Results(self._records, workflow_name, sorted(listed))
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
         """Remove one result, or all whose names match a glob; return the names removed.
@@ -228,6 +228,12 @@ class RecordStore:
     def config(self) -> dict[str, Any]:
         """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Return the workflows as a table; notebooks call this."""
+        names = self.list_workflows()
+        rows = [(name, f"{len(self.list_tasks(name)):,}") for name in names[:SHOWN]]
+        return Table(repr(self), ("workflow", "results"), rows, frozenset({"results"}), len(names) - len(rows)).html()
 
     # How
 

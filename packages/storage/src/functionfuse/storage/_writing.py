@@ -16,6 +16,7 @@ import cloudpickle
 from functionfuse.decorator import reduce_class
 from functionfuse.storage._format import ALIGN, BLOCK, OUT_OF_BAND, Footer, pack_footer, pack_prefix
 from functionfuse.storage._restore import restore
+from functionfuse.storage._shapes import shape_of
 
 if TYPE_CHECKING:
     import pickle
@@ -182,6 +183,9 @@ def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blo
         blobs=blobs.listed(),
         meta=draft.meta,
     )
+    shape = shape_of(obj)
+    if shape is not None:
+        footer["shape"] = shape
     if stream.digest:
         footer["sha256"] = stream.digest.hexdigest()
     return footer
