@@ -65,7 +65,7 @@ def config(request, root):
     return {"kind": "file", "options": {"path": str(root), "durable": request.param == "durable"}}
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(weight=3)
 def test_killed_writers_and_readers_leave_whole_results(config, effort):
     store, pick = actors.open_store(config), effort.pick
     cast = Cast(config, pick)
@@ -98,7 +98,9 @@ def check_at_rest(store):
     store.gc("w", grace=0)
     assert store.gc("w", grace=0) == []
     referenced = {blob["id"] for task in names for blob in store.info("w", task)["blobs"]}
-    assert {blob for blob, _ in store._transport.blob_ages("w")} == referenced
+    blobs = {blob for blob, _ in store._transport.blob_ages("w")}
+    assert referenced <= blobs
+    assert blobs == referenced or store._transport.is_writing("w")  # what this process could not finish stays a day
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def own_server(tmp_path, s3_options):  # the options bring the credentials, and 
     server.stop()
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(weight=3)
 def test_what_a_killed_server_acknowledged_is_there_when_it_is_back(own_server, s3_options, effort):
     options = {**s3_options, "endpoint_url": own_server.endpoint}
     store, pick = actors.open_store({"kind": "S3", "options": options}), effort.pick

@@ -79,14 +79,15 @@ def start(tmp_path):
     def start(*arguments):
         notes.append(tmp_path / f"ran-{len(notes)}")
         notes[-1].touch()
-        with (tmp_path / "output").open("w") as output:  # workers that outlive the driver would hold a pipe open
+        # Files, because workers that outlive the driver would hold pipes open; other ones than the next driver's.
+        with notes[-1].with_suffix(".out").open("w") as output, notes[-1].with_suffix(".err").open("w") as errors:
             driver = subprocess.Popen(
                 [sys.executable, "program.py", *arguments],
-                cwd=tmp_path, stdout=output, stderr=output, start_new_session=True,
+                cwd=tmp_path, stdout=output, stderr=errors, start_new_session=True,
                 env={**os.environ, "RAN": str(notes[-1])},
             )  # fmt: skip
         running.append(driver)
-        return driver, lambda: notes[-1].read_text().split()
+        return driver, notes[-1]
 
     yield start
     for driver in running:
@@ -100,33 +101,37 @@ def start(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_driver_never_runs_a_finished_node_again(tmp_path, start, effort, workers):
     pick = effort.pick
-    output = tmp_path / "output"
     for _ in effort.rounds(1):
         store = FileStore(tmp_path / "store")
         store.remove_workflow("sums")
         finished, kills = {}, 0
         while True:
-            driver, ran = start(pick.choice(["durable", "relaxed"]), str(workers))
+            driver, note = start(pick.choice(["durable", "relaxed"]), str(workers))
             if kills < 10:
                 killed_after = pick.randrange(len(NODES) - len(finished) + 1)
-                kills += kill_after(driver, ran, killed_after, pick.uniform(0, 0.03))
+                kills += kill_after(driver, note, killed_after, pick.uniform(0, 0.03))
             returned = driver.wait(120)
-            assert not finished.keys() & set(ran())
+            assert not finished.keys() & set(ran(note))
             for name in store.list_tasks("sums"):
                 value = store.read_task("sums", name)
                 assert finished.setdefault(name, value) == value
             if returned != -signal.SIGKILL:
                 break
-        assert (returned, output.read_text()) == (0, f"{RESULT}\n")
+        output, errors = (note.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
+        assert (returned, output) == (0, f"{RESULT}\n"), errors
         assert store.read_task("sums", f"take-{WIDTH - 1}") == RESULT
         assert finished.keys() == NODES
         assert store.check_workflow("sums") == []
         print(json.dumps({"kills": kills}))
 
 
-def kill_after(driver, ran, count, delay):
+def ran(note):
+    return note.read_text().split()
+
+
+def kill_after(driver, note, count, delay):
     """Kill a driver a moment after it has run some nodes; whether it had not ended before."""
-    while driver.poll() is None and len(ran()) < count:
+    while driver.poll() is None and len(ran(note)) < count:
         time.sleep(0.002)
     time.sleep(delay)
     driver.kill()

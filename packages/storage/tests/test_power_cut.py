@@ -342,7 +342,7 @@ def draw_scenario(pick):
     return steps, values
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos(weight=3)
 @pytest.mark.parametrize("durable", [True, False])
 def test_any_operations(tmp_path, monkeypatch, effort, durable):
     for _ in effort.rounds(2):

@@ -34,7 +34,7 @@ def check_workflow(records: Records, workflow: str, pattern: str) -> list[tuple[
 
 def collect(records: Records, workflow: str, grace: float) -> list[str]:
     """Delete unreferenced blobs and what dead writers left; return the names of what was deleted."""
-    if grace < 0:
+    if not isinstance(grace, (int, float)) or not grace >= 0:
         raise OptionError(f"grace must be 0 seconds or more, got {grace!r}")
     transport, folder = records.transport, records.encode(workflow)
     # The order matters. A blob is listed before its writer is looked for, and its writer before its record:

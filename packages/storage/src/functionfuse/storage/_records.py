@@ -6,7 +6,7 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound, UnsupportedRecord
+from functionfuse.errors import CorruptRecord, OptionError, StorageError, TaskNotFound, UnsupportedRecord
 from functionfuse.storage import _names
 from functionfuse.storage._format import TAIL, Footer, tail_length, unpack_footer
 from functionfuse.storage._reading import footer_of, verify, verify_digest
@@ -109,6 +109,8 @@ class Records:
 
         The name is None, and the stem has to match, where only the footer has the name and cannot be read.
         """
+        if not isinstance(pattern, str):
+            raise OptionError(f"pattern must be a glob over names, like 'model*', got {pattern!r}")
         folder = self.encode(workflow)
         prefix = _names.literal_prefix(pattern)
         # A prefix is worth something only if it is written as it is in file names.

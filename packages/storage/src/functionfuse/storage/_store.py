@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from functionfuse.storage._writing import Draft, write_record
 from functionfuse.stores import OBJECTS, objects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from functionfuse.storage._format import Footer
     from functionfuse.storage._serializers import Serializer
@@ -273,6 +274,9 @@ def _draft(
     meta: Mapping[str, Any] | None,
     uid: str | None,
 ) -> Draft:
+    for option, given in (("recipe", recipe), ("meta", meta)):
+        if given is not None and not isinstance(given, Mapping):
+            raise OptionError(f"{option} must be a mapping, got {given!r}")
     parts = None if recipe is None else dict(recipe)
     if parts and not all(isinstance(text, str) for pair in parts.items() for text in pair):
         raise OptionError(f"recipe must map strings to strings, got {parts!r}")
