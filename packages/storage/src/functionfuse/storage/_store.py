@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -280,7 +280,7 @@ def _draft(
     parts = None if recipe is None else dict(recipe)
     if parts and not all(isinstance(text, str) for pair in parts.items() for text in pair):
         raise OptionError(f"recipe must map strings to strings, got {parts!r}")
-    return Draft(workflow_name, task_name, uid or uuid.uuid4().hex, parts, dict(meta or {}))
+    return Draft(workflow_name, task_name, uid or secrets.token_hex(16), parts, dict(meta or {}))
 
 
 def _own_or_lost(stored: Footer | None, draft: Draft) -> Footer:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from functionfuse.storage._serializers import SerializerRegistry
     from functionfuse.storage._transport import Blobs, Sink
 
-_PACKAGES = (
+_PACKAGES = {
     "cloudpickle", "dask", "h5py", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch",
     "xarray", "zarr",
-)  # fmt: skip
+}  # fmt: skip
 _PYTHON = platform.python_version()
-_known_packages: dict[tuple[bool, ...], dict[str, str]] = {}
+_known_packages: dict[frozenset[str], dict[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +193,9 @@ def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blo
 
 def _loaded_packages() -> dict[str, str]:
     """Return the versions of the data packages that this process has imported."""
-    loaded = tuple(package in sys.modules for package in _PACKAGES)
+    loaded = frozenset(sys.modules.keys() & _PACKAGES)
     if loaded not in _known_packages:
         _known_packages[loaded] = {
-            package: str(getattr(sys.modules[package], "__version__", "?"))
-            for package, is_loaded in zip(_PACKAGES, loaded, strict=True)
-            if is_loaded
+            package: str(getattr(sys.modules[package], "__version__", "?")) for package in sorted(loaded)
         }
     return _known_packages[loaded]
