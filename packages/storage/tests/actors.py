@@ -20,6 +20,8 @@ LARGE = 20_000_000  # several parts of an upload
 
 
 class Blobby:
+    """Stands for data that is too large for a record."""
+
     def __init__(self, content):
         self.content = content
 
@@ -33,7 +35,7 @@ class Blobby:
 
 
 class BlobbySerializer(Serializer):
-    name, version, types = "blobby", 1, (Blobby,)
+    name, version, types = "blobby", 2, (Blobby,)
 
     def save(self, obj, out):
         blob, path = out.new(".bin")

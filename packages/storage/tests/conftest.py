@@ -12,30 +12,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 import s3_server as s3
+from actors import Blobby, BlobbySerializer
 from hypothesis import settings
 
-from functionfuse.storage import FileStore, S3Store, Serializer
-
-
-class Blobby:
-    """Stands for data that is too large for a record."""
-
-    def __init__(self, content):
-        self.content = content
-
-
-class BlobbySerializer(Serializer):
-    name = "blobby"
-    version = 2
-    types = (Blobby,)
-
-    def save(self, obj, out):
-        blob, path = out.new(".bin")
-        Path(path).write_bytes(obj.content)
-        return blob
-
-    def load(self, state, inp, version):
-        return Blobby(Path(inp.path(state)).read_bytes())
+from functionfuse.storage import FileStore, S3Store
 
 
 class Files:
