@@ -8,10 +8,13 @@ Each figure is the best of three rounds in which all contenders take turns.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import pickle
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +40,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="bench-storage-", dir=options.folder))
     try:
         large_array(folder, options.mib)
+        extra_memory(folder, options.mib)
         many_objects(folder)
         small_records(folder, options.records)
         listing(folder, options.names)
@@ -54,6 +58,7 @@ def large_array(folder: Path, mib: int) -> None:
         "store.save": lambda: store.save("w", "array", array),
         "np.save": lambda: np.save(folder / "file.npy", array),
         "pickle.dump": lambda: dump(file, array),
+        "the original: pickle, sha1, write": lambda: dump_hashed(file, array),
     }
     load: dict[str, Callable[[], object]] = {
         "read()": file.read_bytes,
@@ -80,20 +85,70 @@ def large_array(folder: Path, mib: int) -> None:
     show("load it (the store checks all of it), speed to read()", best(load), "read()")
 
 
+def extra_memory(folder: Path, mib: int) -> None:
+    """Show what saving and loading one array takes beside it, in memory that is no mapped file (Linux only)."""
+    if not Path("/proc/self/status").exists():
+        return
+    print(f"\nmemory beside an array of {mib} MiB, MiB")
+    for name, verb in (("store.save", "store.save('w', 'memory', array)"), ("store.read_task", READ_ALL)):
+        print(f"  {name:40} {anonymous_peak(folder / 'large', mib, verb):10.1f}")
+    FileStore(folder / "large", durable=False).remove_workflow("w")
+
+
+READ_ALL = "del array; before = anonymous(); store.read_task('w', 'memory')"
+MEASURED = """
+import sys, threading
+import numpy as np
+from functionfuse.storage import FileStore
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
+
+def watch():
+    while not done.wait(0.001):
+        seen.append(anonymous())
+
+store = FileStore(sys.argv[1], durable=False)
+array = np.ones(int(sys.argv[2]) << 17)
+before, seen, done = anonymous(), [], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
+exec(sys.argv[3])
+done.set()
+watcher.join()
+print(max(seen) - before)
+"""
+
+
+def anonymous_peak(store: Path, mib: int, verb: str) -> float:
+    """Return by how many MiB the private memory of a fresh process grows at most."""
+    command = [sys.executable, "-c", MEASURED, str(store), str(mib), verb]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def many_objects(folder: Path) -> None:
     """Save what is all pickle and no buffer."""
     rows = [{"id": n, "name": f"row {n}", "score": n / 7} for n in range(100_000)]
     store = FileStore(folder / "objects", durable=False)
     contenders: dict[str, Callable[[], object]] = {
+        "pickle.dumps, no file": lambda: pickle.dumps(rows, protocol=5),
         "pickle.dump": lambda: dump(folder / "file", rows),
         "store.save": lambda: store.save("w", "rows", rows),
+        "the original: pickle, sha1, write": lambda: dump_hashed(folder / "file", rows),
     }
+    try:
+        import joblib
+    except ImportError:
+        pass
+    else:
+        contenders["joblib.dump"] = lambda: joblib.dump(rows, folder / "file")
 
     def clear() -> None:
         store.remove_task("w", pattern="*")
         (folder / "file").unlink(missing_ok=True)
 
-    show("save 100,000 dicts, speed to pickle.dump", best(contenders, clear), "pickle.dump")
+    show("save 100,000 dicts, speed to pickle.dumps", best(contenders, clear), "pickle.dumps, no file")
 
 
 def small_records(folder: Path, count: int) -> None:
@@ -111,9 +166,14 @@ def small_records(folder: Path, count: int) -> None:
         "read_task": lambda n: relaxed.read_task("w", f"n{n}"),
         "has_task": lambda n: relaxed.has_task("w", f"n{n}"),
     }
-    print(f"\nresults of 1 KB, microseconds each (median of {count})")
-    for name, verb in verbs.items():
-        print(f"  {name:40} {1e6 * statistics.median(seconds(verb, n) for n in range(count)):10.0f}")
+    times: dict[str, list[float]] = {name: [] for name in verbs}
+    for number in range(count):  # in turns: a disk has moods
+        for name, verb in verbs.items():
+            times[name].append(seconds(verb, number))
+    medians = {name: 1e6 * statistics.median(durations) for name, durations in times.items()}
+    print(f"\nresults of 1 KB, microseconds each (median of {count}), and of a bare durable write")
+    for name, median in medians.items():
+        print(f"  {name:40} {median:10.0f} {median / medians['bare write + fsync + rename + fsync']:8.2f}")
 
 
 def listing(folder: Path, count: int) -> None:
@@ -136,6 +196,13 @@ def dump(path: Path, obj: object) -> None:
     """Pickle to a file."""
     with path.open("wb") as file:
         pickle.dump(obj, file, protocol=5)
+
+
+def dump_hashed(path: Path, obj: object) -> None:
+    """Pickle to a file as the original Function Fuse does."""
+    data = pickle.dumps(obj)
+    hashlib.sha1(data).hexdigest()
+    path.write_bytes(data)
 
 
 def bare_write(folder: Path, number: int) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from functionfuse.storage import FileStore
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -192,6 +194,12 @@ class TestRestart:
             path.rename(moved / path.name)
         finished.folder = moved
         assert finished.run() == (RESULTS, [], "")
+
+
+def test_the_table_of_results_says_how_long_each_node_took(finished):
+    results = FileStore(finished.folder / "results").results("project")
+    assert [row.name for row in results] == ["data", "first", "halved", "last", "shifted", "total"]
+    assert [(row.problem, row.duration > 0) for row in results] == [("", True)] * 6
 
 
 class TestEdits:

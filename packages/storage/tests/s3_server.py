@@ -61,20 +61,20 @@ class S3Server:
 
     def start(self):
         for _ in range(3):  # a free port may be taken by somebody else before the server gets to it
-            ports = _free_ports(len(_PORTS))
-            self.endpoint = f"http://{HOST}:{ports[0]}"
-            with (self.folder / "log").open("wb") as log:
-                self.process = subprocess.Popen(
-                    self._command(ports),
-                    cwd=self.folder,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, "HOME": self.folder},
-                )
-            if self._is_ready():
+            self._ports = _free_ports(len(_PORTS))
+            self.endpoint = f"http://{HOST}:{self._ports[0]}"
+            if self._is_started():
                 return
             self.stop()
         raise RuntimeError(f"the S3 server does not start: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(5)
+
+    def restart(self):
+        """Start again where it was."""
+        assert self._is_started(), (self.folder / "log").read_text()[-2000:]
 
     def stop(self):
         self.process.terminate()
@@ -84,15 +84,27 @@ class S3Server:
             self.process.kill()
             self.process.wait(5)
 
-    def _command(self, ports):
+    def _is_started(self):
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command(),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "HOME": self.folder},
+            )
+        return self._is_ready()
+
+    def _command(self):
         numbers = [
-            f"-{name if '.' in name else f'{name}.port'}={port}" for name, port in zip(_PORTS, ports, strict=True)
+            f"-{name if '.' in name else f'{name}.port'}={port}" for name, port in zip(_PORTS, self._ports, strict=True)
         ]
         return [
             weed(), "server", f"-ip={HOST}", f"-ip.bind={HOST}", f"-dir={self.folder}", "-s3", *numbers,
             "-s3.config=s3.json", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-s3.localSocket={self.folder}/s3.sock", f"-filer.localSocket={self.folder}/filer.sock",
-            "-master.telemetry=false", "-master.volumeSizeLimitMB=128", f"-volume.max={self.volumes}",
+            "-master.telemetry=false", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=128",
+            f"-volume.max={self.volumes}",
         ]  # fmt: skip
 
     def _is_ready(self):

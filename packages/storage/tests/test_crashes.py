@@ -1,108 +1,149 @@
-"""Several processes on one store, some of them killed."""
+"""Several processes on one store, some of them killed. With ``--minutes``, for as long."""
 
 from __future__ import annotations
 
-import random
-import signal
+import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
 
+import actors
 import pytest
+import s3_server as s3
 
 from functionfuse.errors import StorageError, TaskNotFound
-from functionfuse.storage import FileStore, Serializer
+from functionfuse.storage import FileStore
 
-ROUNDS = 4
-READS = 120
+ROUNDS = 2
+READS = {"file": 60, "S3": 15}  # at most, in a round
 
-WRITER = """
-import random, sys
-from pathlib import Path
-from functionfuse.storage import FileStore, Serializer
-
-class Blobby:
-    def __init__(self, content): self.content = content
-    def __reduce__(self): raise TypeError("needs its serializer")
-
-class BlobbySerializer(Serializer):
-    name, version, types = "crash", 1, (Blobby,)
-    def save(self, obj, out):
-        blob, path = out.new(".bin")
-        Path(path).write_bytes(obj.content)
-        return blob
-
-pick = random.Random(int(sys.argv[2]))
-store = FileStore(sys.argv[1], durable=pick.random() < 0.3)
-store.register_persistent_serializers(BlobbySerializer())
-print("writing", flush=True)
-while True:
-    task, number = pick.choice("abc"), pick.randrange(1, 10**6)
-    size = pick.choice([10, 1000, 200_000, 2_000_000])
-    data = number.to_bytes(4, "big") * size
-    store.save("w", task, {"task": task, "number": number, "data": Blobby(data) if pick.random() < 0.2 else data})
-"""
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 
-class BytesSerializer(Serializer):
-    """Reads the blobs of the writers as bytes."""
+class Cast:
+    """The writers and readers of one test; they end only by being killed."""
 
-    name, version, types = "crash", 1, ("nothing.to.save",)
+    def __init__(self, config, pick):
+        self._config = json.dumps(config)
+        self._pick = pick
+        self._running = []
 
-    def load(self, state, inp, version):
-        return Path(inp.path(state)).read_bytes()
-
-
-def check(value, task):
-    assert value["task"] == task
-    data = value["data"]
-    assert data == value["number"].to_bytes(4, "big") * (len(data) // 4)
-
-
-def read_beside_writers(store, task):
-    """Whether a result was replaced faster than it could be read; anything but a whole one fails."""
-    try:
-        check(store.read_task("w", task), task)
-    except TaskNotFound:
-        return False
-    except StorageError as error:
-        if "replaced faster than read" not in str(error):
-            raise
-        return True
-    return False
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_writers_that_are_killed_leave_whole_results(root):
-    store = FileStore(root, durable=False)
-    store.register_persistent_serializers(BytesSerializer())
-    store.new_workflow("w")
-    pick = random.Random(1)
-    overtaken = 0
-    for number in range(ROUNDS):
-        writers = [
-            subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(10 * number + n)], stdout=subprocess.PIPE)
-            for n in range(2)
+    def start(self, *roles):
+        started = [
+            subprocess.Popen(
+                [sys.executable, actors.__file__, role, self._config, str(self._pick.getrandbits(32))],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for role in roles
         ]
-        try:
-            for writer in writers:
-                assert writer.stdout.readline() == b"writing\n"
-            for _ in range(pick.randrange(READS // 2, READS)):
-                overtaken += read_beside_writers(store, pick.choice("abc"))
-        finally:
-            for writer in writers:
-                writer.send_signal(signal.SIGKILL)
-                writer.communicate()
-        for task in store.list_tasks("w"):
-            check(store.read_task("w", task), task)
-    assert overtaken < ROUNDS * READS / 10
-    assert set(store.list_tasks("w")) == set("abc")
+        self._running += started
+        for actor in started:
+            assert actor.stdout.readline() == b"ready\n", actor.stderr.read().decode()
+
+    def kill_one(self):
+        actor = self._running.pop(self._pick.randrange(len(self._running)))
+        actor.kill()
+        error = actor.communicate()[1].decode()
+        assert actor.returncode == -9, error  # else it had failed before
+
+    def kill_all(self):
+        while self._running:
+            self.kill_one()
+
+    def abandon(self):
+        for actor in self._running:
+            actor.kill()
+            actor.communicate()
+
+
+@pytest.fixture(params=["durable", "relaxed", "S3"])
+def config(request, root):
+    if request.param == "S3":
+        return {"kind": "S3", "options": request.getfixturevalue("s3_options")}
+    return {"kind": "file", "options": {"path": str(root), "durable": request.param == "durable"}}
+
+
+@pytest.mark.chaos(weight=3)
+def test_killed_writers_and_readers_leave_whole_results(config, effort):
+    store, pick = actors.open_store(config), effort.pick
+    cast = Cast(config, pick)
+    reads = overtaken = 0
+    try:
+        for _ in effort.rounds(ROUNDS):
+            cast.start(*["write"] * pick.randint(1, 3), *["read"] * pick.randint(0, 2))
+            cast.start("write")
+            for _ in range(pick.randrange(READS[config["kind"]])):
+                overtaken += actors.read(store, pick.choice(actors.TASKS))
+                reads += 1
+                if pick.random() < 0.05:
+                    cast.kill_one()
+                    cast.start("write")
+            time.sleep(pick.uniform(0, 0.05))  # at any moment
+            cast.kill_all()
+            check_at_rest(store)
+    finally:
+        cast.abandon()
+    assert overtaken <= reads / 10
+
+
+def check_at_rest(store):
+    """Nobody writes any more: what is there is whole, and gc takes all else."""
+    names = store.list_tasks("w")
+    for task in names:
+        assert actors.is_whole(store.read_task("w", task), task)
     assert store.check_workflow("w") == []
+    assert [row.problem for row in store.results("w")] == [""] * len(names)
     store.gc("w", grace=0)
-    assert list((root / "w" / ".tmp").iterdir()) == []
-    referenced = {blob["id"] for task in "abc" for blob in store.info("w", task)["blobs"]}
-    assert {path.name for path in (root / "w" / ".big").glob("*")} == referenced
+    assert store.gc("w", grace=0) == []
+    referenced = {blob["id"] for task in names for blob in store.info("w", task)["blobs"]}
+    blobs = {blob for blob, _ in store._transport.blob_ages("w")}
+    assert referenced <= blobs
+    assert blobs == referenced or store._transport.is_writing("w")  # what this process could not finish stays a day
+
+
+@pytest.fixture
+def own_server(tmp_path, s3_options):  # the options bring the credentials, and skip where there is no server
+    server = s3.S3Server(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.chaos(weight=3)
+def test_what_a_killed_server_acknowledged_is_there_when_it_is_back(own_server, s3_options, effort):
+    options = {**s3_options, "endpoint_url": own_server.endpoint}
+    store, pick = actors.open_store({"kind": "S3", "options": options}), effort.pick
+    possible = {task: [None] for task in actors.TASKS}
+    saved = 0
+    for _ in effort.rounds(1):
+        killer = threading.Timer(pick.uniform(0, 1.5), own_server.kill)
+        killer.start()
+        for number in range(10**6):
+            task = actors.TASKS[number % 3]
+            value = actors.make(pick, task, (40, 800_000, actors.LARGE))
+            try:
+                store.save("w", task, value)
+            except StorageError:
+                possible[task].append(value)  # it may have arrived
+                break
+            possible[task] = [value]
+            saved += 1
+        killer.join()
+        own_server.restart()
+        for task, values in possible.items():
+            assert found(store, task) in values, task
+        check_at_rest(store)
+        possible = {task: [found(store, task)] for task in actors.TASKS}
+    assert saved
+
+
+def found(store, task):
+    try:
+        return store.read_task("w", task)
+    except TaskNotFound:
+        return None
 
 
 def test_a_create_race_of_six_processes(root):

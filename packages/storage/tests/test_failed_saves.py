@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -73,7 +75,8 @@ def test_a_disk_that_is_full_at_the_footer(store, files, old, monkeypatch):
     assert files.all() == old
 
 
-def test_a_sync_that_fails_is_not_tried_again(root, files, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_sync_that_fails_is_not_tried_again(root, files, monkeypatch, number):
     store = FileStore(root, durable=True)
     store.save("w", "a", "old")
     old = files.all()
@@ -81,11 +84,11 @@ def test_a_sync_that_fails_is_not_tried_again(root, files, monkeypatch):
 
     def fsync(descriptor):
         calls.append(descriptor)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        with pytest.raises(StorageError, match=f"cannot sync .*{os.strerror(errno.EIO)}"):
+        with pytest.raises(StorageError, match=f"cannot sync .*{os.strerror(number)}"):
             store.save("w", "a", "new")
     assert len(calls) == 1
     assert files.all() == old
@@ -127,6 +130,22 @@ def test_writes_that_the_kernel_takes_in_pieces(store, monkeypatch):
     loaded = store.read_task("w", "a")
     assert np.array_equal(loaded[0], value)
     assert (loaded[1], loaded[2].sum()) == (b"x" * 300_000, 49_999 * 25_000)
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("make", [threading.Lock, lambda: nested(100_000)], ids=["a lock", "100,000 deep"])
+def test_what_cannot_be_pickled_leaves_nothing(blob_store, blobby, files, old, make):
+    with pytest.raises((TypeError, RecursionError, pickle.PicklingError)) as caught:
+        blob_store.save("w", "a", [b"x" * 300_000, blobby(b"data"), make()])
+    assert caught.value.__notes__ == ["while pickling result 'a' of workflow 'w'"]
+    assert files.all() == old
+    assert blob_store.read_task("w", "a") == "old"
 
 
 def test_an_interrupt_leaves_nothing(store, files, old):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from functionfuse.errors import TaskNotFound
@@ -74,9 +74,8 @@ def test_what_no_name_encodes_to_is_no_name(stem):
     assert decode(stem) is None
 
 
-@settings(derandomize=True, deadline=None)
 @given(ANY_NAME)
-def test_every_name_comes_back(name):
+def check_that_a_name_comes_back(name):
     for fold in (False, True):
         stem = encode(name, fold=fold)
         assert decode(stem, fold=fold) == (None if is_shortened(stem) else name)
@@ -86,12 +85,21 @@ def test_every_name_comes_back(name):
         assert not stem.endswith((".", " "))
 
 
-@settings(derandomize=True, deadline=None)
 @given(CASED, CASED)
-def test_folded_file_names_differ_in_more_than_case(one, other):
+def check_that_folded_file_names_differ(one, other):
     stems = [encode(name, fold=True) for name in (one, other)]
     for fold_case in (str.lower, str.upper, str.casefold):
         assert (one == other) == (fold_case(stems[0]) == fold_case(stems[1]))
+
+
+@pytest.mark.chaos
+def test_every_name_comes_back(effort):
+    effort.fuzz(check_that_a_name_comes_back)
+
+
+@pytest.mark.chaos
+def test_folded_file_names_differ_in_more_than_case(effort):
+    effort.fuzz(check_that_folded_file_names_differ)
 
 
 @pytest.mark.parametrize(("pattern", "prefix"), [("*", ""), ("abc*d", "abc"), ("a[b", "a"), ("a?", "a"), ("ab", "ab")])

@@ -228,9 +228,10 @@ class Run:
     def _finish(self, task: Task, value: Any, instance: Any, seconds: float) -> None:
         if self._store is not None:
             try:
-                value = self._keep(task, value, seconds)
+                # The state first: a killed driver leaves no stored result whose object has to be made again.
                 if task.step.instance is not None:
                     self._keep_state(task, instance)
+                value = self._keep(task, value, seconds)
             except Exception as error:
                 self._failed(task, error, "it ran, but its result cannot be stored", seconds)
                 return

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
-from functionfuse.storage._disk import POSIX, move_new, sync_folder, telling, unlink_quietly
+from functionfuse.storage._disk import CREATE, POSIX, move_new, sync_folder, telling, unlink_quietly, write_all
 
 MARKER = "ffstore.json"
 FORMAT = 1
@@ -39,8 +39,10 @@ def open_root(path: str, *, durable: bool) -> bool:
     root = Path(path)
     marker = root / MARKER
     with telling("open a store at", path):
-        if root.exists() and not root.is_dir():
-            raise StorageError(f"cannot open a store at {path!r}: it is a file, a folder is needed")
+        for place in (root, *root.parents):
+            if place.is_file():
+                what = "it" if place == root else repr(str(place))
+                raise StorageError(f"cannot open a store at {path!r}: {what} is a file, a folder is needed")
     try:
         return _read(marker)
     except FileNotFoundError:
@@ -110,11 +112,13 @@ def _write_new(target: Path, text: str, *, durable: bool) -> None:
     """Write a file in one visible step; FileExistsError when it is there."""
     draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     try:
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        descriptor = os.open(draft, CREATE, 0o666)
+        try:
+            write_all(descriptor, memoryview(text.encode()))
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         move_new(str(draft), str(target))
         if durable and POSIX:
             sync_folder(str(target.parent))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
-import uuid
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ _HOST_LENGTH = 40
 
 def draft_name() -> str:
     """Return the name of a new draft, which says who writes it."""
-    return f"{uuid.uuid4().hex}-{_host()}-{os.getpid()}"
+    return f"{secrets.token_hex(16)}-{_host()}-{os.getpid()}"
 
 
 def has_live_drafts(folder: str) -> bool:
@@ -87,5 +88,6 @@ def _is_ours(name: str) -> bool:
     return rest.rpartition("-")[0] == _host()
 
 
+@cache
 def _host() -> str:
     return socket.gethostname()[:_HOST_LENGTH].replace("/", "_")

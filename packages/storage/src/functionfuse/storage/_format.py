@@ -66,11 +66,12 @@ class Footer(TypedDict):
     serializers: dict[str, int]
     blobs: list[BlobEntry]
     meta: dict[str, Any]
+    shape: NotRequired[list[int | None]]  # of arrays and tables; None for sizes not known yet
     sha256: NotRequired[str]
     content: NotRequired[str]  # the blob that holds prefix and segments
 
 
-_REQUIRED = Footer.__annotations__.keys() - {"sha256", "content"}
+_REQUIRED = Footer.__annotations__.keys() - {"shape", "sha256", "content"}
 
 
 def pack_prefix(version: int = VERSION, oldest: int = OLDEST) -> bytes:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from typing import TYPE_CHECKING
 
 from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
-from functionfuse.storage import _names
 from functionfuse.storage._transport import Absent
 
 if TYPE_CHECKING:
@@ -24,27 +21,20 @@ def check_workflow(records: Records, workflow: str, pattern: str) -> list[tuple[
 
     A result whose very name cannot be read any more goes by its file name.
     """
-    folder = records.encode(workflow)
-    matches = re.compile(fnmatch.translate(pattern)).match
     problems = []
-    for stem in sorted(records.transport.stems(folder)):
-        name = records.task_of(folder, stem)
-        if name is None and not _names.is_shortened(stem):
-            continue  # not made by a store
-        if not matches(name or stem):
-            continue
+    for name, stem in records.listed(workflow, pattern):
         try:
             problem = _problem(records, workflow, name) if name else "its footer cannot be read"
         except Absent:
             continue  # removed meanwhile
         if problem:
             problems.append((name or stem, problem))
-    return problems
+    return sorted(problems)
 
 
 def collect(records: Records, workflow: str, grace: float) -> list[str]:
     """Delete unreferenced blobs and what dead writers left; return the names of what was deleted."""
-    if grace < 0:
+    if not isinstance(grace, (int, float)) or not grace >= 0:
         raise OptionError(f"grace must be 0 seconds or more, got {grace!r}")
     transport, folder = records.transport, records.encode(workflow)
     # The order matters. A blob is listed before its writer is looked for, and its writer before its record:

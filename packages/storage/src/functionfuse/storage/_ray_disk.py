@@ -10,13 +10,15 @@ from functionfuse.storage._file_store import FileStore
 from functionfuse.storage._format import OUT_OF_BAND
 from functionfuse.storage._ray_transfer import DistantFile, this_machine
 from functionfuse.storage._reading import read_record
+from functionfuse.storage._results import read_rows
 from functionfuse.storage._transport import Absent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.storage._format import Footer
     from functionfuse.storage._ray_store import RayStore
+    from functionfuse.storage._results import Result
     from functionfuse.storage._transport import Blobs, Sink
     from functionfuse.storage._writing import Draft, Reducer
 
@@ -74,6 +76,14 @@ class Disk(FileStore):
             return read_record(fetch, self._registry, _SentBlobs(self, workflow_name))
         except Absent:
             raise self._not_found(workflow_name, task_name) from None
+
+    def listed(self, workflow_name: str, pattern: str) -> list[tuple[str, str]]:
+        """Return names and stems of what :meth:`rows` tells more of."""
+        return list(self.results(workflow_name, pattern)._listed)
+
+    def rows(self, workflow_name: str, listed: Sequence[tuple[str, str]]) -> list[Result]:
+        """Return what is known of some results."""
+        return read_rows(self._records, workflow_name, listed)
 
     def size_of_blob(self, workflow_name: str, blob: str) -> int:
         """Return the bytes in the file of a blob. CorruptRecord when it is gone."""

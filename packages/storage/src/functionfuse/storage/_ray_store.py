@@ -15,6 +15,7 @@ from functionfuse.storage._file_store import FileStore
 from functionfuse.storage._ray_disk import perform
 from functionfuse.storage._ray_transfer import DistantBlobs, NeedsDisk, NoFiles, Parts
 from functionfuse.storage._reading import footer_of, read_record, verify
+from functionfuse.storage._results import Results
 from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._store import make_draft
 from functionfuse.storage._writing import write_record
@@ -145,6 +146,10 @@ class RayStore:
         blobs = DistantBlobs(self.asking_of(workflow_name), f"{self.path}/{workflow_name}")
         return read_record(fetch, self._registry, blobs)
 
+    def results(self, workflow_name: str, pattern: str = "*") -> Results:
+        """Return what there is, without reading it: a sequence of rows; as for the file store."""
+        return Results(workflow_name, self._ask("listed", workflow_name, pattern), partial(self._ask, "rows"))
+
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
         """Use these serializers for saving and loading; as for the file store."""
         for serializer in serializers:
@@ -209,6 +214,8 @@ class RayStore:
 
     def __repr__(self) -> str:
         return f"RayStore({self.path!r}, remoteArgs={dict(self._remote_args)!r})"
+
+    _repr_html_ = FileStore._repr_html_
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_init_args": _public(self._init_args), "_packed": b""}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound, UnsupportedRecord
+from functionfuse.errors import CorruptRecord, OptionError, StorageError, TaskNotFound, UnsupportedRecord
 from functionfuse.storage import _names
 from functionfuse.storage._format import TAIL, Footer, tail_length, unpack_footer
 from functionfuse.storage._reading import check_content, footer_of, verify, verify_digest
@@ -12,6 +14,8 @@ from functionfuse.storage._signing import load_key
 from functionfuse.storage._transport import Absent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from functionfuse.storage._transport import Transport
 
 
@@ -117,6 +121,25 @@ class Records:
                     return unpack_footer(tail[-wanted:], key)
         except (CorruptRecord, UnsupportedRecord) as error:
             raise type(error)(f"{self.transport.place(folder, stem)!r}: {error}") from error
+
+    def listed(self, workflow: str, pattern: str) -> Iterator[tuple[str | None, str]]:
+        """Yield the name and the stem of each result whose name matches a glob.
+
+        The name is None, and the stem has to match, where only the footer has the name and cannot be read.
+        """
+        if not isinstance(pattern, str):
+            raise OptionError(f"pattern must be a glob over names, like 'model*', got {pattern!r}")
+        folder = self.encode(workflow)
+        prefix = _names.literal_prefix(pattern)
+        # A prefix is worth something only if it is written as it is in file names.
+        usable = prefix if prefix.isascii() and prefix.replace("_", "").isalnum() and len(prefix) > 5 else ""
+        matches = re.compile(fnmatch.translate(pattern)).match
+        for stem in self.transport.stems(folder, usable):
+            name = self.task_of(folder, stem)
+            if name is None and not _names.is_shortened(stem):
+                continue  # not made by a store
+            if pattern == "*" or matches(name or stem):
+                yield name, stem
 
     def task_of(self, folder: str, stem: str) -> str | None:
         """Return the name of the task; None when a stem was not made by a store, or cannot be read."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
-import uuid
+import secrets
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,16 @@ from functionfuse.storage import _maintenance, _names
 from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from functionfuse.storage._reading import read_record
 from functionfuse.storage._records import Records
+from functionfuse.storage._results import Results, read_rows, workflows_table
 from functionfuse.storage._serializers import SerializerRegistry
 from functionfuse.storage._suggestions import did_you_mean
+from functionfuse.storage._tables import SHOWN
 from functionfuse.storage._transport import Absent, Taken
 from functionfuse.storage._writing import Draft, write_record
 from functionfuse.stores import OBJECTS, objects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from functionfuse.storage._format import Footer
     from functionfuse.storage._serializers import Serializer
@@ -171,16 +172,16 @@ class RecordStore:
 
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
         """Return the names with a result, sorted; ``pattern`` is a glob over names."""
-        folder = self._records.encode(workflow_name)
-        prefix = _names.literal_prefix(pattern)
-        # A prefix is worth something only if it is written as it is in file names.
-        usable = prefix if prefix.isascii() and prefix.replace("_", "").isalnum() and len(prefix) > 5 else ""
-        stems = self._transport.stems(folder, usable)
-        names = (self._records.task_of(folder, stem) for stem in stems)
-        if pattern == "*":
-            return sorted(name for name in names if name is not None)
-        matches = re.compile(fnmatch.translate(pattern)).match
-        return sorted(name for name in names if name is not None and matches(name))
+        return sorted(name for name, _ in self._records.listed(workflow_name, pattern) if name is not None)
+
+    def results(self, workflow_name: str, pattern: str = "*") -> Results:
+        """Return what there is, without reading it: a sequence of rows that notebooks show as a table.
+
+        Each row has ``name``, ``type``, ``shape``, ``size``, ``created`` and ``duration``. Damaged results are
+        listed with their ``problem``; one whose very name cannot be read goes by its file name.
+        """
+        listed = ((name or stem, stem) for name, stem in self._records.listed(workflow_name, pattern))
+        return Results(workflow_name, sorted(listed), partial(read_rows, self._records))
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
         """Remove one result, or all whose names match a glob; return the names removed.
@@ -237,6 +238,12 @@ class RecordStore:
         """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
         raise NotImplementedError
 
+    def _repr_html_(self) -> str:
+        """Return the workflows as a table; notebooks call this."""
+        names = self.list_workflows()
+        counts = [(name, len(self.list_tasks(name))) for name in names[:SHOWN]]
+        return workflows_table(repr(self), counts, len(names) - len(counts)).html()
+
     # How
 
     def _remove(self, workflow_name: str, task_name: str) -> bool:
@@ -278,10 +285,13 @@ def make_draft(
     """Return what is to be said of a new record. InvalidNameError; OptionError for a recipe that is none."""
     _names.check(workflow_name)
     _names.check(task_name)
+    for option, given in (("recipe", recipe), ("meta", meta)):
+        if given is not None and not isinstance(given, Mapping):
+            raise OptionError(f"{option} must be a mapping, got {given!r}")
     parts = None if recipe is None else dict(recipe)
     if parts and not all(isinstance(text, str) for pair in parts.items() for text in pair):
         raise OptionError(f"recipe must map strings to strings, got {parts!r}")
-    return Draft(workflow_name, task_name, uid or uuid.uuid4().hex, parts, dict(meta or {}))
+    return Draft(workflow_name, task_name, uid or secrets.token_hex(16), parts, dict(meta or {}))
 
 
 def _own_or_lost(stored: Footer | None, draft: Draft) -> Footer:

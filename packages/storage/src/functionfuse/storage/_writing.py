@@ -17,6 +17,7 @@ import cloudpickle
 from functionfuse.decorator import reduce_class
 from functionfuse.storage._format import ALIGN, BLOCK, OUT_OF_BAND, Footer, pack_footer, pack_prefix
 from functionfuse.storage._restore import restore
+from functionfuse.storage._shapes import shape_of
 
 if TYPE_CHECKING:
     import pickle
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     Reducer = Callable[[Any], str | tuple[Any, ...]]
 
-_PACKAGES = (
+_PACKAGES = {
     "cloudpickle", "dask", "h5py", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch",
     "xarray", "zarr",
-)  # fmt: skip
+}  # fmt: skip
 _PYTHON = platform.python_version()
-_known_packages: dict[tuple[bool, ...], dict[str, str]] = {}
+_known_packages: dict[frozenset[str], dict[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,9 @@ def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blo
         blobs=blobs.listed(),
         meta=draft.meta,
     )
+    shape = shape_of(obj)
+    if shape is not None:
+        footer["shape"] = shape
     if stream.digest:
         footer["sha256"] = stream.digest.hexdigest()
     return footer
@@ -210,11 +214,9 @@ def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blo
 
 def _loaded_packages() -> dict[str, str]:
     """Return the versions of the data packages that this process has imported."""
-    loaded = tuple(package in sys.modules for package in _PACKAGES)
+    loaded = frozenset(sys.modules.keys() & _PACKAGES)
     if loaded not in _known_packages:
         _known_packages[loaded] = {
-            package: str(getattr(sys.modules[package], "__version__", "?"))
-            for package, is_loaded in zip(_PACKAGES, loaded, strict=True)
-            if is_loaded
+            package: str(getattr(sys.modules[package], "__version__", "?")) for package in sorted(loaded)
         }
     return _known_packages[loaded]
