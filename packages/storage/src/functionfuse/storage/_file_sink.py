@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from functionfuse.storage._checksum import crc32
 from functionfuse.storage._disk import pwrite_all, telling, write_all
 from functionfuse.storage._reading import THREADS
 
@@ -71,7 +71,7 @@ class FileSink:
         crc = 0
         for at in range(0, len(block), _BITE):
             bite = block[at : at + _BITE]
-            crc = zlib.crc32(bite, crc)
+            crc = crc32(bite, crc)
             self._append(bite)
         return crc
 
@@ -80,7 +80,7 @@ class FileSink:
             crc = 0
             for at in range(start, min(start + size, len(data)), _BITE):
                 bite = data[at : min(at + _BITE, start + size)]
-                crc = zlib.crc32(bite, crc)
+                crc = crc32(bite, crc)
                 pwrite_all(self._descriptor, bite, self._position + at)
             return crc
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 from functionfuse.errors import InvalidNameError
 
@@ -33,6 +34,11 @@ def encode(name: str, *, fold: bool = False) -> str:
     string.
     """
     check(name)
+    return _encoded(name, fold)
+
+
+@lru_cache(4096)
+def _encoded(name: str, fold: bool) -> str:
     if not fold and _PLAIN.fullmatch(name):
         return name
     parts = _escaped(name)

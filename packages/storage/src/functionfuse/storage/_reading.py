@@ -6,11 +6,11 @@ import hashlib
 import os
 import pickle
 import platform
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import BadSignature, CorruptRecord, StorageError
+from functionfuse.storage._checksum import crc32
 from functionfuse.storage._format import PREFIX, TAIL, Footer, check_prefix, tail_length, unpack_footer
 from functionfuse.storage._restore import restoring
 
@@ -120,7 +120,7 @@ def _blocks(record: memoryview, footer: Footer) -> list[tuple[memoryview, int, i
 
 
 def _check_block(block: memoryview, crc: int, segment: int, offset: int) -> None:
-    if zlib.crc32(block) != crc:
+    if crc32(block) != crc:
         raise CorruptRecord(f"checksum mismatch in segment {segment} at byte {offset}")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
+
+from functionfuse.storage._checksum import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class Upload:
         step = max(block, PART // block * block)  # near to a part, so that sending starts early
         for start in range(0, len(data), step):
             piece = data[start : start + step]
-            checksums += [zlib.crc32(piece[at : at + block]) for at in range(0, len(piece), block)]
+            checksums += [crc32(piece[at : at + block]) for at in range(0, len(piece), block)]
             self.write(piece)
         return checksums
 

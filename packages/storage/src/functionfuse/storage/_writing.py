@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 import types
-import zlib
 from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from functionfuse.decorator import reduce_class
+from functionfuse.storage._checksum import crc32
 from functionfuse.storage._format import ALIGN, BLOCK, OUT_OF_BAND, Footer, pack_footer, pack_prefix
 from functionfuse.storage._restore import restore
 from functionfuse.storage._shapes import shape_of
@@ -106,10 +106,10 @@ class _Segments:
             self.digest.update(view)
         rest = view
         while len(rest) >= self._room:
-            self._crcs.append(zlib.crc32(rest[: self._room], self._crc))
+            self._crcs.append(crc32(rest[: self._room], self._crc))
             rest = rest[self._room :]
             self._crc, self._room = 0, BLOCK
-        self._crc = zlib.crc32(rest, self._crc)
+        self._crc = crc32(rest, self._crc)
         self._room -= len(rest)
         self._sink.write(view)
         self.position += len(view)
