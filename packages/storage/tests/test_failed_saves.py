@@ -312,3 +312,39 @@ def test_a_draft_that_is_swept_while_it_is_written(store, files):
     with pytest.raises(StorageError, match="was removed while saving"):
         store.save("w", "a", Calling(sweep))
     assert store.list_tasks("w") == []
+
+
+def test_two_writers_create_in_the_place_of_damage(store, files):
+    """The second one sees the first one's record when its turn comes, and does not take that for the damage."""
+    store.save("w", "a", "old")
+    files.record("w", "a").write_bytes(b"damaged")
+    judging, other_is_done = threading.Event(), threading.Event()
+    other = FileStore(store.path, durable=False)
+    judge, judged = other._records.replaced_by, []
+
+    def slowly(*asked):
+        found = judge(*asked)
+        judged.append(found)
+        if len(judged) == 2:  # now for the visible step
+            judging.set()
+            other_is_done.wait(1)  # the other one waits for its turn meanwhile
+        return found
+
+    other._records.replaced_by = slowly
+    outcomes = []
+
+    def create(through, value):
+        try:
+            through.save("w", "a", value, create=True)
+            outcomes.append(value)
+        except LostRace:
+            outcomes.append(None)
+
+    slow = threading.Thread(target=create, args=(other, "slow"))
+    slow.start()
+    assert judging.wait(30)
+    create(store, "fast")
+    other_is_done.set()
+    slow.join(30)
+    [winner] = [value for value in outcomes if value]
+    assert store.read_task("w", "a") == winner

@@ -6,13 +6,14 @@ import errno
 import mmap
 import os
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 POSIX = os.name == "posix"
@@ -41,6 +42,22 @@ class telling:  # noqa: N801  used like a function; a generator would cost more 
     ) -> None:
         if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise StorageError(f"cannot {self._action} {self._path!r}: {error.strerror or error}") from error
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Context: no other thread or process of this machine is in the same context. POSIX only."""
+    if not POSIX:
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, READ)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: memoryview) -> None:

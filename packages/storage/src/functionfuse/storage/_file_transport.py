@@ -30,6 +30,7 @@ from functionfuse.storage._disk import (
     CREATE,
     POSIX,
     READ,
+    alone_in,
     fresh_memory,
     move_new,
     read_into,
@@ -301,9 +302,11 @@ class FileTransport:
                     move_new(draft, target)
                     return
                 except FileExistsError:
-                    if not may_replace():
-                        raise Taken from None
-                    unlink_quietly(target)
+                    # One at a time: the record that was judged must be the one that is removed.
+                    with alone_in(os.path.dirname(draft)):  # noqa: PTH120
+                        if not may_replace():
+                            raise Taken from None
+                        unlink_quietly(target)
         raise StorageError(f"cannot write {target!r}: other writers keep replacing it")
 
     def _maps_files(self) -> bool:
