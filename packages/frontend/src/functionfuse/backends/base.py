@@ -198,7 +198,7 @@ class BaseWorkflow(ABC):
                 plan,
                 self._wanted(),
                 expand=_Expander(planner, plan),
-                store=self._store,
+                store=self._store_of_runs(),
                 announcer=Announcer(self.workflow_name, self._observers),
                 on_error=on_error,
             )
@@ -214,6 +214,10 @@ class BaseWorkflow(ABC):
     def _results(self, run: Run) -> Any:
         results = run.results()
         return results[0] if len(self._given) == 1 else results
+
+    def _store_of_runs(self) -> Store | None:
+        """What runs read and save with; an engine whose workers do that gives another than the planner's."""
+        return self._store
 
     def _plan(self, planner: Planner) -> Plan:
         wanted = {ref.step for ref in self._wanted()}

@@ -244,6 +244,12 @@ def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
     return value
 
 
+def called(call: Call, attempts: int = 1) -> str:
+    """Say how a call was made, for an error message."""
+    said = f"called as {call.target.qualname}({describe_arguments(call)})"
+    return f"{said}, {attempts} attempts" if attempts > 1 else said
+
+
 def describe_arguments(call: Call) -> str:
     """Arguments as shapes or short representations, for an error message."""
     shown = [_short(value) for value in call.args]

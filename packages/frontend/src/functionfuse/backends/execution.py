@@ -19,7 +19,7 @@ from functionfuse.backends.calls import (
     Expansion,
     Outcome,
     TimeLimitExceeded,
-    describe_arguments,
+    called,
     evaluate,
     perform,
 )
@@ -153,10 +153,9 @@ class Run:
         """
         frame, step = task
         options, instance, prepare = step.options, None, None
-        if self._announcer is not None:
-            self._announcer.tell("started", task.name)
+        self.started(task)
         try:
-            states = {name: self._read_state(frame, after) for name, after in step.resumes.items()}
+            states = {name: self.read_state(frame, after) for name, after in step.resumes.items()}
             args, kwargs = step.arguments(partial(_take_resumed, frame, states) if states else frame.take)
             if step.target.kind == "method":
                 instance = states[step.instance] if step.instance in states else frame.values[step.instance]  # type: ignore[index]
@@ -171,17 +170,41 @@ class Run:
             return None
         return Call(step.target, args, kwargs, instance, prepare, options.get("retry"), options.get("timeout"))
 
-    def settle(self, task: Task, outcome: Outcome, call: Call | None = None) -> None:
-        """Take in how a step ended. ``call`` is for the error message."""
+    def started(self, task: Task) -> None:
+        """Tell observers that a task is handed to the engine; :meth:`prepare` does it too."""
+        if self._announcer is not None:
+            self._announcer.tell("started", task.name)
+
+    def promise(self, task: Task, value: Any, instance: Any = None) -> None:
+        """Let the consumers of a task take a value that stands for its result, before it is settled.
+
+        For engines that order calls among themselves: what depends on the task is ready now.
+        """
+        self._provide(task, value, instance)
+        self.done.append(task)
+
+    def read_state(self, frame: Frame, after: str) -> Any:
+        """Read the state of an object that was kept after a step. StoredResultLost when it cannot be read."""
+        name = frame.full_name(after)
+        return self._load(objects_of(self._workflow_name), name, state_of(name))
+
+    def settle(self, task: Task, outcome: Outcome, call: Call | None = None, said: str = "") -> None:
+        """Take in how a step ended. The error message tells ``call``, or what was ``said`` of it."""
         error = outcome.error
         if error is not None:
-            said = f"called as {task.step.target.qualname}({describe_arguments(call)})" if call else ""
-            said += f", {outcome.attempts} attempts" if outcome.attempts > 1 else ""
-            self._failed(task, error, said, outcome.seconds)
+            self._failed(task, error, called(call, outcome.attempts) if call else said, outcome.seconds)
         elif type(outcome.value) is Expansion:
             self._expanded(task, outcome)
         else:
             self._finish(task, outcome.value, outcome.instance, outcome.seconds)
+
+    def not_stored(self, name: str, error: Exception) -> None:
+        """Take in that the result of a step that was settled could not be stored."""
+        failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {error}", name=name)
+        failure.__cause__ = error
+        self.report.failed[name] = failure
+        if self._announcer is not None:
+            self._announcer.tell("failed", name, None, failure)
 
     def results(self) -> list[Any]:
         """The results that were asked for, in that order.
@@ -190,16 +213,20 @@ class Run:
             NodeError: a step failed, with ``on_error="raise"``.
             WorkflowFailed: steps failed, with ``on_error="continue"``.
         """
-        errors = list(self.report.failed.values())
-        if errors and self._stop_on_error:
-            raise errors[0]
-        if errors:
-            raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from errors[0]
+        self.raise_failures()
         frame = self.root
         try:
             return [frame.take_for_user(ref) for ref in self._wanted]
         finally:
             frame.values.clear()  # which would live until the next garbage collection
+
+    def raise_failures(self) -> None:
+        """Raise what :meth:`results` raises of the steps that failed, if any did."""
+        errors = list(self.report.failed.values())
+        if errors and self._stop_on_error:
+            raise errors[0]
+        if errors:
+            raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from errors[0]
 
     # -- what follows from a step
 
@@ -239,13 +266,17 @@ class Run:
             self._announcer.tell("finished", task.name, seconds)
         if not self._stop_on_error:  # else nobody sees the report of what finished
             self.report.finished.append(task.name)
+        self._provide(task, value, instance)
+        self._settled(task)
+
+    def _provide(self, task: Task, value: Any, instance: Any) -> None:
+        """Hold a result, and the object that it came from, for those who still take them."""
         frame, step = task
         values, uses = frame.values, frame.uses
         if step.name in uses:
             values[step.name] = value
         if step.instance in uses:
             values[step.instance] = instance
-        self._settled(task)
 
     def _failed(self, task: Task, error: BaseException, said: str, seconds: float) -> None:
         name = task.name
@@ -346,12 +377,8 @@ class Run:
     def _read(self, frame: Frame, name: str) -> Any:
         """Read a result that is reused, or the last state of an object that is asked for."""
         if frame.plan[name].target.kind == "constructor":
-            return self._read_state(frame, states_of(frame.plan).last[name])
+            return self.read_state(frame, states_of(frame.plan).last[name])
         return self._load(self._workflow_name, frame.full_name(name), frame.full_name(name))
-
-    def _read_state(self, frame: Frame, after: str) -> Any:
-        name = frame.full_name(after)
-        return self._load(objects_of(self._workflow_name), name, state_of(name))
 
     def _load(self, workflow_name: str, name: str, known_as: str) -> Any:
         assert self._store is not None, name
