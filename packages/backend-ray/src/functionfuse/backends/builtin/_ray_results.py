@@ -1,0 +1,85 @@
+"""A store as runs on Ray see it: results are references, and workers move the bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+
+from functionfuse.backends.builtin._ray_values import Hosted, Promise, reference_to, remote
+from functionfuse.backends.builtin._ray_worker import Keep, read_result, save_result
+from functionfuse.stores import OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from functionfuse.backends.frames import Task
+    from functionfuse.stores import Store
+
+
+class Results:
+    """The results of one run.
+
+    A store with a method ``submit`` (that of kind "ray") is given references, and takes the results to its disk. Any
+    other is used by the worker that made the result, or needs it.
+    """
+
+    always_read = False
+
+    def __init__(self, store: Store | None, workflow_name: str) -> None:
+        self.store = store
+        self._workflow_name = workflow_name
+        self._submit = getattr(store, "submit", None)
+        self.by_workers = store is not None and (self._submit is None or store.always_read)
+        self._packed = b"" if store is None else cloudpickle.dumps(store)
+        self._saves: dict[str, Any] = {}
+
+    def keep(self, task: Task) -> Keep | None:
+        """Return how the worker that makes a result stores it."""
+        step = task.step
+        if self.store is None or step.options.get("log"):
+            return None
+        recipe = None if step.recipe is None else step.recipe.as_dict()
+        result = self.by_workers and step.target.kind != "constructor"
+        state = step.instance is not None and recipe is not None
+        return Keep(self.store, self._workflow_name, task.name, recipe, result, state) if result or state else None
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """The workflow made room already."""
+
+    def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        raise NotImplementedError
+
+    def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
+        """Store a result, unless a worker did."""
+        is_kept = task_name in obj.kept if isinstance(obj, Hosted) else getattr(obj, "kept_as", "") == task_name
+        if not is_kept:
+            self._saves[task_name] = self._save(workflow_name, task_name, obj, options)
+        return {}
+
+    def read_task(self, workflow_name: str, task_name: str) -> Promise:
+        """Return a promise of a stored result."""
+        known_as = f"{task_name}\0state" if workflow_name.endswith(OBJECTS) else task_name
+        read = remote(read_result)
+        return Promise(task_name, read.remote(self._packed, workflow_name, task_name, known_as))
+
+    def failures(self) -> Iterator[tuple[str, Exception]]:
+        """Wait for all saves, and yield the names and errors of those that failed."""
+        saves, self._saves = self._saves, {}
+        for name, reference in saves.items():
+            try:
+                ray.get(reference)
+            except RayTaskError as error:
+                yield name, error.cause if isinstance(error.cause, Exception) else error
+
+    def _save(self, workflow_name: str, task_name: str, obj: Any, options: Mapping[str, Any]) -> Any:
+        reference = reference_to(obj, task_name)
+        recipe = options.get("recipe")  # how long it took is not known here: the task may have waited for its parents
+        if self._submit is not None:
+            return self._submit("save", workflow_name, task_name, reference, recipe=recipe)
+        return remote(save_result).remote(self._packed, workflow_name, task_name, recipe, reference)

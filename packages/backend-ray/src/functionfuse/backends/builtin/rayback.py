@@ -1,0 +1,135 @@
+"""Run a graph on a Ray cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import ray
+from ray.exceptions import RayTaskError
+
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.builtin._ray_results import Results
+from functionfuse.backends.builtin._ray_run import RayRun
+from functionfuse.backends.builtin._ray_values import reference_to
+from functionfuse.backends.builtin._ray_worker import StepFailed
+from functionfuse.backends.query import Query
+from functionfuse.errors import NodeError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functionfuse.backends.execution import Run
+    from functionfuse.nodes import Item, Node
+    from functionfuse.stores import Store
+
+MOST_PENDING = 4_000
+
+
+class RayQuery(Query):
+    """Nodes whose names match a pattern, with the options of Ray's tasks."""
+
+    def set_remote_args(self, remote_args: Mapping[str, Any]) -> Self:
+        """Set options of ``ray.remote``: ``num_cpus``, ``resources``, ``runtime_env``, ``max_retries`` ...
+
+        For an object, those of its constructor's node are the options of its actor.
+
+        Raises:
+            OptionError: Ray does not know an option, or refuses its value.
+        """
+        try:
+            ray.remote(_anything).options(**remote_args)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"set_remote_args: {error}") from error
+        return self._set(remote_args=dict(remote_args))
+
+
+def _anything() -> None:
+    pass
+
+
+class RayWorkflow(BaseWorkflow):
+    """Runs a graph on a Ray cluster: nodes are tasks, objects of decorated classes are actors.
+
+    Args:
+        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        workflow_name: under which a store keeps the results.
+        ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already.
+        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+    """
+
+    query_class = RayQuery
+
+    def __init__(
+        self,
+        *nodes: Node | Item,
+        workflow_name: str,
+        ray_init_args: Mapping[str, Any] | None = None,
+        scope: str = "graph",
+    ) -> None:
+        super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
+        self._started_ray = not ray.is_initialized()
+        if self._started_ray:
+            ray.init(**(ray_init_args or {}))
+
+    def run(
+        self,
+        *,
+        return_results: bool = True,
+        max_pending_tasks: int = MOST_PENDING,
+        on_error: str = "raise",
+        reuse: str = "recipe",
+    ) -> Any:
+        """Run the graph, and return the results of the nodes that the workflow was given.
+
+        Args:
+            return_results: without it the results stay in the cluster, and ObjectRefs are returned.
+            max_pending_tasks: how many tasks Ray has at a time; each takes about 8 KiB of this process.
+            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
+            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+
+        Raises:
+            NodeError: a node failed; its ``__cause__`` is what the function raised.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+        """
+        if not isinstance(max_pending_tasks, int) or max_pending_tasks < 1:
+            raise OptionError(f"max_pending_tasks must be a whole number, 1 or more, got {max_pending_tasks!r}")
+        self._return_results = return_results
+        return self._run(on_error=on_error, reuse=reuse, max_pending_tasks=max_pending_tasks)
+
+    def execute(self, run: Run, *, max_pending_tasks: int = MOST_PENDING, **_: Any) -> None:
+        """Execute a run on Ray."""
+        ahead = not self._observers
+        RayRun(run, self._kept, most_pending=max_pending_tasks, ahead=ahead).execute()
+
+    def close(self) -> None:
+        """Stop Ray, if this workflow started it."""
+        if self._started_ray:
+            ray.shutdown()
+            self._started_ray = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _store_of_runs(self) -> Store | None:
+        self._kept = Results(self._store, self.workflow_name)
+        return None if self._store is None else self._kept
+
+    def _results(self, run: Run) -> Any:
+        run.raise_failures()
+        wanted = self._wanted()
+        try:
+            references = [reference_to(run.root.take_for_user(ref), "") for ref in wanted]
+        finally:
+            run.root.values.clear()
+        if self._return_results:
+            try:
+                references = ray.get(references)
+            except RayTaskError as error:
+                failure = error.cause
+                if not isinstance(failure, StepFailed):
+                    raise
+                raise NodeError(f"{failure.said}: {failure.error!r}") from failure.error
+        return references[0] if len(self._given) == 1 else references

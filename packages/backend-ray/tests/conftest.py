@@ -1,0 +1,99 @@
+"""Clusters: one machine, and several. Ray connects a process to one cluster, so each module has its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
+WORKERS = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # where they find the test modules
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """A cluster of this machine."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env=WORKERS,
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def two_machines():
+    """A cluster of two machines; ``_disk`` is a resource of the second one."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": 1, "node_ip_address": ADDRESS, "object_store_memory": 200 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **options})
+    try:
+        cluster.add_node(resources={"_disk": 1}, **options)
+        ray.init(address=cluster.address, log_to_driver=False, runtime_env=WORKERS, _node_ip_address=ADDRESS)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_client(tmp_path_factory):
+    """A cluster in processes of its own, started as one does by hand, and reached as a client."""
+    pytest.importorskip("grpc", reason="clients of Ray need grpcio")
+
+    import ray
+
+    with socket.socket() as free:
+        free.bind((ADDRESS, 0))
+        port = free.getsockname()[1]
+    start = [
+        "start",
+        "--head",
+        "--block",
+        "--port=0",
+        f"--ray-client-server-port={port}",
+        f"--node-ip-address={ADDRESS}",
+    ]
+    folder = tmp_path_factory.mktemp("head")
+    with (folder / "log").open("w") as log:
+        head = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", *start],
+            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]},
+        )  # fmt: skip
+    try:
+        _connect(f"ray://{ADDRESS}:{port}")
+        yield
+    finally:
+        with suppress(Exception):
+            ray.shutdown()
+        head.terminate()
+        head.wait(60)
+
+
+def _connect(address):
+    import ray
+
+    for attempt in range(30):
+        try:
+            ray.init(address, log_to_driver=False)
+            return
+        except (ConnectionError, RuntimeError):
+            if attempt == 29:
+                raise
+            time.sleep(1)

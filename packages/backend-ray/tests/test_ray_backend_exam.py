@@ -1,0 +1,24 @@
+"""The Ray workflow passes the exam for backends."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.storage import FileStore
+from functionfuse.testing import BackendTests
+
+
+class TestLocalCluster(BackendTests):
+    chain_length = 300
+    recursion_depth = 300
+
+    @pytest.fixture
+    def make_workflow(self, local_ray):
+        return partial(RayWorkflow, workflow_name="exam")
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FileStore(tmp_path / "store", durable=False)

@@ -1,0 +1,24 @@
+"""The Ray workflow passes the exam for backends through ``ray://``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.storage import FileStore
+from functionfuse.testing import BackendTests
+
+
+class TestClient(BackendTests):
+    chain_length = 50
+    recursion_depth = 50
+
+    @pytest.fixture
+    def make_workflow(self, ray_client):
+        return partial(RayWorkflow, workflow_name="exam")
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FileStore(tmp_path / "store", durable=False)
