@@ -12,6 +12,7 @@ import pytest
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.calls import Call, Retry, perform
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
+from functionfuse.backends.query import bytes_of
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.exam_functions import fails_until, same
 
@@ -136,7 +137,7 @@ def test_a_query_is_a_collection_of_nodes(flow):
 
 def test_setting_returns_the_query(flow):
     query = flow.query("model")
-    assert query.set_retry(1).set_timeout(2).set_cache(version=1).set_plugin(Plugin()) is query
+    assert query.set_retry(1).set_timeout(2).set_cache(version=1).set_resources(cpus=1).set_plugin(Plugin()) is query
 
 
 def test_no_match_and_nothing_close(flow):
@@ -237,3 +238,26 @@ def test_arguments_are_shown_by_shape():
     bad = fails("no", np.zeros((3, 4)), list(range(100)), "x" * 1000)
     with pytest.raises(NodeError, match=r"ndarray\(shape=\(3, 4\), dtype=float64\), list of 100 items, 'xxx.*\.\.\.\)"):
         Serial(bad, workflow_name="w").run()
+
+
+@pytest.mark.parametrize(
+    ("amount", "number"),
+    [
+        (0, 0),
+        (7, 7),
+        ("7", 7),
+        ("1kB", 1000),
+        ("1.5 KiB", 1536),
+        ("4 GiB", 4 << 30),
+        ("500 mb", 500_000_000),
+        ("2Ti", 2 << 40),
+    ],
+)
+def test_amounts_of_memory(amount, number):
+    assert bytes_of(amount) == number
+
+
+@pytest.mark.parametrize("amount", [-1, True, 1.5, "much", "4 XB", "-4 GB", ""])
+def test_what_is_no_amount_of_memory(amount):
+    with pytest.raises(OptionError, match="memory is a number of bytes, or text like '4 GiB'"):
+        bytes_of(amount)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from functionfuse.backends.plugins import Plugin
 
 
+_AMOUNT = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(i?)B?", re.IGNORECASE)
+
+
 class Rule(NamedTuple):
     """Options for the nodes whose names match a pattern."""
 
@@ -135,6 +138,25 @@ class Query:
             raise OptionError(f"a time limit is a number of seconds above 0, got {seconds!r}")
         return self._set(timeout=float(seconds))
 
+    def set_resources(
+        self, *, cpus: float | None = None, gpus: float | None = None, memory: int | str | None = None
+    ) -> Self:
+        """Say what each node needs, for engines that choose where to run it; others take no notice.
+
+        Args:
+            cpus: processors, also parts of one.
+            gpus: GPUs, also parts of one.
+            memory: bytes, or text like ``"4 GiB"`` or ``"500 MB"``.
+
+        Raises:
+            OptionError: an amount that is none.
+        """
+        amounts = {"cpus": cpus, "gpus": gpus, "memory": None if memory is None else bytes_of(memory)}
+        for name, amount in amounts.items():
+            if amount is not None and not (isinstance(amount, int | float) and amount >= 0):
+                raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
+        return self._set(resources={name: amount for name, amount in amounts.items() if amount is not None})
+
     def set_cache(self, mode: str | None = None, *, version: object = None, ignore: Sequence[str] = ()) -> Self:
         """Steer by hand when stored results are reused.
 
@@ -158,6 +180,17 @@ class Query:
     def _set(self, **options: Any) -> Self:
         self._options.add(self._pattern, options)
         return self
+
+
+def bytes_of(amount: int | str) -> int:
+    """Return a number of bytes from a number, or from text with a unit. OptionError."""
+    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
+        return amount
+    found = _AMOUNT.fullmatch(amount) if isinstance(amount, str) else None
+    if found is None:
+        raise OptionError(f"an amount of memory is a number of bytes, or text like '4 GiB' or '500 MB', got {amount!r}")
+    number, prefix, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
 
 
 def compiled(pattern: str | None) -> re.Pattern[str]:
