@@ -218,7 +218,7 @@ def s3_proxy(s3_server):
     proxy.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster():
     """A cluster of two machines; the resource ``_disk`` is on the one that this process does not run on."""
     pytest.importorskip("ray", reason="ray is not installed")
