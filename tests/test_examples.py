@@ -152,3 +152,14 @@ class TestClassifierComparison:
 
     def test_the_scores_are_a_png(self, comparison):
         assert (comparison.output / "accuracies.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_comparison_on_ray(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    first = run_example("ray_comparison", tmp_path)
+    assert first[0].split() == ["digits", "wine", "breast_cancer"]
+    assert first[-1] == "65 nodes ran, 0 results stood"
+    again = run_example("ray_comparison", tmp_path, "--neighbors", "5")
+    assert again[2:-1] == first[2:-1]  # all but the nearest neighbours
+    assert again[-1] == "11 nodes ran, 54 results stood"

@@ -107,6 +107,14 @@ class TestReferences:
 
         assert make(total(large(1), large(2))).run() == 6_000_000
 
+    def test_a_run_in_the_background(self, local_ray):
+        import ray
+
+        running = make(add(add(1, 1), 1)).run_async()
+        assert ray.get(running.result(60)) == 3
+        with pytest.raises(NodeError, match="TypeError"):
+            make(add(add(1, "1"), 1)).run_async(on_error="raise").result(60)
+
 
 class TestOptions:
     def test_of_tasks(self, local_ray):
@@ -121,6 +129,19 @@ class TestOptions:
         made.query("b").set_remote_args({"num_cpus": 1})
         assert made.query("a").nodes[0].backend_info["remote_args"] == {"num_cpus": 2}
         assert made.run() == [2.0, 1.0]
+
+    def test_resources_that_any_engine_understands(self, local_ray):
+        @workflow
+        def assigned():
+            import ray
+
+            return ray.get_runtime_context().get_assigned_resources()
+
+        made = make(assigned().set_name("a"), assigned().set_name("b"))
+        made.query(".").set_resources(cpus=2, memory="100 MB")
+        made.query("b").set_remote_args({"num_cpus": 1})
+        first, second = made.run()
+        assert (first["CPU"], first["memory"], second["CPU"]) == (2.0, 100e6, 1.0)
 
     def test_names_are_those_of_the_nodes(self, local_ray):
         @workflow

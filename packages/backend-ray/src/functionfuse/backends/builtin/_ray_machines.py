@@ -9,7 +9,15 @@ import ray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_OPTIONS = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 _NAMED = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+
+
+def remote_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``ray.remote`` for a step: its resources, and above them what Ray's own options say."""
+    needed = options.get("resources") or {}
+    named = {_OPTIONS[name]: amount for name, amount in needed.items()}
+    return {**named, **(options.get("remote_args") or {})}
 
 
 def wanted_resources(options: Mapping[str, Any]) -> dict[str, float]:

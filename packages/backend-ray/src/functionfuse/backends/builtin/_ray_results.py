@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from functionfuse.backends.builtin._ray_values import Hosted, Promise, reference_to, remote
 from functionfuse.backends.builtin._ray_worker import Keep, read_result, save_result
 from functionfuse.stores import OBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.frames import Task
     from functionfuse.stores import Store
+
+_MOST_SAVES = 4  # at a time
+_GLANCE = 5.0  # seconds without an answer after which the cluster is looked at
 
 
 class Results:
@@ -34,7 +39,9 @@ class Results:
         self._submit = getattr(store, "submit", None)
         self.by_workers = store is not None and (self._submit is None or store.always_read)
         self._packed = b"" if store is None else cloudpickle.dumps(store)
-        self._saves: dict[str, Any] = {}
+        self._waiting: deque[tuple[str, Callable[[], Any]]] = deque()
+        self._saves: dict[Any, str] = {}
+        self._failed: list[tuple[str, Exception]] = []
 
     def keep(self, task: Task) -> Keep | None:
         """Return how the worker that makes a result stores it."""
@@ -59,7 +66,8 @@ class Results:
         """Store a result, unless a worker did."""
         is_kept = task_name in obj.kept if isinstance(obj, Hosted) else getattr(obj, "kept_as", "") == task_name
         if not is_kept:
-            self._saves[task_name] = self._save(workflow_name, task_name, obj, options)
+            self._waiting.append((task_name, self._saver(workflow_name, task_name, obj, options)))
+            self._proceed(0)
         return {}
 
     def read_task(self, workflow_name: str, task_name: str) -> Promise:
@@ -68,18 +76,34 @@ class Results:
         read = remote(read_result)
         return Promise(task_name, read.remote(self._packed, workflow_name, task_name, known_as))
 
-    def failures(self) -> Iterator[tuple[str, Exception]]:
-        """Wait for all saves, and yield the names and errors of those that failed."""
-        saves, self._saves = self._saves, {}
-        for name, reference in saves.items():
-            try:
-                ray.get(reference)
-            except RayTaskError as error:
-                yield name, error.cause if isinstance(error.cause, Exception) else error
+    def failures(self) -> list[tuple[str, Exception]]:
+        """Wait for all saves, and return the names and errors of those that failed."""
+        while self._waiting or self._saves:
+            self._proceed(_GLANCE)
+        return self._failed
 
-    def _save(self, workflow_name: str, task_name: str, obj: Any, options: Mapping[str, Any]) -> Any:
+    def _proceed(self, timeout: float) -> None:
+        """Take in the saves that ended, and begin others; Ray would start a process for each that is under way."""
+        if self._saves:
+            ended, _ = ray.wait(list(self._saves), num_returns=1, timeout=timeout)
+            check_cluster = getattr(self.store, "check_cluster", None)
+            if not ended and timeout and check_cluster is not None:
+                check_cluster()
+            for reference in ended:
+                name = self._saves.pop(reference)
+                try:
+                    ray.get(reference)
+                except RayTaskError as error:
+                    self._failed.append((name, error.cause if isinstance(error.cause, Exception) else error))
+                except RayError as error:
+                    self._failed.append((name, error))
+        while self._waiting and len(self._saves) < _MOST_SAVES:
+            name, save = self._waiting.popleft()
+            self._saves[save()] = name
+
+    def _saver(self, workflow_name: str, task_name: str, obj: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
         reference = reference_to(obj, task_name)
         recipe = options.get("recipe")  # how long it took is not known here: the task may have waited for its parents
         if self._submit is not None:
-            return self._submit("save", workflow_name, task_name, reference, recipe=recipe)
-        return remote(save_result).remote(self._packed, workflow_name, task_name, recipe, reference)
+            return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe)
+        return partial(remote(save_result).remote, self._packed, workflow_name, task_name, recipe, reference)

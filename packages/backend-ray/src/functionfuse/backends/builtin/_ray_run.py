@@ -13,7 +13,7 @@ import ray.util.client
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from functionfuse.backends.builtin._ray_machines import what_is_missing
+from functionfuse.backends.builtin._ray_machines import remote_options, what_is_missing
 from functionfuse.backends.builtin._ray_values import Hosted, Promise, reference_to, remote
 from functionfuse.backends.builtin._ray_worker import (
     Expanded,
@@ -101,6 +101,7 @@ class RayRun:
                 self.run.not_stored(name, error)
         except BaseException:
             self.cancel()
+            self.results.failures()  # what has finished is stored
             raise
 
     def cancel(self) -> None:
@@ -143,7 +144,7 @@ class RayRun:
 
     def check_machines(self, task: Task) -> None:
         """Raise NodeError when no machine can run a task; each set of options is looked up once."""
-        options = task.step.options.get("remote_args")
+        options = remote_options(task.step.options) if task.step.options else None
         if options and repr(options) not in self.possible:
             missing = what_is_missing(options)
             if missing:
@@ -168,7 +169,7 @@ class RayRun:
 
     def submit_function(self, task: Task, name: str) -> Any:
         step = task.step
-        options = step.options.get("remote_args")
+        options = remote_options(step.options) if step.options else {}
         if self.is_plain(step):
             function = self.functions.get(step.target)
             if function is None:
@@ -178,7 +179,7 @@ class RayRun:
                 return function.options(**options, name=name).remote(*args, **kwargs)
             return function._remote(args=args, kwargs=kwargs, name=name)
         packed, references = self.packed(task)
-        return remote(perform_packed).options(num_cpus=1, **(options or {}), name=name).remote(packed, *references)
+        return remote(perform_packed).options(**{"num_cpus": 1, **options}, name=name).remote(packed, *references)
 
     def submit_call(self, task: Task, host: Hosted, name: str) -> Any:
         step = task.step
@@ -203,7 +204,7 @@ class RayRun:
                 value = frame.take(Ref(step.instance))
             if isinstance(value, Hosted):
                 return value
-        options = dict(step.options.get("remote_args") or {})
+        options = remote_options(step.options)
         owner = step.target.owner if isinstance(step.target, Method) else step.target
         assert isinstance(owner, WorkflowClass)
         host = Hosted(frame.full_name(step.instance), owner, options)

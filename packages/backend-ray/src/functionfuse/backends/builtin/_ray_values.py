@@ -24,8 +24,11 @@ _MOST_DEATHS = 3  # of an object's actors, one after the other, without a call t
 
 @cache
 def remote(function: Any) -> Any:
-    """Return the remote form of one of our own functions: no CPU, for they take no time."""
-    return ray.remote(num_cpus=0)(function)
+    """Return the remote form of one of our own functions.
+
+    They take a processor like any task: for tasks that take none, Ray would start a process each.
+    """
+    return ray.remote(function)
 
 
 class Promise:

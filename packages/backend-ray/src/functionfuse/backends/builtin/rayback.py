@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
 import ray
@@ -67,6 +69,7 @@ class RayWorkflow(BaseWorkflow):
         scope: str = "graph",
     ) -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
+        self._running = threading.Lock()  # one run of this object at a time
         self._started_ray = not ray.is_initialized()
         if self._started_ray:
             ray.init(**(ray_init_args or {}))
@@ -93,8 +96,27 @@ class RayWorkflow(BaseWorkflow):
         """
         if not isinstance(max_pending_tasks, int) or max_pending_tasks < 1:
             raise OptionError(f"max_pending_tasks must be a whole number, 1 or more, got {max_pending_tasks!r}")
-        self._return_results = return_results
-        return self._run(on_error=on_error, reuse=reuse, max_pending_tasks=max_pending_tasks)
+        with self._running:
+            self._return_results = return_results
+            return self._run(on_error=on_error, reuse=reuse, max_pending_tasks=max_pending_tasks)
+
+    def run_async(self, **options: Any) -> Future[Any]:
+        """Run the graph in a thread; return a Future of what ``run(return_results=False)`` returns: references.
+
+        Args:
+            options: those of :meth:`run`, but for ``return_results``.
+        """
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            future.set_running_or_notify_cancel()
+            try:
+                future.set_result(self.run(return_results=False, **options))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=work, name=f"run of {self.workflow_name}", daemon=True).start()
+        return future
 
     def execute(self, run: Run, *, max_pending_tasks: int = MOST_PENDING, **_: Any) -> None:
         """Execute a run on Ray."""
