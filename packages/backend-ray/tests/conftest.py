@@ -8,12 +8,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-
-ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
-WORKERS = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # where they find the test modules
+from ray_addresses import ADDRESS, WORKERS
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ADDRESS, WORKERS
+from ray_addresses import ADDRESS, WORKERS
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
