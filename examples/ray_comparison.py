@@ -29,7 +29,11 @@ def main() -> None:
     parser.add_argument("--address", default="local", help="of the cluster; 'local' makes one on this machine")
     options = parser.parse_args()
 
-    init = {"address": options.address, "runtime_env": {"working_dir": str(Path(__file__).parent)}}
+    init = {
+        "address": options.address,
+        "runtime_env": {"working_dir": str(Path(__file__).parent)},
+        "logging_level": "error",
+    }
     if options.address == "local":
         init |= {"resources": {"_disk": 1}, "include_dashboard": False, "log_to_driver": False}
     _, text = comparison(options.neighbors)
