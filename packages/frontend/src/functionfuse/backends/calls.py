@@ -111,6 +111,10 @@ class Outcome(NamedTuple):
     attempts: int = 1
 
 
+class RemoteError(Exception):
+    """Stands for an exception of a worker that cannot be pickled; holds its type and message as text."""
+
+
 class TimeLimitExceeded(TimeoutError):  # noqa: N818
     """Raised in the place of a call that took longer than its limit."""
 

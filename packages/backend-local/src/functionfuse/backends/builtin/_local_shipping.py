@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from functionfuse.backends.builtin._local_pace import in_turn
-from functionfuse.backends.calls import Call, Outcome, perform, traceback_text
+from functionfuse.backends.calls import Call, Outcome, RemoteError, perform, traceback_text
 from functionfuse.decorator import reduce_class
 from functionfuse.errors import NodeError
 from functionfuse.fingerprint.project import library_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class RemoteError(Exception):
-    """Stands for an exception of a worker that cannot be pickled; holds its type and message as text."""
 
 
 def pack(call: Call, name: str) -> bytes:

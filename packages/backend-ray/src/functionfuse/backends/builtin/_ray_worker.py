@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray import cloudpickle
 
 from functionfuse.backends.builtin._ray_objects import let_travel
-from functionfuse.backends.calls import Call, Expansion, Outcome, called, evaluate, perform
+from functionfuse.backends.calls import Call, Expansion, Outcome, RemoteError, called, evaluate, perform, traceback_text
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from functionfuse.decorator import Target, WorkflowClass
     from functionfuse.plan import Ref
     from functionfuse.stores import Store
-
-
-class RemoteError(Exception):
-    """Stands for an exception of a worker that cannot be pickled; holds its type and message as text."""
 
 
 class StepFailed(Exception):  # noqa: N818
@@ -258,7 +253,7 @@ def _kept(keep: Keep, value: Any, outcome: Outcome) -> Any:
 
 def failed(error: BaseException, call: Call | None, seconds: float, said: str = "", *, attempts: int = 1) -> StepFailed:
     """Return what to raise in the place of an error, so that it can travel."""
-    text = "".join(traceback.format_exception(error))
+    text = traceback_text(error)
     if call is not None:
         said = called(call, attempts)
     try:
