@@ -23,7 +23,7 @@ EXPORTED = {
 
 PUBLIC = {
     "functionfuse.backends.base": ["BaseWorkflow"],
-    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "Retry", "TimeLimitExceeded"],
+    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError", "Retry", "TimeLimitExceeded"],
     "functionfuse.backends.execution": ["Run"],
     "functionfuse.backends.frames": ["Frame", "StoredResultLost", "Task"],
     "functionfuse.backends.ready": ["Ready"],
