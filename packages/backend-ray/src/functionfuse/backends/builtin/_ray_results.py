@@ -35,10 +35,10 @@ class Results:
 
     def __init__(self, store: Store | None, workflow_name: str) -> None:
         self.store = store
-        self._workflow_name = workflow_name
+        self.workflow_name = workflow_name
         self._submit = getattr(store, "submit", None)
         self.by_workers = store is not None and (self._submit is None or store.always_read)
-        self._packed = b"" if store is None else cloudpickle.dumps(store)
+        self.packed = b"" if store is None else cloudpickle.dumps(store)
         self._waiting: deque[tuple[str, Callable[[], Any]]] = deque()
         self._saves: dict[Any, str] = {}
         self._failed: list[tuple[str, Exception]] = []
@@ -51,7 +51,7 @@ class Results:
         recipe = None if step.recipe is None else step.recipe.as_dict()
         result = self.by_workers and step.target.kind != "constructor"
         state = step.instance is not None and recipe is not None
-        return Keep(self.store, self._workflow_name, task.name, recipe, result, state) if result or state else None
+        return Keep(self.packed, self.workflow_name, task.name, recipe, result, state) if result or state else None
 
     def new_workflow(self, workflow_name: str) -> None:
         """The workflow made room already."""
@@ -74,7 +74,7 @@ class Results:
         """Return a promise of a stored result."""
         known_as = f"{task_name}\0state" if workflow_name.endswith(OBJECTS) else task_name
         read = remote(read_result)
-        return Promise(task_name, read.remote(self._packed, workflow_name, task_name, known_as))
+        return Promise(task_name, read.remote(self.packed, workflow_name, task_name, known_as))
 
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
@@ -106,4 +106,4 @@ class Results:
         recipe = options.get("recipe")  # how long it took is not known here: the task may have waited for its parents
         if self._submit is not None:
             return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe)
-        return partial(remote(save_result).remote, self._packed, workflow_name, task_name, recipe, reference)
+        return partial(remote(save_result).remote, self.packed, workflow_name, task_name, recipe, reference)

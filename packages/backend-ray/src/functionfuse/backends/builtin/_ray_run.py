@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ from functionfuse.backends.builtin._ray_worker import (
     function_of,
     perform_packed,
     seen,
+    storing_function_of,
 )
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
@@ -36,8 +38,10 @@ from functionfuse.plan import Ref, refs_within
 
 if TYPE_CHECKING:
     from functionfuse.backends.builtin._ray_results import Results
+    from functionfuse.backends.builtin._ray_worker import Keep
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
+    from functionfuse.decorator import Target
     from functionfuse.plan import Step
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is taken in
@@ -80,7 +84,7 @@ class RayRun:
         self.ready = Ready(run)
         self.pending: dict[Any, Work] = {}
         self.number = 0  # of tasks handed over
-        self.functions: dict[Any, Any] = {}  # targets to remote functions
+        self.functions: dict[Any, Any] = {}  # targets, and whether they store, to remote functions
         self.expanding: set[Any] = set()  # targets that return nodes
         self.possible: set[str] = set()  # options of tasks that some machine can run
         self.is_client = ray.util.client.ray.is_connected()
@@ -170,26 +174,40 @@ class RayRun:
     def submit_function(self, task: Task, name: str) -> Any:
         step = task.step
         options = remote_options(step.options) if step.options else {}
+        keep = self.results.keep(task)
         if self.is_plain(step):
-            function = self.functions.get(step.target)
-            if function is None:
-                function = self.functions[step.target] = ray.remote(function_of(step.target))
+            function = self.function(step.target, stores=keep is not None)
             args, kwargs = step.arguments(lambda ref: reference_to(task.frame.take(ref), name))
-            if options:
-                return function.options(**options, name=name).remote(*args, **kwargs)
-            return function._remote(args=args, kwargs=kwargs, name=name)
-        packed, references = self.packed(task)
-        return remote(perform_packed).options(**{"num_cpus": 1, **options}, name=name).remote(packed, *references)
+            if keep is not None:
+                args = (pickle.dumps((keep.name, keep.recipe)), *args)
+        else:
+            function = remote(perform_packed)
+            packed, references = self.packed(task, keep)
+            args, kwargs = (packed, *references), {}
+        if options:
+            return function.options(**options, name=name).remote(*args, **kwargs)
+        # What options(name=...).remote(...) comes to, without making a class for every task.
+        return function._remote(args=args, kwargs=kwargs, name=name)
+
+    def function(self, target: Target, *, stores: bool) -> Any:
+        """Return the remote function of a decorated one, one a run."""
+        function = self.functions.get((target, stores))
+        if function is None:
+            kept_in = self.results.packed, self.results.workflow_name
+            made = storing_function_of(target, *kept_in) if stores else function_of(target)
+            function = self.functions[target, stores] = ray.remote(made)
+        return function
 
     def submit_call(self, task: Task, host: Hosted, name: str) -> Any:
         step = task.step
-        if step.target.kind == "method" and self.is_plain(step):
+        keep = self.results.keep(task)
+        if step.target.kind == "method" and keep is None and self.is_plain(step):
             args, kwargs = step.arguments(lambda ref: reference_to(task.frame.take(ref), name))
             assert isinstance(step.target, Method)
             return host.call(step.target.name, name, args, kwargs)
-        packed, references = self.packed(task)
+        packed, references = self.packed(task, keep)
         reference = host.submit("make" if step.target.kind == "constructor" else "perform", name, packed, *references)
-        if self.results.store is not None:
+        if keep is not None and keep.state:
             host.kept.add(name)
         return reference
 
@@ -215,14 +233,13 @@ class RayRun:
     def is_plain(self, step: Step) -> bool:
         """Whether a step is a call and no more, with references as whole arguments."""
         return (
-            self.results.store is None
-            and not step.resumes
+            not step.resumes
             and not any(type(value) is Nest for value in (*step.args, *step.kwargs.values()))
             and _SPECIAL.isdisjoint(step.options)
             and "self" not in step.kwargs  # which a client of Ray takes for its own
         )
 
-    def packed(self, task: Task) -> tuple[bytes, list[Any]]:
+    def packed(self, task: Task, keep: Keep | None) -> tuple[bytes, list[Any]]:
         """Return a step as bytes, and the references that its arguments hold."""
         frame, step = task
         states = {name: self.run.read_state(frame, after) for name, after in step.resumes.items()}
@@ -238,7 +255,7 @@ class RayRun:
             initialize,
             options.get("retry"),
             options.get("timeout"),
-            self.results.keep(task),
+            keep,
         )
         return cloudpickle.dumps(packed), [reference_to(value, task.name) for value in taken]
 

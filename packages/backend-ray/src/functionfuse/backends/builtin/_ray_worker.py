@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import uuid
 from functools import cache
@@ -69,9 +70,9 @@ class Lost(Exception):  # noqa: N818
 
 
 class Keep(NamedTuple):
-    """How the result of a step is stored by the worker that made it."""
+    """How the result of a step is stored by the worker that made it; the store comes pickled."""
 
-    store: Store
+    store: bytes
     workflow_name: str
     name: str
     recipe: Mapping[str, str] | None
@@ -116,11 +117,23 @@ def function_of(target: Target) -> Callable[..., Any]:
     return step
 
 
+def storing_function_of(target: Target, store: bytes, workflow_name: str) -> Callable[..., Any]:
+    """Return such a function that stores its result, too; its first argument is a pickled (name, recipe)."""
+
+    def step(kept: bytes, /, *args: Any, **kwargs: Any) -> Any:
+        name, recipe = pickle.loads(kept)
+        call = Call(target, args, kwargs)
+        keep = Keep(store, workflow_name, name, recipe, result=True, state=False)
+        return _answer(keep, call, perform(call))
+
+    step.__name__ = step.__qualname__ = target.qualname
+    return step
+
+
 def perform_packed(packed: bytes, *values: Any) -> Any:
     """Run a step with all that its options ask for."""
     step, call = _unpacked(packed, values)
-    outcome = perform(call)
-    return _answer(step, call, outcome)
+    return _answer(step.keep, call, perform(call))
 
 
 def seen(result: Any) -> None:
@@ -175,7 +188,7 @@ class Host:
         """Call the constructor."""
         self._method_at(place)
         step, call = _unpacked(packed, values)
-        self._take_in(step, call, perform(call))
+        self._take_in(step.keep, call, perform(call))
         let_travel(type(self.object))
 
     def adopt(self, place: str, state: Any) -> None:
@@ -189,7 +202,7 @@ class Host:
         """Call a method with all that its options ask for."""
         self._method_at(place)
         step, call = _unpacked(packed, values, self.object)
-        return self._take_in(step, call, perform(call))
+        return self._take_in(step.keep, call, perform(call))
 
     def call(self, place: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method whose arguments are values or references."""
@@ -210,11 +223,11 @@ class Host:
             raise OutOfTurn
         return method
 
-    def _take_in(self, step: Packed | None, call: Call, outcome: Outcome) -> Any:
+    def _take_in(self, keep: Keep | None, call: Call, outcome: Outcome) -> Any:
         if outcome.error is None:
             self.object = outcome.instance if type(outcome.value) is not Expansion else self.object
             self.done += 1
-        return _answer(step, call, outcome)
+        return _answer(keep, call, outcome)
 
 
 def _unpacked(packed: bytes, values: tuple[Any, ...], instance: Any = None) -> tuple[Packed, Call]:
@@ -222,15 +235,15 @@ def _unpacked(packed: bytes, values: tuple[Any, ...], instance: Any = None) -> t
     return step, step.call(values, instance)
 
 
-def _answer(step: Packed | None, call: Call, outcome: Outcome) -> Any:
+def _answer(keep: Keep | None, call: Call, outcome: Outcome) -> Any:
     """Store and return what a call returned, or raise what became of it."""
     if outcome.error is not None:
         raise failed(outcome.error, call, outcome.seconds, attempts=outcome.attempts)
     expands = type(outcome.value) is Expansion
     value = None if call.target.kind == "constructor" else outcome.value
-    if step is not None and step.keep is not None:
+    if keep is not None:
         try:
-            value = _kept(step.keep._replace(result=step.keep.result and not expands), value, outcome)
+            value = _kept(keep._replace(result=keep.result and not expands), value, outcome)
         except Exception as error:
             raise failed(error, None, outcome.seconds, "it ran, but its result cannot be stored") from None
     if expands:
@@ -240,14 +253,13 @@ def _answer(step: Packed | None, call: Call, outcome: Outcome) -> Any:
 
 def _kept(keep: Keep, value: Any, outcome: Outcome) -> Any:
     """Store the state first: an end in between leaves no stored result whose object has to be made again."""
-    workflow_name = keep.workflow_name
+    store, workflow_name = unpacked_store(keep.store), keep.workflow_name
     if keep.state:
-        keep.store.save(objects_of(workflow_name), keep.name, outcome.instance, recipe=keep.recipe)
+        store.save(objects_of(workflow_name), keep.name, outcome.instance, recipe=keep.recipe)
     if keep.result:
-        meta = {"seconds": outcome.seconds}
-        keep.store.save(workflow_name, keep.name, value, recipe=keep.recipe, meta=meta)
-        if keep.store.always_read:
-            value = keep.store.read_task(workflow_name, keep.name)
+        store.save(workflow_name, keep.name, value, recipe=keep.recipe, meta={"seconds": outcome.seconds})
+        if store.always_read:
+            value = store.read_task(workflow_name, keep.name)
     return value
 
 
