@@ -12,6 +12,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestClient(BackendTests):
+    objects_stay = True
     chain_length = 50
     recursion_depth = 50
 

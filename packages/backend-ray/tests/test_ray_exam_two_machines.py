@@ -12,6 +12,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestTwoMachines(BackendTests):
+    objects_stay = True
     recursion_depth = 100
 
     @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,14 @@ from functionfuse.storage import FileStore, RayStore
 make = partial(RayWorkflow, workflow_name="machines")
 
 
+def until(happened):
+    """Wait, for 100 seconds at most."""
+    deadline = time.monotonic() + 100
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @workflow
 def large(n):
     import numpy as np
@@ -28,10 +37,15 @@ def large(n):
 
 
 @workflow
-def after_a_sign(array, sign):
-    while not Path(sign).exists():
-        time.sleep(0.05)
+def after_a_sign(array, folder):
+    (Path(folder) / "started").touch()
+    until((Path(folder) / "sign").exists)
     return float(array.sum())
+
+
+@workflow
+def increased(array):
+    return array + 1
 
 
 @workflow
@@ -58,31 +72,26 @@ def fleeting(two_machines):
 def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
-    made = make(after_a_sign(large(2).set_name("made there"), str(tmp_path / "sign")).set_name("used here"))
+    made = make(after_a_sign(large(2).set_name("made there"), str(tmp_path)).set_name("used here"))
     made.query("made there").set_remote_args({"resources": {"_fleeting": 0.1}})
     made.query("used here").set_remote_args({"resources": {"_disk": 0.1}, "num_cpus": 0})
     running = made.run_async()
-    time.sleep(3)
+    until((tmp_path / "started").exists)
     remove(machine)
     add()
-    (tmp_path / "sign").write_text("")
+    (tmp_path / "sign").touch()
     import ray
 
     assert ray.get(running.result(100)) == 10_000_000
 
 
-def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting):
+def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
-
-    @workflow
-    def waits():
-        time.sleep(60)
-
-    made = make(waits().set_name("waits"))
+    made = make(after_a_sign(0, str(tmp_path)).set_name("waits"))
     made.query("waits").set_remote_args({"resources": {"_fleeting": 1}})
     running = made.run_async()
-    time.sleep(3)
+    until((tmp_path / "started").exists)
     remove(machine)
     with pytest.raises(NodeError, match=r"'waits' cannot run: no machine of the cluster offers \{'_fleeting': 1\}"):
         running.result(100)
@@ -90,6 +99,23 @@ def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting):
 
 def test_more_than_the_object_store_holds(two_machines):
     assert make(total(*[large(n) for n in range(15)])).run() == sum(range(15))
+
+
+def test_a_long_chain_of_large_results_is_released_on_the_way(two_machines):
+    """60 results of 40 MB pass through 200 MB of each machine's object store, and most never go to the disk."""
+    before = spilled()
+    node = large(0)
+    for _ in range(60):
+        node = increased(node)
+    assert make(total(node)).run() == 60
+    assert spilled() - before < 20
+
+
+def spilled():
+    """Return how many results went to the disk so far."""
+    from ray._private.internal_api import memory_summary
+
+    return sum(map(int, re.findall("Spilled [0-9]+ MiB, ([0-9]+) objects", memory_summary(stats_only=True))))
 
 
 def test_the_machine_of_the_store_goes_away(two_machines, fleeting, tmp_path):
@@ -114,8 +140,9 @@ folder = sys.argv[1]
 
 @workflow
 def noted(n, *before):
-    with open(f"{folder}/log", "a") as file:
-        file.write(f"{n} ")
+    with open(f"{folder}/log", "a") as log, open(f"{folder}/processes", "a") as processes:
+        log.write(f"{n} ")
+        processes.write(f"{os.getpid()} ")
     time.sleep(0.1)
     return n + sum(before)
 
@@ -135,12 +162,10 @@ def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     store = FileStore(tmp_path / "store")
-    deadline = time.monotonic() + 100
-    while len(store.list_tasks("killed")) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(store.list_tasks("killed")) >= 4)
     first.kill()
     first.communicate(timeout=60)
-    time.sleep(2)  # what was running ends with the cluster
+    until(lambda: not any(Path(f"/proc/{n}").exists() for n in (tmp_path / "processes").read_text().split()))
     kept = store.list_tasks("killed")
     before = (tmp_path / "log").read_text().split()
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)

@@ -31,6 +31,12 @@ def state_of(name: str) -> str:
     return f"{name}\0state"
 
 
+def described(known_as: str) -> str:
+    """Say what is stored under a name, or under that of a state (:func:`state_of`)."""
+    name = known_as.removesuffix("\0state")
+    return f"the stored result of {name!r}" if name == known_as else f"the stored state of an object after {name!r}"
+
+
 @runtime_checkable
 class Store(Protocol):
     """The verbs of a store that a backend uses.

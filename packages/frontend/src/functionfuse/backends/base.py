@@ -20,6 +20,7 @@ from functionfuse.errors import DuplicateNameError, OptionError, PlanError, Unkn
 from functionfuse.graph import Edits, Graph
 from functionfuse.nodes import Item, Node
 from functionfuse.plan import Plan, ref_of, steps_of
+from functionfuse.stores import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,7 +210,7 @@ class BaseWorkflow(ABC):
                 if loss.name in lost:
                     raise loss.cause from None
                 lost[loss.name] = f"the stored result is lost: {loss.cause}"
-                warn_user(f"the stored result of {loss.name!r} cannot be read and will be made again: {loss.cause}")
+                warn_user(f"{described(loss.name)} cannot be read and will be made again: {loss.cause}")
 
     def _results(self, run: Run) -> Any:
         results = run.results()

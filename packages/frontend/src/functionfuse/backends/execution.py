@@ -206,6 +206,16 @@ class Run:
         if self._announcer is not None:
             self._announcer.tell("failed", name, None, failure)
 
+    def state_not_kept(self, task: Task, reason: object) -> None:
+        """Take in that the object of a step cannot be pickled: none of its states is kept, and the user is warned."""
+        frame, step = task
+        assert step.instance is not None
+        frame.stateless.add(step.instance)
+        warn_user(
+            f"the state of {frame.full_name(step.instance)!r} cannot be kept ({reason}): when one of its calls has "
+            "to run again, all of them do"
+        )
+
     def results(self) -> list[Any]:
         """The results that were asked for, in that order.
 
@@ -368,11 +378,7 @@ class Run:
         except StorageError:
             raise
         except Exception as error:
-            frame.stateless.add(step.instance)
-            warn_user(
-                f"the state of {frame.full_name(step.instance)!r} cannot be kept ({error}): when one of its calls has "
-                "to run again, all of them do"
-            )
+            self.state_not_kept(task, error)
 
     def _read(self, frame: Frame, name: str) -> Any:
         """Read a result that is reused, or the last state of an object that is asked for."""

@@ -39,6 +39,7 @@ class Frame:
     """
 
     __slots__ = (
+        "__weakref__",
         "_read",
         "failed",
         "instance",
@@ -50,6 +51,7 @@ class Frame:
         "stateless",
         "uses",
         "values",
+        "wanted",
     )
 
     def __init__(
@@ -65,7 +67,8 @@ class Frame:
         self.left = 0
         self.started = time.perf_counter()
         self.instance: Any = None  # of the parent, when that is a call of a method
-        uses = self.uses = dict(Counter(ref.step for ref in wanted))
+        self.wanted = tuple(wanted)
+        uses = self.uses = dict(Counter(ref.step for ref in self.wanted))
         for step in plan.steps:
             if step.action == "run":
                 self.left += 1

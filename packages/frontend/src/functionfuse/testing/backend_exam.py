@@ -67,12 +67,14 @@ class BackendExam(StandardTests, exam=True):
     Attributes:
         lacks: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
         in_process: whether steps share the memory of this process, so that nothing is pickled.
+        objects_stay: whether an object stays in one process for all of its calls, so that it need not be pickled.
         chain_length: nodes of the longest chain that the backend is asked to run.
         recursion_depth: levels of the deepest dynamic graph that it is asked to run.
     """
 
     lacks: ClassVar[Mapping[str, str]] = {}
     in_process: ClassVar[bool] = False
+    objects_stay: ClassVar[bool] = False
     chain_length: ClassVar[int] = 300
     recursion_depth: ClassVar[int] = 2_000
 

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
     """Call a method of the :class:`Disk` of a pickled Ray store.
 
-    Ray puts what they refer to in the place of references among ``arguments``.
+    Ray puts what they refer to in the place of references among ``arguments``; those in ``meta`` are looked up here.
     """
+    meta = keywords.get("meta")
+    if meta:
+        import ray
+
+        known = {key: ray.get(value) if isinstance(value, ray.ObjectRef) else value for key, value in meta.items()}
+        keywords = {**keywords, "meta": known}
     return getattr(_disk(store), verb)(*arguments, **keywords)
 
 

@@ -180,8 +180,8 @@ class RayStore:
     def submit(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Call a verb of the store without waiting, and return the ObjectRef of its answer.
 
-        ObjectRefs among ``args`` are passed on as what they refer to: ``submit("save", workflow, task, ref)``
-        stores a result once it is there, and ``submit("read_task", workflow, task)`` is a reference to one.
+        ObjectRefs among ``args`` and in ``meta`` are passed on as what they refer to: ``submit("save", workflow, task,
+        ref)`` stores a result once it is there, and ``submit("read_task", workflow, task)`` is a reference to one.
         """
         if not self._packed:
             # Ray's own: classes that travel by value are the same there as those of the results.

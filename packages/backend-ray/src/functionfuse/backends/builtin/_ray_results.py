@@ -10,9 +10,10 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
-from functionfuse.backends.builtin._ray_values import Hosted, Promise, reference_to, remote
+from functionfuse.backends.builtin._ray_hosted import Hosted
+from functionfuse.backends.builtin._ray_values import Promise, reference_to, remote
 from functionfuse.backends.builtin._ray_worker import Keep, read_result, save_result
-from functionfuse.stores import OBJECTS
+from functionfuse.stores import OBJECTS, objects_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ class Results:
         self.workflow_name = workflow_name
         self._submit = getattr(store, "submit", None)
         self.by_workers = store is not None and (self._submit is None or store.always_read)
+        self.by_reference = store is not None and not self.by_workers
         self.packed = b"" if store is None else cloudpickle.dumps(store)
         self._waiting: deque[tuple[str, Callable[[], Any]]] = deque()
         self._saves: dict[Any, str] = {}
@@ -72,9 +74,13 @@ class Results:
 
     def read_task(self, workflow_name: str, task_name: str) -> Promise:
         """Return a promise of a stored result."""
-        known_as = f"{task_name}\0state" if workflow_name.endswith(OBJECTS) else task_name
+        known_as = state_of(task_name) if workflow_name.endswith(OBJECTS) else task_name
         read = remote(read_result)
         return Promise(task_name, read.remote(self.packed, workflow_name, task_name, known_as))
+
+    def read_state(self, task_name: str) -> Any:
+        """Return a reference to an object as it was stored after a step."""
+        return self.read_task(objects_of(self.workflow_name), task_name).reference
 
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
@@ -102,8 +108,9 @@ class Results:
             self._saves[save()] = name
 
     def _saver(self, workflow_name: str, task_name: str, obj: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
-        reference = reference_to(obj, task_name)
-        recipe = options.get("recipe")  # how long it took is not known here: the task may have waited for its parents
+        reference, recipe = reference_to(obj, task_name), options.get("recipe")
         if self._submit is not None:
-            return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe)
+            seconds = getattr(obj, "seconds", None)
+            meta = None if seconds is None else {"seconds": seconds}
+            return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe, meta=meta)
         return partial(remote(save_result).remote, self.packed, workflow_name, task_name, recipe, reference)

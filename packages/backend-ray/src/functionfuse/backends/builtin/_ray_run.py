@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,45 +10,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ray
 import ray.experimental
 import ray.util.client
-from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from functionfuse.backends.builtin._ray_machines import remote_options, what_is_missing
-from functionfuse.backends.builtin._ray_values import Hosted, Promise, reference_to, remote
-from functionfuse.backends.builtin._ray_worker import (
-    Expanded,
-    Lost,
-    OutOfTurn,
-    Packed,
-    StepFailed,
-    function_of,
-    perform_packed,
-    seen,
-    storing_function_of,
-)
+from functionfuse._warning import warn_user
+from functionfuse.backends.builtin._ray_handover import Handover
+from functionfuse.backends.builtin._ray_hosted import Hosted
+from functionfuse.backends.builtin._ray_machines import may_grow, what_is_missing
+from functionfuse.backends.builtin._ray_options import options_of_actors, options_of_tasks
+from functionfuse.backends.builtin._ray_values import Promise, reference_to, remote
+from functionfuse.backends.builtin._ray_worker import Expanded, Instead, Lost, NotKept, OutOfTurn, StepFailed, seen
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
-from functionfuse.backends.plugins import initializer
 from functionfuse.backends.ready import Ready
-from functionfuse.containers import Nest
-from functionfuse.decorator import Method, WorkflowClass
 from functionfuse.errors import CorruptRecord, NodeError, TaskNotFound, WorkerDiedError
-from functionfuse.plan import Ref, refs_within
+from functionfuse.plan import fill
 
 if TYPE_CHECKING:
     from functionfuse.backends.builtin._ray_results import Results
-    from functionfuse.backends.builtin._ray_worker import Keep
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
-    from functionfuse.decorator import Target
-    from functionfuse.plan import Step
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is taken in
 _EACH = 1e-4  # seconds for each pending task
 _OLDEST = 256
 _MOST_TIMES = 20  # that an object refuses one call, as after deaths of its actor
 _LARGEST_NOTHING = 64  # bytes of a serialized result that is too small to be an error
-_SPECIAL = frozenset({"plugin", "retry", "timeout"})
 
 
 class Work(NamedTuple):
@@ -84,12 +69,12 @@ class RayRun:
         self.ready = Ready(run)
         self.pending: dict[Any, Work] = {}
         self.number = 0  # of tasks handed over
-        self.functions: dict[Any, Any] = {}  # targets, and whether they store, to remote functions
-        self.expanding: set[Any] = set()  # targets that return nodes
+        self.handover = Handover(run, results)
+        self.surprising: set[Any] = set()  # targets that returned nodes, or what they were given
         self.possible: set[str] = set()  # options of tasks that some machine can run
         self.is_client = ray.util.client.ray.is_connected()
         self.again: Counter[str] = Counter()  # how often tasks were refused by an object
-        self.seen: dict[str, Task] = {}  # tasks that returned nodes, by the mark of what they raised
+        self.seen: dict[str, Task] = {}  # tasks that raised something in the place of a result, by its mark
 
     def execute(self) -> None:
         """Run everything. StoredResultLost when a result that the plan reuses cannot be read."""
@@ -128,11 +113,11 @@ class RayRun:
             except StoredResultLost:
                 raise
             except Exception as error:
-                reason = error if isinstance(error, NodeError) else self.not_sent(task, error)
+                reason = error if isinstance(error, NodeError) else self.handover.error_of(task, error)
                 self.run.settle(task, Outcome(None, None, reason, 0.0))
                 continue
             self.pending[self.watched(work)] = work
-            if self.ahead and task.step.target not in self.expanding:
+            if self.ahead and task.step.target not in self.surprising:
                 self.run.promise(task, *self.provided(work))
 
     def watched(self, work: Work) -> Any:
@@ -148,136 +133,24 @@ class RayRun:
 
     def check_machines(self, task: Task) -> None:
         """Raise NodeError when no machine can run a task; each set of options is looked up once."""
-        options = remote_options(task.step.options) if task.step.options else None
-        if options and repr(options) not in self.possible:
-            missing = what_is_missing(options)
-            if missing:
-                raise NodeError(
-                    f"node {task.name!r} cannot run: {missing}", name=task.name, function=task.step.target.qualname
-                )
-            self.possible.add(repr(options))
+        step = task.step
+        if not step.options or step.target.kind == "method":
+            return
+        options = (options_of_actors if step.target.kind == "constructor" else options_of_tasks)(step.options)
+        if repr(options) in self.possible:
+            return
+        missing = what_is_missing(options)
+        if missing and not may_grow():
+            raise NodeError(f"node {task.name!r} cannot run: {missing}", name=task.name, function=step.target.qualname)
+        if missing:
+            warn_user(f"node {task.name!r} waits for the cluster to grow: {missing}")
+        self.possible.add(repr(options))
 
     def submit(self, task: Task) -> Work:
-        step, since = task.step, time.perf_counter()
-        kind = step.target.kind
-        host = None
-        name = task.name
-        if kind == "function":
-            reference = self.submit_function(task, name)
-        else:
-            host = self.host(task)
-            reference = self.submit_call(task, host, name)
-        kept_as = name if self.results.by_workers and kind != "constructor" else ""
+        since = time.perf_counter()
+        value, host = self.handover.submit(task)
         self.number += 1
-        return Work(task, Promise(step.name, reference, kept_as), host, since, self.number)
-
-    def submit_function(self, task: Task, name: str) -> Any:
-        step = task.step
-        options = remote_options(step.options) if step.options else {}
-        keep = self.results.keep(task)
-        if self.is_plain(step):
-            function = self.function(step.target, stores=keep is not None)
-            args, kwargs = step.arguments(lambda ref: reference_to(task.frame.take(ref), name))
-            if keep is not None:
-                args = (pickle.dumps((keep.name, keep.recipe)), *args)
-        else:
-            function = remote(perform_packed)
-            packed, references = self.packed(task, keep)
-            args, kwargs = (packed, *references), {}
-        if options:
-            return function.options(**options, name=name).remote(*args, **kwargs)
-        # What options(name=...).remote(...) comes to, without making a class for every task.
-        return function._remote(args=args, kwargs=kwargs, name=name)
-
-    def function(self, target: Target, *, stores: bool) -> Any:
-        """Return the remote function of a decorated one, one a run."""
-        function = self.functions.get((target, stores))
-        if function is None:
-            kept_in = self.results.packed, self.results.workflow_name
-            made = storing_function_of(target, *kept_in) if stores else function_of(target)
-            function = self.functions[target, stores] = ray.remote(made)
-        return function
-
-    def submit_call(self, task: Task, host: Hosted, name: str) -> Any:
-        step = task.step
-        keep = self.results.keep(task)
-        if step.target.kind == "method" and keep is None and self.is_plain(step):
-            args, kwargs = step.arguments(lambda ref: reference_to(task.frame.take(ref), name))
-            assert isinstance(step.target, Method)
-            return host.call(step.target.name, name, args, kwargs)
-        packed, references = self.packed(task, keep)
-        reference = host.submit("make" if step.target.kind == "constructor" else "perform", name, packed, *references)
-        if keep is not None and keep.state:
-            host.kept.add(name)
-        return reference
-
-    def host(self, task: Task) -> Hosted:
-        """Return the actor of the object that a call is made on, or that it makes."""
-        frame, step = task
-        assert step.instance is not None
-        if step.target.kind == "method":
-            if step.instance in step.resumes:
-                value = self.run.read_state(frame, step.resumes[step.instance])
-            else:
-                value = frame.take(Ref(step.instance))
-            if isinstance(value, Hosted):
-                return value
-        options = remote_options(step.options)
-        owner = step.target.owner if isinstance(step.target, Method) else step.target
-        assert isinstance(owner, WorkflowClass)
-        host = Hosted(frame.full_name(step.instance), owner, options)
-        if step.target.kind == "method":
-            host.submit("adopt", f"state of {host.name}", reference_to(value, task.name))
-        return host
-
-    def is_plain(self, step: Step) -> bool:
-        """Whether a step is a call and no more, with references as whole arguments."""
-        return (
-            not step.resumes
-            and not any(type(value) is Nest for value in (*step.args, *step.kwargs.values()))
-            and _SPECIAL.isdisjoint(step.options)
-            and "self" not in step.kwargs  # which a client of Ray takes for its own
-        )
-
-    def packed(self, task: Task, keep: Keep | None) -> tuple[bytes, list[Any]]:
-        """Return a step as bytes, and the references that its arguments hold."""
-        frame, step = task
-        states = {name: self.run.read_state(frame, after) for name, after in step.resumes.items()}
-        refs = tuple({ref for value in (*step.args, *step.kwargs.values()) for ref in refs_within(value)})
-        taken = [ref.take(states[ref.step]) if ref.step in states else frame.take(ref) for ref in refs]
-        options = step.options
-        initialize = initializer(options["plugin"], task.name) if "plugin" in options else None
-        packed = Packed(
-            step.target,
-            step.args,
-            step.kwargs,
-            refs,
-            initialize,
-            options.get("retry"),
-            options.get("timeout"),
-            keep,
-        )
-        return cloudpickle.dumps(packed), [reference_to(value, task.name) for value in taken]
-
-    def not_sent(self, task: Task, error: Exception) -> Exception:
-        """Return the error of a task that could not be handed to Ray."""
-        step = task.step
-        named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(step.args)}
-        named |= {f"argument {key!r}": value for key, value in step.kwargs.items()}
-        named["the function"] = step.target
-        for what, value in named.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as problem:
-                failure = NodeError(
-                    f"node {task.name!r} cannot be sent to a worker: {what} ({type(value).__name__}) cannot be pickled "
-                    f"({type(problem).__name__}: {problem}); make it inside the function",
-                    name=task.name,
-                    function=step.target.qualname,
-                )
-                failure.__cause__ = problem
-                return failure
-        return error
+        return Work(task, value, host, since, self.number)
 
     # -- in
 
@@ -338,22 +211,42 @@ class RayRun:
             value, host = self.provided(work)
             self.run.settle(task, Outcome(value, host, None, seconds))
         elif isinstance(error, Lost):
-            if isinstance(error.error, TaskNotFound | CorruptRecord):
-                raise StoredResultLost(error.name, error.error)
-            raise error.error
+            raise _lost(error)
         elif self.depends_on_failure(task):
             self.run.skip(task)
         elif self.did_not_take_place(task, error):
             self.ready.withdraw(task)
             self.ready.put_back(task)
-        elif isinstance(error, Expanded):
-            self.expanding.add(task.step.target)
-            self.seen[error.mark] = task
-            self.took_place(work)
-            self.ready.withdraw(task)
-            self.run.settle(task, Outcome(error.expansion, work.host, None, error.seconds))
+        elif isinstance(error, Instead):
+            self.take_instead(work, error)
         else:
             self.fail(task, error, seconds)
+
+    def take_instead(self, work: Work, error: Instead) -> None:
+        """Take in what came in the place of a result; what depends on it is handed over again."""
+        task = work.task
+        self.seen[error.mark] = task
+        self.took_place(work)
+        self.ready.withdraw(task)
+        if isinstance(error, NotKept):
+            self.run.state_not_kept(task, error.args[1])
+            made = task.step.target.kind == "constructor"
+            value = work.host if made else self.promise(work, ray.put(error.args[0]))
+        else:
+            self.surprising.add(task.step.target)
+            is_graph = isinstance(error, Expanded)
+            value = error.args[0] if is_graph else self.promise(work, self.argument(task, error.args[0]))
+        self.run.settle(task, Outcome(value, work.host, None, seconds=error.args[-1]))
+
+    def promise(self, work: Work, reference: Any) -> Promise:
+        """Return the promise of a task's result, which is elsewhere than expected."""
+        return Promise(work.value.name, reference, work.value.kept_as)
+
+    def argument(self, task: Task, place: int | str) -> Any:
+        """Return a reference to an argument of a task."""
+        frame, step = task
+        argument = step.args[place] if isinstance(place, int) else step.kwargs[place]
+        return reference_to(fill(argument, frame.take), task.name)
 
     def took_place(self, work: Work) -> None:
         """Let objects know that a call of them, or a step that took them, is through."""
@@ -368,10 +261,13 @@ class RayRun:
             return True
         if not isinstance(error, OutOfTurn | RayActorError):
             return False
-        if isinstance(error, RayActorError) and not all(host.revive() for host in self.hosts(task)):
-            return False
-        name = task.name
-        for host in self.hosts(task):
+        name, hosts = task.name, self.hosts(task)
+        try:
+            if not all(host.revive() for host in hosts):
+                return False
+        except Lost as lost:
+            raise _lost(lost) from lost
+        for host in hosts:
             host.forget_state_for(name)
         self.again[name] += 1
         return self.again[name] <= _MOST_TIMES
@@ -408,4 +304,10 @@ class RayRun:
 
 
 def _mark(error: Exception) -> str:
-    return error.mark if isinstance(error, Expanded) else ""
+    return error.mark if isinstance(error, Instead) else ""
+
+
+def _lost(lost: Lost) -> Exception:
+    if isinstance(lost.error, TaskNotFound | CorruptRecord):
+        return StoredResultLost(lost.name, lost.error)
+    return lost.error

@@ -7,15 +7,15 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
 import ray
-from ray.exceptions import RayTaskError
 
 from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.builtin._ray_connection import connect
+from functionfuse.backends.builtin._ray_options import check_remote_args
 from functionfuse.backends.builtin._ray_results import Results
 from functionfuse.backends.builtin._ray_run import RayRun
-from functionfuse.backends.builtin._ray_values import reference_to
-from functionfuse.backends.builtin._ray_worker import StepFailed
+from functionfuse.backends.builtin._ray_values import fetched, handed_out, reference_to
 from functionfuse.backends.query import Query
-from functionfuse.errors import NodeError, OptionError
+from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,15 +38,8 @@ class RayQuery(Query):
         Raises:
             OptionError: Ray does not know an option, or refuses its value.
         """
-        try:
-            ray.remote(_anything).options(**remote_args)
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"set_remote_args: {error}") from error
+        check_remote_args(remote_args)
         return self._set(remote_args=dict(remote_args))
-
-
-def _anything() -> None:
-    pass
 
 
 class RayWorkflow(BaseWorkflow):
@@ -55,8 +48,12 @@ class RayWorkflow(BaseWorkflow):
     Args:
         nodes: nodes, or items of nodes, whose results :meth:`run` returns.
         workflow_name: under which a store keeps the results.
-        ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already.
+        ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already; then they
+            must hold already.
         scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+
+    Raises:
+        OptionError: Ray is initialised already, otherwise than ``ray_init_args`` say.
     """
 
     query_class = RayQuery
@@ -70,9 +67,7 @@ class RayWorkflow(BaseWorkflow):
     ) -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         self._running = threading.Lock()  # one run of this object at a time
-        self._started_ray = not ray.is_initialized()
-        if self._started_ray:
-            ray.init(**(ray_init_args or {}))
+        self._started_ray = connect(ray_init_args or {})
 
     def run(
         self,
@@ -146,12 +141,5 @@ class RayWorkflow(BaseWorkflow):
             references = [reference_to(run.root.take_for_user(ref), "") for ref in wanted]
         finally:
             run.root.values.clear()
-        if self._return_results:
-            try:
-                references = ray.get(references)
-            except RayTaskError as error:
-                failure = error.cause
-                if not isinstance(failure, StepFailed):
-                    raise
-                raise NodeError(f"{failure.said}: {failure.error!r}") from failure.error
-        return references[0] if len(self._given) == 1 else references
+        results = fetched(wanted, references) if self._return_results else handed_out(wanted, references)
+        return results[0] if len(self._given) == 1 else results

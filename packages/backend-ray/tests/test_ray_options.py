@@ -1,0 +1,125 @@
+"""Options of Ray's tasks and actors, and arguments of its initialisation."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import pytest
+
+from functionfuse import workflow
+from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.errors import NodeError, OptionError
+
+make = partial(RayWorkflow, workflow_name="options")
+
+
+@workflow
+def attempt(path, fails):
+    with open(path, "a") as file:  # noqa: PTH123
+        file.write("x")
+    if open(path).read() in fails:  # noqa: PTH123, SIM115
+        raise ValueError("not yet")
+    return 1
+
+
+@workflow
+def variable(name):
+    import os
+
+    return os.environ.get(name)
+
+
+@workflow
+def countdown(n):
+    return countdown(n - 1) if n else 0
+
+
+def every_option():
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # noqa: F401
+
+    return {
+        "num_cpus": 1,
+        "num_gpus": 0,
+        "memory": 1_000_000,
+        "resources": {},
+        "max_calls": 5,
+        "max_retries": 1,
+        "retry_exceptions": [OSError],
+        "runtime_env": {"env_vars": {"ANSWER": "42"}},
+        "scheduling_strategy": "SPREAD",
+        "enable_task_events": True,
+        "label_selector": {},
+        "fallback_strategy": [],
+        "accelerator_type": None,
+        "max_restarts": 1,
+        "max_task_retries": 1,
+        "max_pending_calls": -1,
+        "lifetime": None,
+        "namespace": None,
+    }
+
+
+def test_every_option_of_tasks_and_actors_is_taken(local_ray):
+    made = make(variable("ANSWER"))
+    made.query().set_remote_args(every_option())
+    assert made.run() == "42"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"num_cpu": 1}, "Invalid option keyword num_cpu"),
+        ({"num_cpus": -1}, "num_cpus cannot be negative"),
+        ({"max_restarts": "often"}, "max_restarts"),
+        ({"num_returns": 2}, "'num_returns' cannot be set: a node has one result"),
+        ({"name": "x"}, "'name' cannot be set: tasks and actors have the names of their nodes"),
+        ({"max_concurrency": 2}, "one after the other"),
+    ],
+)
+def test_what_ray_does_not_know_is_refused_at_once(local_ray, options, says):
+    with pytest.raises(OptionError, match=re.escape(says)):
+        make(variable("A")).query().set_remote_args(options)
+
+
+class TestRetries:
+    """Ray's own retries see the user's exceptions."""
+
+    @pytest.mark.parametrize("wanted", [True, [ValueError], [OSError, ValueError]])
+    def test_of_exceptions(self, local_ray, tmp_path, wanted):
+        made = make(attempt(str(tmp_path / "log"), ["x", "xx"]))
+        made.query().set_remote_args({"retry_exceptions": wanted, "max_retries": 2})
+        assert made.run() == 1
+
+    @pytest.mark.parametrize("wanted", [False, [OSError]])
+    def test_not_of_others(self, local_ray, tmp_path, wanted):
+        made = make(attempt(str(tmp_path / "log"), ["x"]))
+        made.query().set_remote_args({"retry_exceptions": wanted})
+        with pytest.raises(NodeError, match="ValueError: not yet"):
+            made.run()
+        assert (tmp_path / "log").read_text() == "x"
+
+    def test_a_task_that_returns_nodes_is_no_failure(self, local_ray):
+        made = make(countdown(5))
+        made.query(".*").set_remote_args({"retry_exceptions": True})
+        assert made.run() == 0
+
+
+class TestInitialisation:
+    """Ray connects a process to one cluster."""
+
+    def test_arguments_that_hold(self, local_ray):
+        import ray
+
+        context = ray.get_runtime_context()
+        for held in ({"address": context.gcs_address}, {"address": "auto"}, {"namespace": context.namespace}, {}, None):
+            assert make(variable("nothing"), ray_init_args=held).run() is None
+
+    @pytest.mark.parametrize("other", [{"address": "ray://127.0.0.1:1"}, {"namespace": "x"}, {"num_cpus": 3}])
+    def test_arguments_that_do_not(self, local_ray, other):
+        with pytest.raises(OptionError, match=f"{next(iter(other))!r} would have no effect.*ray.shutdown"):
+            make(variable("nothing"), ray_init_args=other)
+
+    def test_arguments_that_need_not(self, local_ray):
+        made = make(variable("nothing"), ray_init_args={"num_cpus": 3, "ignore_reinit_error": True})
+        assert made.run() is None
