@@ -136,6 +136,8 @@ class Node(Deferred):
             kwargs = _NO_ARGUMENTS
         if len(needs) > 1:
             needs = tuple(dict.fromkeys(needs))
+            if needs == args:
+                needs = args  # type: ignore[assignment]  # they are the same nodes: one tuple is enough
         self._target = target
         self._args = args
         self._kwargs = kwargs

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from functionfuse.backends.frames import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Frame
+    from functionfuse.plan import Step
 
 
 class Ready:
@@ -23,38 +22,40 @@ class Ready:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._heap: list[tuple[int, int, Task]] = []
-        self._waiting: dict[tuple[int, str], int] = {}
-        self._dependents: dict[tuple[int, str], list[tuple[int, Task]]] = {}
+        self._heap: list[tuple[int, int]] = []  # numbers of frames, and places in them
         self._frames = 0
         self._numbers: dict[Frame, int] = {}
-        self._released: dict[Frame, set[str]] = {}
+        self._waiting: dict[int, _Waiting] = {}
 
     def pop(self) -> Task | None:
         """Take a task that can start now; None when there is none at the moment."""
         self._update()
         while self._heap:
-            task = heappop(self._heap)[2]
-            if not (task.frame.failed and self._run.skip(task)):
+            number, place = heappop(self._heap)
+            frame = self._waiting[number].frame
+            task = Task(frame, frame.plan.steps[place])
+            if not (frame.failed and self._run.skip(task)):
                 return task
             self._update()
         return None
 
     def withdraw(self, task: Task) -> None:
         """Take back that a task was promised."""
-        self._released[task.frame].discard(task.step.name)
+        waiting = self._waiting[self._numbers[task.frame]]
+        waiting.released[waiting.places[task.step.name]] = False
 
     def lacking(self, task: Task) -> list[str]:
         """Parents of a task that are neither promised nor settled; there are some if one was withdrawn."""
-        frame, step = task
-        released = self._released[frame]
-        parents = dict.fromkeys((*step.needs, *step.after))
-        return [name for name in parents if name not in released and frame.plan[name].action == "run"]
+        waiting = self._waiting[self._numbers[task.frame]]
+        steps = task.frame.plan.steps
+        return [steps[place].name for place in waiting.parents(task.step) if not waiting.released[place]]
 
     def put_back(self, task: Task) -> None:
         """Give a task again, as soon as it lacks no parent."""
-        parents = self.lacking(task)
-        self._wait(self._numbers[task.frame], task.frame.plan.steps.index(task.step), task, parents)
+        number = self._numbers[task.frame]
+        waiting = self._waiting[number]
+        parents = [place for place in waiting.parents(task.step) if not waiting.released[place]]
+        self._wait(number, waiting.places[task.step.name], parents)
 
     def _update(self) -> None:
         run = self._run
@@ -66,32 +67,58 @@ class Ready:
     def _add(self, frame: Frame) -> None:
         self._frames -= 1  # later frames first
         number = self._numbers[frame] = self._frames
-        self._released[frame] = set()
-        running = {step.name for step in frame.plan.steps if step.action == "run"}
-        for place, step in enumerate(frame.plan.steps):
-            if step.action != "run":
-                continue
-            task = Task(frame, step)
-            self._wait(number, place, task, running.intersection((*step.needs, *step.after)))
+        waiting = self._waiting[number] = _Waiting(frame)
+        for place in waiting.places.values():
+            self._wait(number, place, waiting.parents(frame.plan.steps[place]))
 
-    def _wait(self, number: int, place: int, task: Task, parents: Collection[str]) -> None:
-        for name in parents:
-            self._dependents.setdefault((number, name), []).append((place, task))
-        if parents:
-            self._waiting[number, task.step.name] = len(parents)
-        else:
-            heappush(self._heap, (number, place, task))
+    def _wait(self, number: int, place: int, parents: list[int]) -> None:
+        waiting = self._waiting[number]
+        for parent in parents:
+            waiting.dependents.setdefault(parent, []).append(place)
+        waiting.lacks[place] = len(parents)
+        if not parents:
+            heappush(self._heap, (number, place))
 
     def _release(self, task: Task) -> None:
-        if not task.frame.left:  # nobody in this frame waits any more
-            self._numbers.pop(task.frame, None)
-            self._released.pop(task.frame, None)
+        frame = task.frame
+        number = self._numbers.get(frame)
+        if number is None:
             return
-        self._released[task.frame].add(task.step.name)
-        number = self._numbers[task.frame]
-        for place, dependent in self._dependents.pop((number, task.step.name), ()):
-            key = number, dependent.step.name
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-                heappush(self._heap, (number, place, dependent))
+        if not frame.left:  # nobody in this frame waits any more
+            del self._numbers[frame], self._waiting[number]
+            return
+        waiting = self._waiting[number]
+        done = waiting.places[task.step.name]
+        waiting.released[done] = True
+        for place in waiting.dependents.pop(done, ()):
+            waiting.lacks[place] -= 1
+            if not waiting.lacks[place]:
+                heappush(self._heap, (number, place))
+
+
+class _Waiting:
+    """The steps of a frame that run, by their places in its plan; memory for many of them is kept small.
+
+    Attributes:
+        places: of the steps, by name.
+        dependents: who waits for a step.
+        lacks: how many parents each step still waits for.
+        released: whether each step is promised or settled.
+    """
+
+    __slots__ = ("dependents", "frame", "lacks", "places", "released")
+
+    def __init__(self, frame: Frame) -> None:
+        steps = frame.plan.steps
+        self.frame = frame
+        self.places = {step.name: place for place, step in enumerate(steps) if step.action == "run"}
+        self.dependents: dict[int, list[int]] = {}
+        self.lacks = [0] * len(steps)
+        self.released = bytearray(len(steps))
+
+    def parents(self, step: Step) -> list[int]:
+        """Return the places of the steps that run before this one."""
+        if not step.needs and not step.after:
+            return []
+        places = self.places
+        return list({places[name] for name in (*step.needs, *step.after) if name in places})

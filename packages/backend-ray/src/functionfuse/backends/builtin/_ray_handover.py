@@ -27,7 +27,7 @@ from functionfuse.errors import NodeError
 from functionfuse.plan import Ref, refs_within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from functionfuse.backends.builtin._ray_results import Results
     from functionfuse.backends.builtin._ray_worker import Keep
@@ -187,27 +187,28 @@ class Handover:
 
 
 class _Taken(NamedTuple):
-    """Which results the steps of a frame take whole, and which items they take of others; by the step's name."""
+    """Which items the steps of a frame take of results, by the step's name; and which of these are taken whole, too."""
 
-    whole: set[str]
     items: dict[str, dict[str, Any]]
+    whole: set[str]
 
 
 def _taken_from(frame: Frame) -> _Taken:
-    taken = _Taken(set(), {})
-    refs = list(frame.wanted)
-    for step in frame.plan.steps:
-        for value in (*step.args, *step.kwargs.values()):
-            if type(value) is Ref:
-                refs.append(value)
-            elif type(value) is Nest:
-                refs += refs_within(value)
-    for ref in refs:
+    items: dict[str, dict[str, Any]] = {}
+    for ref in _refs(frame):
         if ref.path:
-            taken.items.setdefault(ref.step, {})[repr(ref.path[0])] = ref.path[0]
-        else:
-            taken.whole.add(ref.step)
-    return taken
+            items.setdefault(ref.step, {})[repr(ref.path[0])] = ref.path[0]
+    return _Taken(items, {ref.step for ref in _refs(frame) if ref.step in items and not ref.path} if items else set())
+
+
+def _refs(frame: Frame) -> Iterator[Ref]:
+    yield from frame.wanted
+    for step in frame.plan.steps:
+        for value in (*step.args, *step.kwargs.values()) if step.needs else ():
+            if type(value) is Ref:
+                yield value
+            elif type(value) is Nest:
+                yield from refs_within(value)
 
 
 def _arguments(task: Task, name: str) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
