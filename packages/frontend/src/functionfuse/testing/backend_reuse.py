@@ -360,6 +360,18 @@ class ReuseTests(BackendExam, exam=True):
         assert log.words() == ["start", "first", "second", "fourth"]
 
     @requires("objects")
+    def test_an_object_goes_on_and_changes_its_array(self, stored: Any) -> None:
+        """What is read from a store may be written to."""
+        pytest.importorskip("numpy", reason="numpy is not installed")
+
+        def made(calls: int) -> Any:
+            one: Any = Histogram(40_000)
+            return stored(*[one.count(7).set_name(f"call {n}") for n in range(calls)])
+
+        assert made(1).run() == 1
+        assert made(3).run() == [1, 2, 3]
+
+    @requires("objects")
     def test_an_object_asked_for_again(self, stored: Any, log: Log) -> None:
         """Is read in its last state."""
 

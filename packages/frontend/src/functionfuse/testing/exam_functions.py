@@ -222,6 +222,21 @@ class Unkept:
 
 
 @workflow
+class Histogram:
+    """Counts in an array of its own."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self.counts = np.zeros(size)
+
+    def count(self, n: int) -> int:
+        """Count one more in a place, and return how many are there."""
+        self.counts[n] += 1
+        return int(self.counts[n])
+
+
+@workflow
 def sum_of(accumulator: Any) -> Any:
     """Read an object that is between two of its calls."""
     return accumulator.sum

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.builtin._ray_objects import let_travel
-from functionfuse.backends.builtin._ray_worker import OutOfTurn, answer, checked, unpacked
+from functionfuse.backends.builtin._ray_worker import OutOfTurn, answer, checked, read_result, unpacked
 from functionfuse.backends.calls import Call, Expansion, perform
+from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
     from functionfuse.backends.builtin._ray_worker import Packed
@@ -34,11 +35,14 @@ class Host:
         step, call = unpacked(packed, values)
         self._take_in(step, call, perform(call))
 
-    def adopt(self, done: int, state: Any) -> None:
-        """Take over an object that this many calls left so."""
-        self.object = state
+    def adopt(self, done: int, store: bytes, workflow_name: str, name: str) -> None:
+        """Take over the object as it was stored after a step, which this many calls left so.
+
+        It is read here: what comes through Ray's object store cannot be changed.
+        """
+        self.object = read_result(store, objects_of(workflow_name), name, state_of(name))
         self.done = done
-        let_travel(type(state))
+        let_travel(type(self.object))
 
     def perform(self, place: str, packed: bytes, *values: Any) -> Any:
         """Call a method with all that its options ask for."""

@@ -129,7 +129,7 @@ class Handover:
         owner = step.target.owner if isinstance(step.target, Method) else step.target
         assert isinstance(owner, WorkflowClass)
         options = options_of_actors(frame.plan[step.instance].options)
-        return Hosted(frame.full_name(step.instance), owner, options, self._results.read_state, resumed)
+        return Hosted(frame.full_name(step.instance), owner, options, self._results.kept_in, resumed)
 
     def _function(
         self, target: Target | None, returns: Returns | None, options: Mapping[str, Any], *, stores: bool = False
@@ -138,7 +138,7 @@ class Handover:
         key = target, stores, repr(returns), repr(options)
         function = self._functions.get(key)
         if function is None:
-            kept_in = self._results.packed, self._results.workflow_name
+            kept_in = self._results.kept_in
             if target is None:
                 made = perform_packed
             else:

@@ -11,7 +11,7 @@ from functionfuse.backends.builtin._ray_actor import Host
 from functionfuse.backends.builtin._ray_worker import Instead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from functionfuse.decorator import WorkflowClass
 
@@ -28,7 +28,7 @@ class Hosted:
         name: of the node that made it.
         owner: its class.
         options: of its actor.
-        read_state: returns a reference to the object as it was stored after a step of this name.
+        kept_in: the pickled store that has its states, and the workflow's name.
         resumed: the step after whose stored state the object goes on; without one a constructor's call comes first.
 
     Attributes:
@@ -40,7 +40,7 @@ class Hosted:
         name: str,
         owner: WorkflowClass,
         options: Mapping[str, Any],
-        read_state: Callable[[str], Any],
+        kept_in: tuple[bytes, str],
         resumed: str = "",
     ) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Hosted:
         # In the dashboard, actors have the names of their classes.
         self._class = ray.remote(**options)(_named(name)) if options else ray.remote(_named(name))
         self._owner = owner
-        self._read_state = read_state
+        self._kept_in = kept_in
         self._resumed = resumed
         self._places = {resumed: 0} if resumed else {}  # of calls that change the object, by the names of their steps
         self._states: dict[str, tuple[int, Any]] = {}  # what readers take: after how many calls, and its reference
@@ -56,7 +56,7 @@ class Hosted:
         self._done: list[_HostCall] = []
         self._deaths = 0
         self._actor = self._class.remote(owner)
-        self._adopting = self._actor.adopt.remote(1, read_state(resumed)) if resumed else None
+        self._adopting = self._actor.adopt.remote(1, *kept_in, resumed) if resumed else None
 
     def call(self, method: str, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a method of the object in its turn, and return the reference of its result."""
@@ -134,7 +134,7 @@ class Hosted:
         """Whether the actor could take the state that was stored after a call."""
         adopting, self._adopting = self._adopting, None
         try:
-            ray.get(adopting or self._actor.adopt.remote(place + 1, self._read_state(name)))
+            ray.get(adopting or self._actor.adopt.remote(place + 1, *self._kept_in, name))
         except RayTaskError as error:
             if name == self._resumed:
                 raise error.cause from error

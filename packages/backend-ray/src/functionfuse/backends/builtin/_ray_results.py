@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from functionfuse.backends.builtin._ray_hosted import Hosted
 from functionfuse.backends.builtin._ray_values import Promise, reference_to, remote
 from functionfuse.backends.builtin._ray_worker import Keep, read_result, save_result
-from functionfuse.stores import OBJECTS, objects_of, state_of
+from functionfuse.stores import OBJECTS, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,11 +36,10 @@ class Results:
 
     def __init__(self, store: Store | None, workflow_name: str) -> None:
         self.store = store
-        self.workflow_name = workflow_name
         self._submit = getattr(store, "submit", None)
         self.by_workers = store is not None and (self._submit is None or store.always_read)
         self.by_reference = store is not None and not self.by_workers
-        self.packed = b"" if store is None else cloudpickle.dumps(store)
+        self.kept_in = b"" if store is None else cloudpickle.dumps(store), workflow_name
         self._waiting: deque[tuple[str, Callable[[], Any]]] = deque()
         self._saves: dict[Any, str] = {}
         self._failed: list[tuple[str, Exception]] = []
@@ -53,7 +52,7 @@ class Results:
         recipe = None if step.recipe is None else step.recipe.as_dict()
         result = self.by_workers and step.target.kind != "constructor"
         state = step.instance is not None and recipe is not None
-        return Keep(self.packed, self.workflow_name, task.name, recipe, result, state) if result or state else None
+        return Keep(*self.kept_in, task.name, recipe, result, state) if result or state else None
 
     def new_workflow(self, workflow_name: str) -> None:
         """The workflow made room already."""
@@ -76,11 +75,7 @@ class Results:
         """Return a promise of a stored result."""
         known_as = state_of(task_name) if workflow_name.endswith(OBJECTS) else task_name
         read = remote(read_result)
-        return Promise(task_name, read.remote(self.packed, workflow_name, task_name, known_as))
-
-    def read_state(self, task_name: str) -> Any:
-        """Return a reference to an object as it was stored after a step."""
-        return self.read_task(objects_of(self.workflow_name), task_name).reference
+        return Promise(task_name, read.remote(self.kept_in[0], workflow_name, task_name, known_as))
 
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
@@ -113,4 +108,4 @@ class Results:
             seconds = getattr(obj, "seconds", None)
             meta = None if seconds is None else {"seconds": seconds}
             return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe, meta=meta)
-        return partial(remote(save_result).remote, self.packed, workflow_name, task_name, recipe, reference)
+        return partial(remote(save_result).remote, self.kept_in[0], workflow_name, task_name, recipe, reference)
