@@ -163,3 +163,18 @@ def test_the_comparison_on_ray(tmp_path, monkeypatch):
     again = run_example("ray_comparison", tmp_path, "--neighbors", "5")
     assert again[2:-1] == first[2:-1]  # all but the nearest neighbours
     assert again[-1] == "8 nodes ran, 57 results stood"  # a model and a score of each data set, and what needs them
+
+
+def test_digits_on_ray(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    first = run_example("ray_digits", tmp_path, "--epochs", "1")
+    assert first[-1] == "15 nodes ran, 0 results stood"
+    more = run_example("ray_digits", tmp_path, "--epochs", "2")
+    assert (
+        more[-1] == "9 nodes ran, 14 results stood"
+    )  # an epoch and its accuracy for each of four rates, and the table
+    once = [line.split() for line in first[1:-1]]
+    twice = [line.split() for line in more[1:-1]]
+    assert [line[:2] for line in twice] == once
+    assert max(float(line[-1]) for line in twice) > 0.93

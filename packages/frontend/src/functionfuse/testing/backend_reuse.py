@@ -10,7 +10,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_exam import BackendExam, Log, actions, requires
-from functionfuse.testing.exam_functions import NotedSum, Unkept, WriterFunctions, noted, same, sum_of
+from functionfuse.testing.exam_functions import Histogram, NotedSum, Unkept, WriterFunctions, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
 
 if TYPE_CHECKING:
@@ -362,10 +362,10 @@ class ReuseTests(BackendExam, exam=True):
     @requires("objects")
     def test_an_object_goes_on_and_changes_its_array(self, stored: Any) -> None:
         """What is read from a store may be written to."""
-        pytest.importorskip("numpy", reason="numpy is not installed")
+        np = pytest.importorskip("numpy", reason="numpy is not installed")
 
         def made(calls: int) -> Any:
-            one: Any = Histogram(40_000)
+            one: Any = Histogram(np.zeros(40_000))
             return stored(*[one.count(7).set_name(f"call {n}") for n in range(calls)])
 
         assert made(1).run() == 1
