@@ -50,11 +50,9 @@ def two_machines():
 
 
 @pytest.fixture(scope="module")
-def ray_client(tmp_path_factory):
-    """A cluster in processes of its own, started as one does by hand, and reached as a client."""
+def ray_head(tmp_path_factory):
+    """A cluster in processes of its own, started as one does by hand; gives the address for clients."""
     pytest.importorskip("grpc", reason="clients of Ray need grpcio")
-
-    import ray
 
     with socket.socket() as free:
         free.bind((ADDRESS, 0))
@@ -66,6 +64,7 @@ def ray_client(tmp_path_factory):
         "--port=0",
         f"--ray-client-server-port={port}",
         f"--node-ip-address={ADDRESS}",
+        '--resources={"custom_resource": 1, "_disk": 1}',
     ]
     folder = tmp_path_factory.mktemp("head")
     with (folder / "log").open("w") as log:
@@ -74,13 +73,27 @@ def ray_client(tmp_path_factory):
             stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]},
         )  # fmt: skip
     try:
-        _connect(f"ray://{ADDRESS}:{port}")
+        yield f"ray://{ADDRESS}:{port}"
+    finally:
+        head.terminate()
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            head.kill()
+            head.wait(30)
+
+
+@pytest.fixture(scope="module")
+def ray_client(ray_head):
+    """This process as a client of that cluster."""
+    import ray
+
+    try:
+        _connect(ray_head)
         yield
     finally:
         with suppress(Exception):
             ray.shutdown()
-        head.terminate()
-        head.wait(60)
 
 
 def _connect(address):

@@ -12,7 +12,7 @@ from functionfuse._warning import warn_user
 from functionfuse.errors import OptionError, StorageError
 from functionfuse.storage._bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from functionfuse.storage._file_store import FileStore
-from functionfuse.storage._ray_disk import perform
+from functionfuse.storage._ray_disk import perform, perform_for_client
 from functionfuse.storage._ray_transfer import DistantBlobs, NeedsDisk, NoFiles, Parts
 from functionfuse.storage._reading import footer_of, read_record, verify
 from functionfuse.storage._results import Results
@@ -81,7 +81,7 @@ class RayStore:
         self.durable = durable
         self._registry = SerializerRegistry()
         self._packed = b""
-        self._task  # noqa: B018  better now than after the first long task
+        self._tasks  # noqa: B018  better now than after the first long task
         if rayInitArgs is not None and not _ray().is_initialized():
             _ray().init(**self._init_args)
         if _ray().is_initialized():
@@ -186,7 +186,10 @@ class RayStore:
         if not self._packed:
             # Ray's own: classes that travel by value are the same there as those of the results.
             self._packed = _ray().cloudpickle.dumps(self)
-        return self._task.remote(self._packed, verb, kwargs, *args)
+        from ray.util.client import ray as client
+
+        task = self._tasks[perform_for_client if client.is_connected() else perform]
+        return task.remote(self._packed, verb, kwargs, *args)
 
     def asking_of(self, workflow_name: str) -> Callable[..., Any]:
         """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
@@ -219,14 +222,14 @@ class RayStore:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_init_args": _public(self._init_args), "_packed": b""}
-        state.pop("_task", None)
+        state.pop("_tasks", None)
         return state
 
     @cached_property
-    def _task(self) -> Any:
-        ray = _ray()
+    def _tasks(self) -> Mapping[Callable[..., Any], Any]:
+        ray, options = _ray(), {"num_cpus": 0, "max_retries": 3, **self._remote_args}
         try:
-            return ray.remote(perform).options(**{"num_cpus": 0, "max_retries": 3, **self._remote_args})
+            return {call: ray.remote(call).options(**options) for call in (perform, perform_for_client)}
         except (TypeError, ValueError) as error:
             raise OptionError(f"option 'remoteArgs': {error}") from error
 
