@@ -1,0 +1,42 @@
+"""The Prefect workflow passes the exam for backends on a server, on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.testing import BackendTests
+
+
+@pytest.fixture(scope="module")
+def cluster(server):
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    pytest.importorskip("prefect_ray", reason="prefect-ray is not installed")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PREFECT_API_URL": server.api_url, "PREFECT_HOME": os.environ["PREFECT_HOME"]}},
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
+class TestRay(BackendTests):
+    chain_length = 30
+    recursion_depth = 10
+
+    @pytest.fixture
+    def make_workflow(self, cluster):
+        from prefect_ray import RayTaskRunner
+
+        def make(*nodes, workflow_name="exam", **options):
+            made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
+            made.set_prefect_flow_options({"task_runner": RayTaskRunner()})
+            return made
+
+        return make
