@@ -40,8 +40,9 @@ def _settings(api_url):
 def server(tmp_path_factory):
     """A real server, as ``prefect server start`` starts it."""
     if os.environ.get("DEV4555"):
-        from prefect_servers import Server
         from pathlib import Path
+
+        from prefect_servers import Server
         dev = Server(4555, Path("/tmp/wt_prefect/srvhome"))
         with _settings(dev.api_url):
             yield dev

@@ -8,6 +8,9 @@ from prefect.task_runners import ProcessPoolTaskRunner
 class WarmProcessPool(ProcessPoolTaskRunner):
     """Prefect's own in all but the ends of its life."""
 
+    def __reduce__(self):
+        return ProcessPoolTaskRunner, (self._max_workers,)
+
     def duplicate(self):
         return self
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,14 +31,30 @@ class Server:
             "PREFECT_SERVER_UI_API_URL": self.api_url,
         }
 
+    def stop(self):
+        """End the server's process."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
     def ask(self, path, query=None):
         """Get what the API knows; with a query, post that."""
         request = urllib.request.Request(f"{self.api_url}/{path}")
         if query is not None:
             request.data = json.dumps(query).encode()
             request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
+        for attempt in range(10):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    text = answer.read()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or attempt == 9:  # its database is locked for a moment
+                    raise
+                time.sleep(0.5)
         return json.loads(text) if text else None
 
     def flow_run(self, flow_name):
@@ -87,25 +104,20 @@ def running_server(home):
     server = Server(free_port(), home)
     command = [PREFECT, "server", "start", "--host", ADDRESS, "--port", str(server.port)]
     with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)
+        server.process = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)
     try:
-        wait_until_answered(server, process)
+        wait_until_answered(server)
         yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
 
 
-def wait_until_answered(server, process):
+def wait_until_answered(server):
     for _ in range(480):
         try:
             server.ask("health")
         except OSError:
-            assert process.poll() is None, (server.home / "server.log").read_text()
+            assert server.process.poll() is None, (server.home / "server.log").read_text()
             time.sleep(0.25)
         else:
             return

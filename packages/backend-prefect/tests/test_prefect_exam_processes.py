@@ -6,7 +6,6 @@ import pytest
 from prefect_runners import WarmProcessPool
 
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
-from functionfuse.storage import FileStore
 from functionfuse.testing import BackendTests
 
 

@@ -54,6 +54,12 @@ def edges_of(made):
     return parents
 
 
+def artifacts(server, flow_name):
+    run = server.flow_run(flow_name)["id"]
+    query = {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"type": {"any_": ["markdown"]}}}
+    return server.ask("artifacts/filter", query)
+
+
 class TestTaskRuns:
     def test_edges_are_those_of_the_graph(self, server):
         made = PrefectWorkflow(graph_of_all_kinds(), workflow_name="edges")
@@ -107,18 +113,12 @@ class TestTaskRuns:
         assert server.flow_run("failing")["state_name"] == "Failed"
 
     def test_results_are_stored_as_each_node_finishes(self, server):
-        store, held, go_on = MemoryStore(), [], threading.Event()
-
-        @workflow
-        def look(_):
-            go_on.wait(30)
-            held.extend(store.list_tasks("early"))
-
-        made = PrefectWorkflow(look(add(1).set_name("first")).set_name("second"), workflow_name="early")
-        made.set_storage(store)
-        made.add_observer(lambda event: go_on.set() if (event.kind, event.name) == ("started", "second") else None)
+        held = []
+        made = PrefectWorkflow(add(add(1).set_name("first")).set_name("second"), workflow_name="early")
+        made.set_storage(store := MemoryStore())
+        made.add_observer(lambda event: held.append((event.kind, event.name, store.list_tasks("early"))))
         made.run()
-        assert held == ["first"]
+        assert held[1:3] == [("finished", "first", ["first"]), ("started", "second", ["first"])]
 
 
 class TestArtifact:
@@ -128,8 +128,7 @@ class TestArtifact:
         made.run()
         made.query("two.*").set_cache("never")
         made.run()
-        run = server.flow_run("Artifact, 1")
-        (artifact,) = server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        (artifact,) = artifacts(server, "Artifact, 1")
         assert "data:image/svg+xml;base64," in artifact["data"] or "no picture" in artifact["data"]
         rows = [line.replace(" ", "").split("|") for line in artifact["data"].splitlines() if line.startswith("|")]
         assert rows[2] == ["", "one", "Cached", "", "reused", ""]
@@ -138,8 +137,7 @@ class TestArtifact:
     def test_what_did_not_run(self, server):
         with pytest.raises(NodeError):
             PrefectWorkflow(add(fails().set_name("bad")).set_name("after"), workflow_name="artifact-2").run()
-        run = server.flow_run("artifact-2")
-        (artifact,) = server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        (artifact,) = artifacts(server, "artifact-2")
         lines = [line for line in artifact["data"].splitlines() if line.startswith("|")]
         assert [line.split("|")[2].strip() for line in lines[2:]] == ["Failed", ""]
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from prefect.artifacts import MarkdownArtifact
 from prefect.logging.loggers import get_run_logger
 
+from functionfuse.plan import refs_within
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from functionfuse.plan import Plan
+    from functionfuse.plan import Plan, Step
 
 LARGEST_PICTURE = 200  # nodes; beyond, a picture takes long and shows little
 MOST_ROWS = 5_000
@@ -53,6 +55,12 @@ class Table:
             ).create()  # type: ignore[unused-coroutine]  # it is none where there is no event loop
         except Exception as error:
             get_run_logger().warning("The artifact with the graph and the table of nodes was not made: %r", error)
+
+
+def parents_of(step: Step) -> Iterable[str]:
+    """The parents of a step in the graph: those of its arguments, and the calls of an object before it."""
+    refs = [ref.step for value in (*step.args, *step.kwargs.values()) for ref in refs_within(value)]
+    return dict.fromkeys((*refs, *step.after))
 
 
 def _key(name: str) -> str:
@@ -93,8 +101,7 @@ def _dot(plan: Plan, rows: dict[str, Row]) -> str:
     for step in plan:
         colour = _COLOURS.get(rows[step.name].state, "#eeeeee")
         lines.append(f'{numbers[step.name]} [label="{_label(step.name)}" fillcolor="{colour}"]')
-        parents: Iterable[str] = dict.fromkeys((*step.needs, *step.after))
-        lines += [f"{numbers[parent]} -> {numbers[step.name]}" for parent in parents]
+        lines += [f"{numbers[parent]} -> {numbers[step.name]}" for parent in parents_of(step)]
     return "\n".join([*lines, "}"])
 
 

@@ -10,18 +10,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, Task
-from prefect.cache_policies import NO_CACHE
+from prefect.cache_policies import NO_CACHE, CachePolicy
 
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from prefect.context import TaskRunContext
+
     from functionfuse.backends.addons._prefect_task import NodeFunction
     from functionfuse.decorator import Target
 
 _BANNED = re.compile(r"[/%&><\x00-\x1f\x7f]")  # in names of flows; control characters spoil its requests
 _CACHING = frozenset({"cache_policy", "cache_key_fn", "result_storage_key"})
+_PERSISTING = frozenset({"persist_result", "result_storage", "result_serializer"})
 TASK_OPTIONS = frozenset(inspect.signature(Task).parameters) - {"fn"}
 FLOW_OPTIONS = frozenset(inspect.signature(Flow).parameters) - {"fn"}
 
@@ -61,9 +64,14 @@ def allowed_name(name: str) -> str:
 
 
 class Tasks:
-    """Makes the tasks of one run; nodes of one function with equal options share what takes time to make."""
+    """Makes the tasks of one run; nodes of one function with equal options share what takes time to make.
 
-    def __init__(self) -> None:
+    Args:
+        persist: whether Prefect keeps the results of this flow's tasks.
+    """
+
+    def __init__(self, *, persist: bool) -> None:
+        self._persist = persist
         self._made: dict[Any, Task[..., Any]] = {}
 
     def make(self, name: str, target: Target, function: NodeFunction, args: Mapping[str, Any]) -> Task[..., Any]:
@@ -73,12 +81,26 @@ class Tasks:
         if pattern is None:
             defaults: dict[str, Any] = {"cache_result_in_memory": False}
             if _CACHING.isdisjoint(args):
-                defaults["cache_policy"] = NO_CACHE
+                defaults["cache_policy"] = _EACH_RUN if self._is_kept(args) else NO_CACHE
             pattern = self._made[key] = Task(function, **{**defaults, **args})
+            pattern.fn = pattern.__wrapped__ = _anything  # it outlives the node
+            pattern.__annotations__ = {}  # whose classes need not be known where the task runs
         task = copy(pattern)
-        task.fn = function
+        task.fn = task.__wrapped__ = function
         if "name" not in args:
             task.name = name
         if "task_run_name" not in args:
             task.task_run_name = name.__str__  # a plain text would be taken for a format
         return task
+
+    def _is_kept(self, args: Mapping[str, Any]) -> bool:
+        persist = args.get("persist_result")
+        return bool(persist) if persist is not None else self._persist or not _PERSISTING.isdisjoint(args)
+
+
+def _task_run_id(context: TaskRunContext, _: Mapping[str, Any]) -> str:
+    return str(context.task_run.id)
+
+
+_EACH_RUN = CachePolicy.from_cache_key_fn(_task_run_id)
+"""Prefect keeps nothing without a key. This one is of no other run, so that equal nodes are calls each."""

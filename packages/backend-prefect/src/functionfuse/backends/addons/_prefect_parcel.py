@@ -65,10 +65,21 @@ class Sealed:
         return _opened, self._content
 
 
-def _opened(parcel: Parcel, key: str) -> opaque[Any]:
+class _Opened(opaque[Any]):
+    """A parameter where its task runs. Dask's scheduler opens and sends it once more."""
+
+    sealed: tuple[Parcel, str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, self.sealed
+
+
+def _opened(parcel: Parcel, key: str) -> _Opened:
     from functionfuse.backends.addons._prefect_task import parameters_of
 
-    return opaque(parameters_of(parcel.call)[key])
+    opened = _Opened(parameters_of(parcel.call)[key])
+    opened.sealed = parcel, key
+    return opened
 
 
 class Answer:

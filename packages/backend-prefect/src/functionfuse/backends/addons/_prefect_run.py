@@ -8,13 +8,12 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefect import Task as PrefectTask
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRunResult
 from prefect.states import Cancelled, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
+from functionfuse.backends.addons._prefect_artifact import parents_of
 from functionfuse.backends.addons._prefect_options import Tasks
 from functionfuse.backends.addons._prefect_parcel import Answer, Failure, Parcel, Sealed
 from functionfuse.backends.addons._prefect_stop import end_workers
@@ -26,7 +25,6 @@ from functionfuse.errors import NodeError, RunCancelled, WorkerDiedError
 from functionfuse.plan import refs_within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from inspect import Signature
     from uuid import UUID
 
@@ -72,7 +70,7 @@ class PrefectRun:
         self.in_process = isinstance(self.runner, ThreadPoolTaskRunner)
         self.window = min(MOST_PENDING, 2 * getattr(self.runner, "_max_workers", MOST_PENDING))
         self.ready = Ready(run)
-        self.tasks = Tasks()
+        self.tasks = Tasks(persist=context.persist_result)
         self.signatures: dict[Target, Signature] = {}
         self.task_runs: dict[tuple[Frame, str], UUID] = {}  # of the nodes that have one
         self.seen: set[Frame] = set()
@@ -113,10 +111,10 @@ class PrefectRun:
             except StoredResultLost as loss:
                 self.give_up(loss)
                 continue
-            if task is None:
-                return
             if call is not None:
                 self.submit(task, call)
+            elif task is None and not self.show_reused(rest=not any(self.pending.values())):
+                return
 
     def give_up(self, loss: StoredResultLost) -> None:
         """Let what is running end, and be stored, before all is planned again."""
@@ -144,15 +142,14 @@ class PrefectRun:
         self.pending[future] = work
         future.add_done_callback(self.answers.put)
 
-    def show_reused(self) -> bool:
-        """Give a reused step its task run, in the order of the graph; False when there is none to show now."""
+    def show_reused(self, *, rest: bool = False) -> bool:
+        """Give a reused step its task run, when its parents have theirs; False when there is none to show now."""
         for frame in self.run.opened:
             if frame not in self.seen:
                 self.seen.add(frame)
                 self.reused.update(((frame, step.name), step) for step in frame.plan if step.action == "reuse")
-        is_last = self.run.stopped or not any(self.pending.values())
         for (frame, name), step in self.reused.items():
-            if is_last or all((frame, parent) in self.task_runs for parent in _parents(step)):
+            if rest or all((frame, parent) in self.task_runs for parent in parents_of(step)):
                 self.show(frame, name)
                 return True
         return False
@@ -160,7 +157,7 @@ class PrefectRun:
     def show(self, frame: Frame, name: str) -> None:
         """Make the task run of a reused step, which does nothing."""
         task = Task(frame, self.reused.pop((frame, name)))
-        parents = {TaskRunResult(id=run) for parent in _parents(task.step) if (run := self.task_run(frame, parent))}
+        parents = {TaskRunResult(id=run) for parent in parents_of(task.step) if (run := self.task_run(frame, parent))}
         shown = self.tasks.make(task.name, _cached, _cached, {})
         future = self.runner.submit(shown, {"reason": task.step.reason}, dependencies={"reason": parents})
         self.table.note(task.name, "Cached", "reused")
@@ -176,10 +173,8 @@ class PrefectRun:
         for key, value in signature.bind(*args, **step.kwargs).arguments.items() if step.needs else ():
             values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
             parents[key] = [ref.step for each in values for ref in refs_within(each)]
-        drawn = {name for names in parents.values() for name in names}
-        rest = [name for name in _parents(step) if name not in drawn]
-        if parameters:
-            parents.setdefault(parameters[0], []).extend(rest)
+        if step.after:
+            parents.setdefault(parameters[0], []).extend(step.after)
         edges = {}
         for key, names in parents.items():
             runs = {TaskRunResult(id=run) for name in names if (run := self.task_run(frame, name))}
@@ -260,7 +255,7 @@ class PrefectRun:
             return error
         name = work.task.name
         failure = WorkerDiedError(
-            f"node {name!r} failed: its worker died, or another one of the same pool ({type(error).__name__}: {error}); "
+            f"node {name!r} failed: its worker died, or another of the same pool ({type(error).__name__}: {error}); "
             "out of memory and crashes in native code are the usual causes",
             name=name,
             function=work.call.target.qualname,
@@ -288,8 +283,6 @@ def _cached(reason: str) -> Any:
     return Completed(name="Cached", message=reason)
 
 
-def _parents(step: Step) -> Mapping[str, None]:
-    return dict.fromkeys((*step.needs, *step.after))
 
 
 def _error(value: Any, state: State) -> BaseException:

@@ -58,7 +58,7 @@ def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, A
     return bound.arguments
 
 
-class GivenUp(BaseException):  # noqa: N818
+class GivenUp(BaseException):
     """The run ended before a call of it."""
 
 
@@ -69,6 +69,9 @@ class NodeFunction:
         parcel: what travels in its place; None where nodes share the memory of the driver.
         outcome: how the last attempt ended; not known to the driver's copy when it ran in another process.
     """
+
+    # Prefect copies the attributes in __dict__ to its task.
+    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "outcome", "parcel")
 
     def __init__(self, call: Call, signature: Signature, parcel: Parcel | None) -> None:
         function = function_of(call.target)
@@ -123,11 +126,11 @@ class NodeFunction:
         self._ends.put(perform(call))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self.parcel, self.__signature__)
+        return _unpacked, (self.parcel,)
 
 
-def _unpacked(parcel: Parcel, signature: Signature) -> NodeFunction:
-    return NodeFunction(parcel.call, signature, parcel)
+def _unpacked(parcel: Parcel) -> NodeFunction:
+    return NodeFunction(parcel.call, signature_of(parcel.call.target), parcel)
 
 
 def _is_looked_at() -> bool:
