@@ -200,9 +200,7 @@ def main() -> None:
                 measure()
 
 
-def compare(
-    name: str, bare: Callable[[int], None], graph: Callable[[int], None], options: argparse.Namespace
-) -> None:
+def compare(name: str, bare: Callable[[int], None], graph: Callable[[int], None], options: argparse.Namespace) -> None:
     """Let both take turns; the server takes in what it was sent before the next turn."""
     contenders = {"by hand": lambda: bare(options.size), "graph, with making it": lambda: graph(options.size)}
     times = median(contenders, before=lambda: time.sleep(5), rounds=options.rounds)

@@ -43,6 +43,7 @@ def server(tmp_path_factory):
         from pathlib import Path
 
         from prefect_servers import Server
+
         dev = Server(4555, Path("/tmp/wt_prefect/srvhome"))
         with _settings(dev.api_url):
             yield dev

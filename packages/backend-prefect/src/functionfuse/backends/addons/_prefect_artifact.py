@@ -52,7 +52,7 @@ class Table:
                 key=_key(workflow_name),
                 description=f"The nodes of {workflow_name!r}",
                 markdown=f"{_picture(plan, self.rows)}\n\n{_table(self.rows)}",
-            ).create()  # type: ignore[unused-coroutine]  # it is none where there is no event loop
+            ).create()
         except Exception as error:
             get_run_logger().warning("The artifact with the graph and the table of nodes was not made: %r", error)
 

@@ -6,7 +6,6 @@ import difflib
 import inspect
 import re
 from copy import copy
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, Task
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from prefect.context import TaskRunContext
 
-    from functionfuse.backends.addons._prefect_task import NodeFunction
-    from functionfuse.decorator import Target
-
 _BANNED = re.compile(r"[/%&><\x00-\x1f\x7f]")  # in names of flows; control characters spoil its requests
 _CACHING = frozenset({"cache_policy", "cache_key_fn", "result_storage_key"})
 _PERSISTING = frozenset({"persist_result", "result_storage", "result_serializer"})
@@ -31,12 +27,14 @@ FLOW_OPTIONS = frozenset(inspect.signature(Flow).parameters) - {"fn"}
 
 def checked_task_args(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of ``prefect.task``, or raise OptionError."""
-    return _checked(args, TASK_OPTIONS, "set_task_args", "prefect.task", partial(Task, _anything))
+    return _checked(args, TASK_OPTIONS, "set_task_args", "prefect.task", lambda **known: Task(_anything, **known))
 
 
 def checked_flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of ``prefect.flow``, or raise OptionError."""
-    return _checked(options, FLOW_OPTIONS, "set_prefect_flow_options", "prefect.flow", partial(Flow, _anything))
+    return _checked(
+        options, FLOW_OPTIONS, "set_prefect_flow_options", "prefect.flow", lambda **known: Flow(_anything, **known)
+    )
 
 
 def _checked(
@@ -74,7 +72,7 @@ class Tasks:
         self._persist = persist
         self._made: dict[Any, Task[..., Any]] = {}
 
-    def make(self, name: str, target: Target, function: NodeFunction, args: Mapping[str, Any]) -> Task[..., Any]:
+    def make(self, name: str, target: object, function: Callable[..., Any], args: Mapping[str, Any]) -> Task[..., Any]:
         """Return the task of a node; its run has the node's name."""
         key = target, *((option, id(value)) for option, value in args.items())
         pattern = self._made.get(key)
@@ -83,10 +81,10 @@ class Tasks:
             if _CACHING.isdisjoint(args):
                 defaults["cache_policy"] = _EACH_RUN if self._is_kept(args) else NO_CACHE
             pattern = self._made[key] = Task(function, **{**defaults, **args})
-            pattern.fn = pattern.__wrapped__ = _anything  # it outlives the node
-            pattern.__annotations__ = {}  # whose classes need not be known where the task runs
+            # It outlives the node, and classes of annotations need not be known where the task runs.
+            vars(pattern).update(fn=_anything, __wrapped__=_anything, __annotations__={})
         task = copy(pattern)
-        task.fn = task.__wrapped__ = function
+        vars(task).update(fn=function, __wrapped__=function)
         if "name" not in args:
             task.name = name
         if "task_run_name" not in args:

@@ -8,14 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from prefect.utilities.annotations import opaque
+import prefect.utilities.annotations as prefect_annotations
 
 from functionfuse.backends.shipping import by_name, pack, pack_outcome, unpack_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from functionfuse.backends.calls import Call, Outcome
+
+
+_opaque: Any = prefect_annotations.opaque
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -65,7 +66,7 @@ class Sealed:
         return _opened, self._content
 
 
-class _Opened(opaque[Any]):
+class _Opened(_opaque):  # type: ignore[misc]  # mypy cannot read its type variable
     """A parameter where its task runs. Dask's scheduler opens and sends it once more."""
 
     sealed: tuple[Parcel, str]
@@ -120,13 +121,13 @@ def failure(outcome: Outcome) -> Exception:
     error = outcome.error
     assert error is not None
     kind = type(error)
-    body: Mapping[str, Any] = {"text": str(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    body: dict[str, Any] = {"text": str(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     bases = (Failure, kind) if isinstance(error, Exception) else (Failure,)
     try:
-        stand_in = type(kind.__name__, bases, dict(body))
-        made: Exception = stand_in.__new__(stand_in)
+        stand_in: type[Exception] = type(kind.__name__, bases, body)
+        made = stand_in.__new__(stand_in)
     except TypeError:  # a type that cannot be derived from
-        made = Failure.__new__(type(kind.__name__, (Failure,), dict(body)))
+        made = Failure.__new__(type(kind.__name__, (Failure,), body))
     made.__dict__.update(error.__dict__, answer=Answer.sealed(outcome))
     made.args = error.args
     return made.with_traceback(error.__traceback__)

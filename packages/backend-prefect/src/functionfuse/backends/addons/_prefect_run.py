@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefect.client.schemas.objects import TaskRunResult
+from prefect.client.schemas.objects import RunInput, State, TaskRunResult
 from prefect.states import Cancelled, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from prefect.context import FlowRunContext
     from prefect.futures import PrefectFuture
-    from prefect.states import State
 
     from functionfuse.backends.addons._prefect_artifact import Table
     from functionfuse.backends.calls import Call
@@ -64,7 +63,9 @@ class PrefectRun:
 
     def __init__(self, run: Run, context: FlowRunContext, table: Table) -> None:
         self.run = run
-        self.context = context
+        assert context.flow_run is not None
+        self.flow_run = context.flow_run
+        self.client: Any = context.client  # that of a flow that is not asynchronous
         self.table = table
         self.runner = context.task_runner
         self.in_process = isinstance(self.runner, ThreadPoolTaskRunner)
@@ -111,7 +112,7 @@ class PrefectRun:
             except StoredResultLost as loss:
                 self.give_up(loss)
                 continue
-            if call is not None:
+            if task is not None and call is not None:
                 self.submit(task, call)
             elif task is None and not self.show_reused(rest=not any(self.pending.values())):
                 return
@@ -157,7 +158,8 @@ class PrefectRun:
     def show(self, frame: Frame, name: str) -> None:
         """Make the task run of a reused step, which does nothing."""
         task = Task(frame, self.reused.pop((frame, name)))
-        parents = {TaskRunResult(id=run) for parent in parents_of(task.step) if (run := self.task_run(frame, parent))}
+        names = parents_of(task.step)
+        parents: set[RunInput] = {TaskRunResult(id=run) for parent in names if (run := self.task_run(frame, parent))}
         shown = self.tasks.make(task.name, _cached, _cached, {})
         future = self.runner.submit(shown, {"reason": task.step.reason}, dependencies={"reason": parents})
         self.table.note(task.name, "Cached", "reused")
@@ -165,7 +167,7 @@ class PrefectRun:
 
     # -- edges
 
-    def edges(self, task: Task, signature: Signature, parameters: list[str]) -> dict[str, set[TaskRunResult]]:
+    def edges(self, task: Task, signature: Signature, parameters: list[str]) -> dict[str, set[RunInput]]:
         """The task runs that a node's parameters come from. Prefect draws them as the graph's edges."""
         frame, step = task
         parents: dict[str, list[str]] = {}
@@ -175,14 +177,13 @@ class PrefectRun:
             parents[key] = [ref.step for each in values for ref in refs_within(each)]
         if step.after:
             parents.setdefault(parameters[0], []).extend(step.after)
-        edges = {}
+        edges: dict[str, set[RunInput]] = {}
         for key, names in parents.items():
-            runs = {TaskRunResult(id=run) for name in names if (run := self.task_run(frame, name))}
+            runs: set[RunInput] = {TaskRunResult(id=run) for name in names if (run := self.task_run(frame, name))}
             if runs:
                 edges[key] = runs
         if frame.parent is not None and not edges and parameters:  # made by the node that returned it
-            maker = self.task_run(frame.parent.frame, frame.parent.step.name)
-            edges[parameters[0]] = {TaskRunResult(id=maker)}
+            edges[parameters[0]] = {TaskRunResult(id=self.task_runs[frame.parent.frame, frame.parent.step.name])}
         return edges
 
     def task_run(self, frame: Frame, name: str) -> UUID | None:
@@ -205,14 +206,14 @@ class PrefectRun:
 
     def look(self) -> None:
         """Raise RunCancelled when somebody cancelled the flow run."""
-        state = None
+        state: State | None = None
         with suppress(Exception):  # not to be asked now; it will be asked again
-            state = self.context.client.read_flow_run(self.context.flow_run.id).state
+            state = self.client.read_flow_run(self.flow_run.id).state
         self.looked = time.monotonic()
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
             running = sorted(work.task.name for work in self.pending.values() if work)
             raise RunCancelled(
-                f"the flow run {self.context.flow_run.name!r} was cancelled in Prefect while "
+                f"the flow run {self.flow_run.name!r} was cancelled in Prefect while "
                 f"{', '.join(map(repr, running[:5])) or 'nothing'}{' ...' * (len(running) > 5)} ran; "
                 "what had finished before is stored"
             )
@@ -276,13 +277,11 @@ class PrefectRun:
 
     def set_state(self, future: PrefectFuture[Any], state: State) -> None:
         with suppress(Exception):  # Prefect may not have heard of it yet
-            self.context.client.set_task_run_state(future.task_run_id, state, force=True)
+            self.client.set_task_run_state(future.task_run_id, state, force=True)
 
 
 def _cached(reason: str) -> Any:
     return Completed(name="Cached", message=reason)
-
-
 
 
 def _error(value: Any, state: State) -> BaseException:
