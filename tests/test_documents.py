@@ -25,6 +25,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 END = "<end of a block>"
+PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
 
 
 class Block(NamedTuple):
@@ -78,7 +79,7 @@ def run_document(text: str, name: str, folder: Path) -> list[str]:
     script = folder / f"{name.replace('/', '.')}.py"
     script.write_text(script_of(text), encoding="utf-8")
     command = [sys.executable, "-W", "error", str(script)]
-    env = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env = {**os.environ, **PREFECT, "PREFECT_HOME": str(folder / "prefect")}
     ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
     if ended.returncode:
         line = re.findall(rf'File "{re.escape(str(script))}", line (\d+)', ended.stderr)

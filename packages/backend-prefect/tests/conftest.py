@@ -11,6 +11,7 @@ os.environ |= {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "DO_NOT_TRACK": "1",
     "RAY_AUTH_MODE": "disabled",
 }
@@ -39,15 +40,6 @@ def _settings(api_url):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A real server, as ``prefect server start`` starts it."""
-    if os.environ.get("DEV4555"):
-        from pathlib import Path
-
-        from prefect_servers import Server
-
-        dev = Server(4555, Path("/tmp/wt_prefect/srvhome"))
-        with _settings(dev.api_url):
-            yield dev
-        return
     with running_server(tmp_path_factory.mktemp("server")) as server, _settings(server.api_url):
         yield server
 

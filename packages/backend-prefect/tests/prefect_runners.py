@@ -1,8 +1,21 @@
-"""A pool of processes that stays warm from one flow run to the next: starting one takes longer than a test."""
+"""Workflows on a task runner, and a pool of processes that stays warm: starting one takes longer than a test."""
 
 from __future__ import annotations
 
 from prefect.task_runners import ProcessPoolTaskRunner
+
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+
+
+def workflows_on(make_task_runner):
+    """A callable that makes workflows for the exam."""
+
+    def make(*nodes, workflow_name="exam", **options):
+        made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
+        made.set_prefect_flow_options({"task_runner": make_task_runner()})
+        return made
+
+    return make
 
 
 class WarmProcessPool(ProcessPoolTaskRunner):

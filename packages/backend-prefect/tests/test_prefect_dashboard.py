@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 from prefect_browser import CHROMIUM, text_of
+from prefect_graphs import add
 
-from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.testing import MemoryStore
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-@workflow
-def add(a, b):
-    return a + b
 
 
 @pytest.fixture(scope="module")

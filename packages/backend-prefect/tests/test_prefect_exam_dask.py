@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from prefect_runners import workflows_on
 
-from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.testing import BackendTests
 
 
@@ -24,9 +24,4 @@ class TestDask(BackendTests):
     def make_workflow(self, cluster):
         from prefect_dask import DaskTaskRunner
 
-        def make(*nodes, workflow_name="exam", **options):
-            made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
-            made.set_prefect_flow_options({"task_runner": DaskTaskRunner(address=cluster)})
-            return made
-
-        return make
+        return workflows_on(lambda: DaskTaskRunner(address=cluster))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from prefect_runners import WarmProcessPool
+from prefect_runners import WarmProcessPool, workflows_on
 
-from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.testing import BackendTests
 
 
@@ -22,9 +21,5 @@ class TestProcesses(BackendTests):
 
     @pytest.fixture
     def make_workflow(self, processes):
-        def make(*nodes, workflow_name="exam", **options):
-            made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
-            made.set_prefect_flow_options({"task_runner": processes})
-            return made
 
-        return make
+        return workflows_on(lambda: processes)

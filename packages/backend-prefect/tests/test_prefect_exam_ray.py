@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
+from prefect_runners import workflows_on
 
-from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.testing import BackendTests
 
 
@@ -34,9 +34,4 @@ class TestRay(BackendTests):
     def make_workflow(self, cluster):
         from prefect_ray import RayTaskRunner
 
-        def make(*nodes, workflow_name="exam", **options):
-            made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
-            made.set_prefect_flow_options({"task_runner": RayTaskRunner()})
-            return made
-
-        return make
+        return workflows_on(RayTaskRunner)

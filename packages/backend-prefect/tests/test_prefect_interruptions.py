@@ -9,9 +9,9 @@ import sys
 import time
 
 import pytest
+from prefect_graphs import add
 from prefect_servers import running_server
 
-from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import EngineUnreachable
 from functionfuse.testing import MemoryStore
@@ -40,11 +40,6 @@ made = PrefectWorkflow(long(quick().set_name("quick")).set_name("long"), workflo
 made.set_storage(FileStore("store", durable=False))
 made.run()
 """
-
-
-@workflow
-def add(a, b):
-    return a + b
 
 
 @pytest.fixture

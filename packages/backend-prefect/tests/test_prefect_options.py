@@ -16,6 +16,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.runtime import task_run
 from prefect.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import task_input_hash
+from prefect_graphs import Sum
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
@@ -114,15 +115,6 @@ class TestTaskOptions:
         assert noted_words(log) == ["word", "word"]
 
     def test_a_method_in_prefects_cache(self, server):
-        @workflow
-        class Sum:
-            def __init__(self, start):
-                self.value = start
-
-            def add(self, n):
-                self.value += n
-                return self.value
-
         for _ in range(2):
             total = Sum(1)
             made = make(total.add(2).set_name("a"), total.add(3).set_name("b"))

@@ -6,17 +6,13 @@ import threading
 import time
 
 import pytest
+from prefect_graphs import Sum, add
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import NodeError, RunCancelled, WorkflowFailed
 from functionfuse.storage import FileStore
 from functionfuse.testing import MemoryStore
-
-
-@workflow
-def add(*values):
-    return sum(values)
 
 
 @workflow
@@ -27,16 +23,6 @@ def make_list(n):
 @workflow
 def fails():
     raise ValueError("own words")
-
-
-@workflow
-class Sum:
-    def __init__(self, start):
-        self.value = start
-
-    def add(self, n):
-        self.value += n
-        return self.value
 
 
 def graph_of_all_kinds():

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from functionfuse.nodes import Item, Node
     from functionfuse.plan import Ref, Step
 
+_UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # how Prefect says it
+
 
 class PrefectQuery(Query):
     """Nodes whose names match a pattern, with the options of Prefect's tasks."""
@@ -99,7 +101,7 @@ class PrefectWorkflow(BaseWorkflow):
         except CancelledRun as cancelled:
             raise RunCancelled(str(cancelled)) from cancelled
         except (RuntimeError, httpx.TransportError) as error:
-            if isinstance(error, RuntimeError) and not str(error).startswith("Failed to reach API"):
+            if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHABLE):
                 raise
             raise EngineUnreachable(
                 f"Prefect's server does not answer ({error}) to {self.workflow_name!r}; start it with "
