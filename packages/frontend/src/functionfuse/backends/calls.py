@@ -6,6 +6,7 @@ function raises; it answers with an :class:`Outcome`.
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import signal
 import threading
@@ -237,7 +238,8 @@ def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
         except BaseException as error:
             answer.append((None, error))
 
-    thread = threading.Thread(target=work, daemon=True, name="functionfuse-time-limit")
+    context = contextvars.copy_context()  # where engines keep what they know of the call
+    thread = threading.Thread(target=context.run, args=(work,), daemon=True, name="functionfuse-time-limit")
     thread.start()
     thread.join(seconds)
     if not answer:

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import io
 import pickle
-from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from functionfuse.backends import shipping
 from functionfuse.backends.builtin._local_pace import in_turn
-from functionfuse.backends.calls import Call, Outcome, RemoteError, perform, traceback_text
-from functionfuse.decorator import reduce_class
-from functionfuse.errors import NodeError
-from functionfuse.fingerprint.project import library_name
+from functionfuse.backends.calls import Call, Outcome, perform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+unpack = shipping.unpack_outcome
+
 
 def pack(call: Call, name: str) -> bytes:
-    """Pickle a call; functions that a worker cannot import travel by value.
-
-    Raises:
-        NodeError: naming the argument that cannot be pickled.
-    """
-    try:
-        return _dumps(call)
-    except Exception as error:
-        culprit = _culprit(call)
-        raise NodeError(
-            f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
-            f"({type(error).__name__}: {error}); make it inside the function, or run in this process or in threads",
-            name=name,
-            function=call.target.qualname,
-        ) from error
+    """Pickle a call. NodeError names the argument that cannot be pickled."""
+    return shipping.pack(call, name, _dumps)
 
 
 def perform_packed(packed: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
@@ -50,73 +36,13 @@ def _perform_packed(packed: bytes) -> bytes:
         call = pickle.loads(packed)
     except Exception as error:
         error.add_note("while a worker unpickled the function and its arguments")
-        return _packed_error(Outcome(None, None, error, 0.0))
-    outcome = perform(call)
-    if outcome.error is not None:
-        return _packed_error(outcome)
-    try:
-        return _dumps((outcome, ""))
-    except Exception as error:
-        kind = type(outcome.value)
-        problem = TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}")
-        return _packed_error(outcome._replace(value=None, instance=None, error=problem))
-
-
-def unpack(packed: bytes) -> Outcome:
-    """Return the outcome that a worker sent; what cannot be unpickled is an error."""
-    outcome: Outcome
-    try:
-        outcome, text = pickle.loads(packed)
-    except Exception as error:
-        error.add_note("while the result of a worker was unpickled")
-        return Outcome(None, None, error, 0.0)
-    if outcome.error is not None:
-        outcome.error.add_note(f"in the worker:\n{text}")
-    return outcome
-
-
-def _packed_error(outcome: Outcome) -> bytes:
-    error = outcome.error
-    assert error is not None
-    text = traceback_text(error)  # a traceback itself cannot leave its process, and notes do not always
-    try:
-        packed = _dumps((outcome, text))
-        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
-    except Exception:
-        stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
-        return _dumps((outcome._replace(error=stand_in), text))
-    return packed
-
-
-def _culprit(call: Call) -> str:
-    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(call.args)}
-    named |= {f"argument {key!r}": value for key, value in call.kwargs.items()}
-    named |= {
-        "the object": call.instance,
-        "the plugin's function": call.initialize,
-        "the function": call.target,
-    }
-    for what, value in named.items():
-        try:
-            _dumps(value)
-        except Exception:
-            return f"{what} ({type(value).__name__})"
-    return "the call"
+        return shipping.pack_outcome(Outcome(None, None, error, 0.0), _dumps)
+    return shipping.pack_outcome(perform(call), _dumps)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Sends methods of a library's own objects by name.
-
-    By value, ``random.seed`` and what ``from random import random`` gives would take along a copy of the
-    generator, in whose place the worker has one of its own.
-    """
-
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, MethodType | BuiltinMethodType):
-            named = library_name(obj)
-            if named is not None:
-                return getattr, named
-        return reduce_class(obj) or super().reducer_override(obj)
+        return shipping.by_name(obj) or super().reducer_override(obj)
 
 
 def _dumps(value: object) -> bytes:
