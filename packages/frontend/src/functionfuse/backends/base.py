@@ -22,7 +22,7 @@ from functionfuse.nodes import Item, Node
 from functionfuse.plan import Plan, ref_of, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.frames import Task
     from functionfuse.backends.observers import Observer
@@ -197,7 +197,7 @@ class BaseWorkflow(ABC):
             run = Run(
                 plan,
                 self._wanted(),
-                expand=_Expander(planner, plan),
+                expand=Expander(planner, plan.by_name),
                 store=self._store_of_runs(),
                 announcer=Announcer(self.workflow_name, self._observers),
                 on_error=on_error,
@@ -237,12 +237,12 @@ class BaseWorkflow(ABC):
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"
 
 
-class _Expander:
-    """Plans the graphs that dynamic steps return."""
+class Expander:
+    """Plans the graphs that dynamic steps return, beside steps of these names."""
 
-    def __init__(self, planner: Planner, plan: Plan) -> None:
+    def __init__(self, planner: Planner, names: Iterable[str]) -> None:
         self._planner = planner
-        self._taken = {name for name in plan.by_name if "/" in name}
+        self._taken = {name for name in names if "/" in name}
 
     def __call__(self, steps: list[Step], parent: Task) -> Plan:
         # a deep recursion would spend its time on names that nobody reads

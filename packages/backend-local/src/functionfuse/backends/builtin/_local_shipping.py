@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
-from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from functionfuse.backends.builtin._local_pace import in_turn
 from functionfuse.backends.calls import Call, Outcome, RemoteError, perform, traceback_text
-from functionfuse.decorator import reduce_class
-from functionfuse.errors import NodeError
-from functionfuse.fingerprint.project import library_name
+from functionfuse.backends.sending import cannot_be_sent, reduce_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +25,8 @@ def pack(call: Call, name: str) -> bytes:
     try:
         return _dumps(call)
     except Exception as error:
-        culprit = _culprit(call)
-        raise NodeError(
-            f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
-            f"({type(error).__name__}: {error}); make it inside the function, or run in this process or in threads",
-            name=name,
-            function=call.target.qualname,
-        ) from error
+        others = {"the object": call.instance, "the plugin's function": call.initialize}
+        raise cannot_be_sent(name, call.target, call.args, call.kwargs, others, _dumps, error) from error
 
 
 def perform_packed(packed: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
@@ -88,35 +80,9 @@ def _packed_error(outcome: Outcome) -> bytes:
     return packed
 
 
-def _culprit(call: Call) -> str:
-    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(call.args)}
-    named |= {f"argument {key!r}": value for key, value in call.kwargs.items()}
-    named |= {
-        "the object": call.instance,
-        "the plugin's function": call.initialize,
-        "the function": call.target,
-    }
-    for what, value in named.items():
-        try:
-            _dumps(value)
-        except Exception:
-            return f"{what} ({type(value).__name__})"
-    return "the call"
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Sends methods of a library's own objects by name.
-
-    By value, ``random.seed`` and what ``from random import random`` gives would take along a copy of the
-    generator, in whose place the worker has one of its own.
-    """
-
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, MethodType | BuiltinMethodType):
-            named = library_name(obj)
-            if named is not None:
-                return getattr, named
-        return reduce_class(obj) or super().reducer_override(obj)
+        return reduce_by_name(obj) or super().reducer_override(obj)
 
 
 def _dumps(value: object) -> bytes:

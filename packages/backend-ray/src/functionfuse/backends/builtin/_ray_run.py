@@ -29,6 +29,7 @@ from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.ready import Ready
+from functionfuse.backends.sending import cannot_be_sent
 from functionfuse.containers import Nest
 from functionfuse.decorator import Method, WorkflowClass
 from functionfuse.errors import CorruptRecord, NodeError, TaskNotFound, WorkerDiedError
@@ -245,21 +246,10 @@ class RayRun:
     def not_sent(self, task: Task, error: Exception) -> Exception:
         """Return the error of a task that could not be handed to Ray."""
         step = task.step
-        named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(step.args)}
-        named |= {f"argument {key!r}": value for key, value in step.kwargs.items()}
-        named["the function"] = step.target
-        for what, value in named.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as problem:
-                failure = NodeError(
-                    f"node {task.name!r} cannot be sent to a worker: {what} ({type(value).__name__}) cannot be pickled "
-                    f"({type(problem).__name__}: {problem}); make it inside the function",
-                    name=task.name,
-                    function=step.target.qualname,
-                )
-                failure.__cause__ = problem
-                return failure
+        try:
+            cloudpickle.dumps((step.target, step.args, step.kwargs))
+        except Exception as problem:
+            return cannot_be_sent(task.name, step.target, step.args, step.kwargs, {}, cloudpickle.dumps, problem)
         return error
 
     # -- in
