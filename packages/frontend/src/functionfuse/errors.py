@@ -13,6 +13,7 @@
     |   `-- PatternError (ValueError)          a pattern that is not a regular expression
     |-- OptionError (ValueError)               an option or argument that cannot be used
     |-- PlanError                              a plan that this backend cannot run
+    |-- EngineError                            the engine does not answer, or ended the run by itself
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
     |   `-- WorkerDiedError                    the process that ran it ended
@@ -75,6 +76,10 @@ class OptionError(FunctionFuseError, ValueError):
 
 class PlanError(FunctionFuseError):
     """The plan holds steps that this backend cannot run; nothing was started."""
+
+
+class EngineError(FunctionFuseError):
+    """The engine does not answer, or ended the run by itself."""
 
 
 class NodeError(FunctionFuseError):

@@ -77,6 +77,15 @@ class Outcomes:
             del self._open[name]
             self.run.settle(Task(self.run.root, self._steps[name]), Outcome(None, None, error, seconds))
 
+    def failed_within(self, error: NodeError) -> None:
+        """Take in that a step has failed, wherever in the graph it is."""
+        name = error.name
+        while name not in self._steps and "/" in name:
+            name = name.rpartition("/")[0]  # of the step that returned the graph
+        if name in self._steps:
+            self.started(name)
+            self.failed(name, 0.0, error)
+
     def skip_the_rest(self) -> None:
         """Settle what did not run because of a failure."""
         for name in list(self._open):

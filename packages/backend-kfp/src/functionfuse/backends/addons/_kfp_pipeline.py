@@ -29,20 +29,6 @@ _PYTHON = ("python3", "-X", "kfp.dsl.executor_main")
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
-WRITE_CODE = """
-import base64, os, sys, zlib
-output_file, path, uri, *text = sys.argv[1:]
-os.makedirs(os.path.dirname(path), exist_ok=True)
-with open(path, "wb") as file:
-    file.write(zlib.decompress(base64.b64decode("".join(text))))
-if os.path.isabs(output_file):
-    import json
-    os.makedirs(os.path.dirname(output_file), exist_ok=True)
-    with open(output_file, "w") as file:
-        json.dump({"artifacts": {"out": {"artifacts": [{"name": "out", "uri": uri}]}}}, file)
-"""
-
-
 class Origin(NamedTuple):
     """Where pods get the code from.
 

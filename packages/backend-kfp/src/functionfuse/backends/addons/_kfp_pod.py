@@ -9,8 +9,6 @@ import json
 import os
 import pickle
 import sys
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from functionfuse.backends.addons._kfp_wire import (
@@ -22,9 +20,11 @@ from functionfuse.backends.addons._kfp_wire import (
     failures_in,
     load,
     mark,
+    open_new,
     pack_error,
     unpack_error,
 )
+from functionfuse.backends.calls import traceback_text
 from functionfuse.backends.execution import Run
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.errors import NodeError
@@ -263,7 +263,7 @@ def _leave(head: str, said: object) -> NoReturn:
     """End the pod as failed, with a line in its log that the driver can read."""
     if head == FAILED:
         for packed in said.values():  # type: ignore[attr-defined]
-            print("".join(traceback.format_exception(unpack_error(packed))), file=sys.stderr)
+            print(traceback_text(unpack_error(packed)), file=sys.stderr)
     print(as_line(head, said))
     sys.exit(1)
 
@@ -279,11 +279,11 @@ def _verdict(paths: Sequence[str]) -> None:
 
 def _write_output(path: str, places: Mapping[str, tuple[str, str]], name: str) -> None:
     """Tell Kubeflow Pipelines of the artifacts; kfp.local knows of no other."""
-    if not Path(path).is_absolute():  # not replaced: the engine does not want it
+    if not path.startswith("/"):  # not replaced: the engine does not want it
         return
     artifacts = {
         artifact: {"artifacts": [{"name": artifact, "uri": uri, "metadata": {"node": name}}]}
         for artifact, (_, uri) in places.items()
     }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps({"artifacts": artifacts}))
+    with open_new(path) as file:
+        file.write(json.dumps({"artifacts": artifacts}).encode())

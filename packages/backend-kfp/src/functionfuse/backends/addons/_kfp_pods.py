@@ -103,10 +103,10 @@ def group_of(step: Step) -> str | None:
     return group
 
 
-def slug(name: str) -> str:
+def slug(name: str, longest: int = _LONGEST) -> str:
     """Return a name as Kubernetes takes it."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).replace("python3", "python-3")  # which kfp.local would replace
-    return plain.strip("-")[:_LONGEST].strip("-") or "node"
+    return plain.strip("-")[:longest].strip("-") or "node"
 
 
 def _taken(step: Step, states: Mapping[str, str], home: Mapping[str, str]) -> list[Cargo]:
@@ -176,7 +176,7 @@ def _keys(titles: Mapping[str, str]) -> dict[str, str]:
         key = base = slug(title)
         number = 2
         while key in used:
-            key = f"{base[: _LONGEST - len(str(number)) - 1]}-{number}"
+            key = f"{base[: _LONGEST - len(str(number)) - 1].rstrip('-')}-{number}"
             number += 1
         used.add(key)
         keys[place] = key

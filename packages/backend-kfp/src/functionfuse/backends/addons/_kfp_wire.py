@@ -1,15 +1,17 @@
 """What pods and the driver say to each other: artifacts, failures, and messages of a local run.
 
-This module travels with the code of a workflow, and imports the frontend only.
+This module travels with the code of a workflow. It imports the frontend only, and not much of Python: each pod waits
+for that. So it has no pathlib.
 """
+
+# ruff: noqa: PTH
 
 from __future__ import annotations
 
-import base64
+import binascii
 import io
 import os
 import pickle
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import RemoteError, traceback_text
@@ -24,6 +26,9 @@ FORMAT = 1
 
 ADDRESS = "FUNCTIONFUSE_KFP_DRIVER"
 """Variable with the socket of the driver, in a local run."""
+
+IN_POD = "FUNCTIONFUSE_KFP_POD"
+"""Variable that is set in pods, to the pod's key."""
 
 FAILED = "functionfuse failed: "
 LOST = "functionfuse lost: "
@@ -62,10 +67,15 @@ def dumps(value: object) -> bytes:
     return stream.getvalue()
 
 
+def open_new(path: str) -> IO[bytes]:
+    """Open a file to be written, in a folder that may not be there yet."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    return open(path, "wb")  # noqa: SIM115
+
+
 def dump(value: object, path: str) -> None:
     """Write a value to an artifact's file. TypeError, naming its type, when it cannot be pickled."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("wb") as file:
+    with open_new(path) as file:
         try:
             _write(value, file)
         except Exception as error:
@@ -75,7 +85,7 @@ def dump(value: object, path: str) -> None:
 
 def load(path: str) -> Any:
     """Read a value from an artifact's file."""
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         return pickle.load(file)
 
 
@@ -110,13 +120,13 @@ def unpack_error(packed: bytes) -> NodeError:
 
 def mark(path: str, failures: Mapping[str, bytes]) -> None:
     """Write failures in the place of an artifact that could not be made; the first one is to blame."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(_MARK + pickle.dumps(dict(failures)))
+    with open_new(path) as file:
+        file.write(_MARK + pickle.dumps(dict(failures)))
 
 
 def failures_in(path: str) -> dict[str, bytes]:
     """Read the failures that stand in the place of an artifact; none where it could be made."""
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         if file.read(1) != _MARK:
             return {}
         failures: dict[str, bytes] = pickle.load(file)
@@ -125,13 +135,13 @@ def failures_in(path: str) -> dict[str, bytes]:
 
 def as_line(head: str, value: object) -> str:
     """Return a line of a log that the driver can read."""
-    return head + base64.b64encode(pickle.dumps(value)).decode()
+    return head + binascii.b2a_base64(pickle.dumps(value), newline=False).decode()
 
 
 def from_line(head: str, log: str) -> Any:
     """Return what the last such line of a log says; None when there is none."""
     lines = [line.strip() for line in log.splitlines() if line.strip().startswith(head)]
-    return pickle.loads(base64.b64decode(lines[-1][len(head) :])) if lines else None
+    return pickle.loads(binascii.a2b_base64(lines[-1][len(head) :])) if lines else None
 
 
 # -- messages of a local run
