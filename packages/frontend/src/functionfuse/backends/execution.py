@@ -204,9 +204,7 @@ class Run:
         failure.__cause__ = error
         self.heard("failed", name, None, failure)
 
-    def heard(
-        self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None
-    ) -> None:
+    def heard(self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
         """Take in what became of a step of a dynamic graph, where the engine runs that graph within its parent."""
         if kind != "started":
             self.report.note(kind, name, error)

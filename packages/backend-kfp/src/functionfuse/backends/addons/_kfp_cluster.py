@@ -123,7 +123,7 @@ class Host:
                 _LOG, "GET", {"run_id": run_id, "node_id": pod}, response_type=None, auth_settings=["Bearer"],
                 _preload_content=False, _request_timeout=30,
             )  # fmt: skip
-            return str(answer[0].data.decode(errors="replace"))
+            return str(answer.data.decode(errors="replace"))
         except (ApiException, AttributeError):
             return ""
 
@@ -181,7 +181,9 @@ class Following:
             if seen.state in ENDS:
                 return str(seen.state)
             if end is not None and time.monotonic() + pause > end:
-                raise EngineError(f"run {self.run_id} on {self.host.address!r} is still {seen.state} after {timeout:g} s")
+                raise EngineError(
+                    f"run {self.run_id} on {self.host.address!r} is still {seen.state} after {timeout:g} s"
+                )
             time.sleep(pause)
             pause = min(_LAST_LOOK, 1.2 * pause)
 

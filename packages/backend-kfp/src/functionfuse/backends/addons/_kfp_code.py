@@ -12,7 +12,7 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -125,8 +125,8 @@ class _Packer:
                 numbers,
                 [_stored(step) for step in pod.stored],
                 {step.name: states[step.name] for step in pod.steps if step.name in states},
-                [tuple(cargo) for cargo in pod.inputs],
-                [(artifact, tuple(cargo)) for artifact, cargo in pod.outputs.items()],
+                [(cargo.step, cargo.instance) for cargo in pod.inputs],
+                [(artifact, (cargo.step, cargo.instance)) for artifact, cargo in pod.outputs.items()],
             )
             return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(part))))
         except Exception as error:

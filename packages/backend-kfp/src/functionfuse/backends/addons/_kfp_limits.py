@@ -93,7 +93,7 @@ def _commands(spec: Any) -> dict[str, int]:
     for name, component in spec.components.items():
         if component.executor_label and "container" in executors[component.executor_label]:
             container = executors[component.executor_label]["container"]
-            parts = [*container["command"], *(container["args"] if "args" in container else ())]
+            parts = [*container["command"], *container.get("args", ())]
             found[name.removeprefix("comp-")] = sum(len(part.encode()) + 1 for part in parts)
     return found
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kfp import local
 
 from functionfuse.backends.addons._kfp_wire import ADDRESS, messages
-from functionfuse.errors import NodeError, WorkerDiedError
+from functionfuse.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ class _Engine(threading.Thread):
     def __enter__(self) -> None:
         if self._log is not None:
             self._shown = sys.stdout
-            sys.stdout = _ByThread(self._shown, self, self._log)  # type: ignore[assignment]
+            sys.stdout = _ByThread(self._shown, self, self._log)
         self.start()
 
     def __exit__(self, *_: object) -> None:

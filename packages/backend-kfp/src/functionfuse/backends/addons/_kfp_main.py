@@ -3,37 +3,39 @@
 It is read by whatever Python the image has, so it keeps to what all of them understand until the version is checked.
 """
 
+# mypy: ignore-errors
+
 import os
 import sys
 
 
-def _read(name):  # type: ignore[no-untyped-def]
-    return __loader__.get_data(os.path.join(__loader__.archive, name))  # type: ignore[name-defined] # noqa: F821, PTH118
+def _read(name):
+    return __loader__.get_data(os.path.join(__loader__.archive, name))  # noqa: PTH118
 
 
-def _check_python(wanted):  # type: ignore[no-untyped-def]
+def _check_python(wanted):
     """End with a clear message where the code could not even be read: bytecode does not cross minor versions."""
-    found = "%d.%d" % sys.version_info[:2]
+    found = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if found != wanted:
         sys.exit(
-            "functionfuse: this pipeline was compiled with Python %s, and the image of this step has Python %s; "
-            "use an image with Python %s, or compile with Python %s" % (wanted, found, wanted, found)
+            f"functionfuse: this pipeline was compiled with Python {wanted}, and the image of this step has Python "
+            f"{found}; use an image with Python {wanted}, or compile with Python {found}"
         )
 
 
-def _install(packages):  # type: ignore[no-untyped-def]
+def _install(packages):
     """Install packages for this pod alone."""
     import subprocess
     import tempfile
 
     folder = tempfile.mkdtemp()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
-    if subprocess.call(pip + packages):  # noqa: RUF005, S603
-        sys.exit("functionfuse: pip could not install %s" % ", ".join(packages))
+    if subprocess.call(pip + packages):  # noqa: S603
+        sys.exit(f"functionfuse: pip could not install {', '.join(packages)}")
     sys.path.insert(1, folder)
 
 
-def _find_frontend(version, form):  # type: ignore[no-untyped-def]
+def _find_frontend(version, form):
     """Use the image's own Function Fuse if it is of these versions, else the one in the zip."""
     try:
         import functionfuse
@@ -45,10 +47,10 @@ def _find_frontend(version, form):  # type: ignore[no-untyped-def]
         pass
     for name in [name for name in sys.modules if name.partition(".")[0] == "functionfuse"]:
         del sys.modules[name]
-    sys.path.insert(0, os.path.join(__loader__.archive, "lib"))  # type: ignore[name-defined] # noqa: F821, PTH118
+    sys.path.insert(0, os.path.join(__loader__.archive, "lib"))  # noqa: PTH118
 
 
-def main():  # type: ignore[no-untyped-def]
+def main():
     """Get ready, and do what the arguments say."""
     python, version, form = _read("made_with").decode().split()
     _check_python(python)

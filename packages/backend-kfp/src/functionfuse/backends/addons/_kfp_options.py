@@ -86,7 +86,9 @@ def _is_secret_env(value: Any) -> bool:
 
 
 def _is_tolerations(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(i, Mapping) and i and set(i) <= _TOLERATION for i in value)
+    return isinstance(value, list | tuple) and all(
+        isinstance(i, Mapping) and i and set(i) <= _TOLERATION for i in value
+    )
 
 
 _TEXTS = 'a mapping of texts, like {"NAME": "value"}'

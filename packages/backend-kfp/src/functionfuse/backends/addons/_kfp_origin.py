@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -100,7 +101,7 @@ def write_code(code: Code, folder: Path) -> Path:
 def dockerfile(code: Code, image: str) -> str:
     """Return a Dockerfile for an image with the code in it."""
     return (
-        f"# The code of a workflow, for KFPWorkflow(..., code=\"image\"). Build it in this folder, push it, and give\n"
+        f'# The code of a workflow, for KFPWorkflow(..., code="image"). Build it in this folder, push it, and give\n'
         f"# its name as baseimage. Add what the nodes import.\n"
         f"FROM {image}\n"
         f"COPY {file_name(code)} {FOLDER}/{file_name(code)}\n"
@@ -112,8 +113,6 @@ def _stored(code: Code, store: Store | None, workflow_name: str) -> list[str]:
     if store is None:
         raise OptionError('code="store" needs a store: set_storage(...)')
     place, name = objects_of(workflow_name), f"code {code.digest}"
-    try:
+    with suppress(LostRace):  # it is there already
         store.save(place, name, code.data, create=True)
-    except LostRace:
-        pass  # it is there already
     return [PYTHON, base64.b64encode(dumps(store)).decode(), base64.b64encode(place.encode()).decode(), name]

@@ -9,12 +9,12 @@ from functionfuse.backends.addons._kfp_wire import unpack_error
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
 from functionfuse.errors import NodeError, TaskNotFound
-from functionfuse.plan import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.execution import Run
+    from functionfuse.plan import Ref
     from functionfuse.stores import Store
 
 
@@ -66,7 +66,9 @@ class Outcomes:
         step, root = self._steps[name], self.run.root
         value = self._value(Cargo(name))
         state = self._value(Cargo(name, step.instance)) if step.instance else None
-        self.run.settle(Task(root, step), Outcome(state if step.target.kind == "constructor" else value, state, None, seconds))
+        self.run.settle(
+            Task(root, step), Outcome(state if step.target.kind == "constructor" else value, state, None, seconds)
+        )
         if self._fetch is None:  # whoever asks is given what the store has
             root.values.pop(name, None)
             root.values.pop(step.instance or name, None)
@@ -120,6 +122,6 @@ class ReadOnly:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._store, verb)
 
-    def save(self, workflow_name: str, task_name: str, obj: object, **_: Any) -> Mapping[str, Any]:
+    def save(self, *_: object, **__: object) -> Mapping[str, Any]:
         """Do nothing."""
         return {}

@@ -29,6 +29,7 @@ _PYTHON = ("python3", "-X", "kfp.dsl.executor_main")
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
+
 class Origin(NamedTuple):
     """Where pods get the code from.
 

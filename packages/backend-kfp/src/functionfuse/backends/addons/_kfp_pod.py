@@ -209,7 +209,7 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
         step._replace(target=targets[number], recipe=step.recipe and _Recipe(step.recipe))  # type: ignore[arg-type]
         for step, number in zip(part.steps, part.targets, strict=True)
     ]
-    stored = [step._replace(target=_Stored(step.target)) for step in part.stored]
+    stored = [step._replace(target=_Stored(step.target)) for step in part.stored]  # type: ignore[arg-type]
     run = PodRun(part._replace(steps=steps, stored=stored), config, read, reporter, arguments)
     ends = arguments[len(part.inputs) :]
     pairs = zip(ends[::2], ends[1::2], strict=True)

@@ -29,7 +29,7 @@ class KFPRun:
 
     @property
     def state(self) -> str:
-        """"PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING", "CANCELED" ..."""
+        """How it stands: "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING", "CANCELED" ..."""
         return str(self._following.host.look(self.run_id).state)
 
     def wait(self, timeout: float | None = None) -> str:

@@ -70,7 +70,9 @@ def with_folders(paths: Iterable[str]) -> Iterator[str]:
 def frontend_sources() -> dict[str, bytes]:
     """Return what pods need of Function Fuse and cloudpickle, without docstrings and comments, by path."""
     root = Path(functionfuse.__file__).parent
-    files = {f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)}
+    files = {
+        f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)
+    }
     here = Path(__file__).parent
     files |= {f"functionfuse/backends/addons/{name}": here / name for name in _POD}
     files |= {f"cloudpickle/{path.name}": path for path in Path(cloudpickle.__file__).parent.glob("*.py")}

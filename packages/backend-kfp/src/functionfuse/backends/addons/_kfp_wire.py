@@ -4,7 +4,7 @@ This module travels with the code of a workflow. It imports the frontend only, a
 for that. So it has no pathlib.
 """
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH103, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def dumps(value: object) -> bytes:
 def open_new(path: str) -> IO[bytes]:
     """Open a file to be written, in a folder that may not be there yet."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    return open(path, "wb")  # noqa: SIM115
+    return open(path, "wb")
 
 
 def dump(value: object, path: str) -> None:
@@ -80,7 +80,9 @@ def dump(value: object, path: str) -> None:
             _write(value, file)
         except Exception as error:
             kind = type(value)
-            raise TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}") from error
+            raise TypeError(
+                f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}"
+            ) from error
 
 
 def load(path: str) -> Any:

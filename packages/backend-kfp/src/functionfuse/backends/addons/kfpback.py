@@ -318,10 +318,14 @@ class KFPWorkflow(BaseWorkflow):
             "has_store": self._store is not None,
         }
         shared = {"options": self._options} | ({} if self._store is None else {"store": self._store})
-        code = pack_code(pods if local else [_without_retry(pod) for pod in pods], states_of(plan.steps).taken, config, shared)
+        code = pack_code(
+            pods if local else [_without_retry(pod) for pod in pods], states_of(plan.steps).taken, config, shared
+        )
         keys = {} if local or self._store is not None else cache_keys(pods, plan.steps, self._image)
         secrets = [*self._pull_secrets, *([self._registry_secret] if self._credentials else [])]
-        origin = origin_of(code, "auto" if local and self._code == "image" else self._code, self._store, self.workflow_name)
+        origin = origin_of(
+            code, "auto" if local and self._code == "image" else self._code, self._store, self.workflow_name
+        )
         name = slug(self.workflow_name, _NAME)
         return _Package(
             pods, code, Build(name, self.workflow_name, pods, origin, self._image, secrets, keys, go_on, local)
