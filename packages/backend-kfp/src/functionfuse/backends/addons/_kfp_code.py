@@ -119,14 +119,16 @@ class _Packer:
     def pod(self, pod: Pod, states: Mapping[str, Mapping[str, str]]) -> bytes:
         """Pickle a pod's part of the plan."""
         numbers = [self.target(step) for step in pod.steps]
+        arguments = pod.arguments
         try:
             part = Part(
                 [_for_travel(step) for step in pod.steps],
                 numbers,
                 [_stored(step) for step in pod.stored],
                 {step.name: states[step.name] for step in pod.steps if step.name in states},
-                [(cargo.step, cargo.instance) for cargo in pod.inputs],
-                [(artifact, (cargo.step, cargo.instance)) for artifact, cargo in pod.outputs.items()],
+                {(cargo.step, cargo.instance): arguments.index(place) for cargo, place in pod.inputs.items()},
+                {(cargo.step, cargo.instance): artifact for cargo, artifact in pod.outputs.items()},
+                pod.is_group,
             )
             return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(part))))
         except Exception as error:

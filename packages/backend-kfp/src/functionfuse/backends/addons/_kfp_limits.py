@@ -93,15 +93,15 @@ def _commands(spec: Any) -> dict[str, int]:
     for name, component in spec.components.items():
         if component.executor_label and "container" in executors[component.executor_label]:
             container = executors[component.executor_label]["container"]
-            parts = [*container["command"], *container.get("args", ())]
+            parts = [*container["command"], *container["args"]]
             found[name.removeprefix("comp-")] = sum(len(part.encode()) + 1 for part in parts)
     return found
 
 
 def _check_pod(pod: Pod, command: int) -> None:
-    if len(pod.inputs) > _MOST_INPUTS:
+    if len(pod.arguments) > _MOST_INPUTS:
         warn_user(
-            f"node {pod.title!r} takes {len(pod.inputs)} results of other pods; above {_MOST_INPUTS} it may not start, "
+            f"node {pod.title!r} takes {len(pod.arguments)} results of other pods; above {_MOST_INPUTS} it may not start, "
             "because they are passed on its command line; join them in steps, or put nodes in groups"
         )
     if command > _ARGUMENT:

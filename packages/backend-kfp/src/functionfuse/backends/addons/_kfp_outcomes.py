@@ -24,14 +24,12 @@ class Outcomes:
     Args:
         run: the run.
         wanted: what the user asked for.
-        fetch: returns what pods hand to the user; None where the store has it.
     """
 
-    def __init__(self, run: Run, wanted: Iterable[Ref], fetch: Callable[[Cargo], Any] | None) -> None:
+    def __init__(self, run: Run, wanted: Iterable[Ref]) -> None:
         self.run = run
         self._steps = {step.name: step for step in run.root.plan if step.action == "run"}
         self._wanted = set(wanted_cargo(run.root.plan, wanted))
-        self._fetch = fetch
         self._open = dict.fromkeys(self._steps)
         self._started: set[str] = set()
 
@@ -64,14 +62,16 @@ class Outcomes:
             return
         del self._open[name]
         step, root = self._steps[name], self.run.root
-        value = self._value(Cargo(name))
-        state = self._value(Cargo(name, step.instance)) if step.instance else None
-        self.run.settle(
-            Task(root, step), Outcome(state if step.target.kind == "constructor" else value, state, None, seconds)
-        )
-        if self._fetch is None:  # whoever asks is given what the store has
-            root.values.pop(name, None)
-            root.values.pop(step.instance or name, None)
+        self.run.settle(Task(root, step), Outcome(None, None, None, seconds))
+        root.values.pop(name, None)  # whoever asks is given what the store has, or what is collected
+        root.values.pop(step.instance or name, None)
+
+    def collect(self, fetch: Callable[[Cargo], Any]) -> None:
+        """Hold the results that the user asked for."""
+        root = self.run.root
+        for cargo in self._wanted:
+            if cargo.step in self._steps and cargo.step not in root.failed:
+                root.values[cargo.known_as] = fetch(cargo)
 
     def failed(self, name: str, seconds: float, error: NodeError) -> None:
         """Take in that a step has failed, or a step of the graph that it returned."""
@@ -106,9 +106,6 @@ class Outcomes:
             self.finished(name, seconds or 0.0)
         elif packed is not None:
             self.failed(name, seconds or 0.0, unpack_error(packed))
-
-    def _value(self, cargo: Cargo) -> Any:
-        return self._fetch(cargo) if self._fetch is not None and cargo in self._wanted else None
 
 
 class ReadOnly:

@@ -21,7 +21,7 @@ from functionfuse.fingerprint import RecipeBook, Unfingerprintable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from functionfuse.backends.addons._kfp_pods import Cargo, Pod
+    from functionfuse.backends.addons._kfp_pods import Pod
     from functionfuse.plan import Step
 
 # kfp.local's SubprocessRunner takes a command only if it mentions this; Python takes any -X.
@@ -72,15 +72,15 @@ class Build(NamedTuple):
 
 def build(plan: Build) -> Any:
     """Return the pipeline, as what ``dsl.pipeline`` makes of a function."""
-    needed = {cargo for pod in plan.pods for cargo in pod.inputs}
+    needed = {artifact for pod in plan.pods for artifact in pod.arguments}
 
     def pipeline() -> None:
-        made: dict[Cargo, Any] = {}
+        made: dict[tuple[str, str], Any] = {}
         code = _code_task(plan)
         for pod in plan.pods:
-            task = _pod_task(plan, pod, code, [made[cargo] for cargo in pod.inputs])
-            made.update({cargo: task.outputs[artifact] for artifact, cargo in pod.outputs.items()})
-        ends = [output for cargo, output in made.items() if cargo not in needed]
+            task = _pod_task(plan, pod, code, [made[artifact] for artifact in pod.arguments])
+            made.update({(pod.key, artifact): task.outputs[artifact] for artifact in pod.artifacts})
+        ends = [output for artifact, output in made.items() if artifact not in needed]
         if plan.go_on:
             _finished(plan, _task(plan, "verdict", plan.image, code, ends, ()), "verdict", cached=False)
 
@@ -109,7 +109,7 @@ def _code_task(plan: Build) -> Any:
 
 def _pod_task(plan: Build, pod: Pod, code: Any, inputs: Sequence[Any]) -> Any:
     settings = settings_of(pod.steps)
-    task = _task(plan, pod.key, settings.get("image", plan.image), code, inputs, tuple(pod.outputs))
+    task = _task(plan, pod.key, settings.get("image", plan.image), code, inputs, pod.artifacts)
     cache_key = plan.cache_keys.get(pod.key, "")
     _finished(plan, task, pod.title, cached=settings.get("caching", bool(cache_key)), cache_key=cache_key)
     apply_settings(task, settings)
@@ -171,6 +171,6 @@ def cache_keys(pods: Iterable[Pod], steps: Sequence[Step], image: str) -> dict[s
         if all(step.name in digests for step in pod.steps):
             settings = settings_of(pod.steps)
             facts = [digests[step.name] for step in pod.steps]
-            facts += [settings.get("image", image), *settings.get("packages", ()), repr(sorted(pod.outputs.items()))]
+            facts += [settings.get("image", image), *settings.get("packages", ()), repr(list(pod.outputs.items()))]
             keys[pod.key] = sha256("\0".join(facts).encode()).hexdigest()
     return keys

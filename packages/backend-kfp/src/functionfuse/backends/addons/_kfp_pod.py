@@ -15,14 +15,16 @@ from functionfuse.backends.addons._kfp_wire import (
     FAILED,
     LOST,
     Channel,
+    Marked,
     as_line,
     dump,
     failures_in,
     load,
-    mark,
     open_new,
     pack_error,
+    packed,
     unpack_error,
+    write_bundle,
 )
 from functionfuse.backends.calls import traceback_text
 from functionfuse.backends.execution import Run
@@ -33,10 +35,10 @@ from functionfuse.plan import Plan, Ref, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from functionfuse.backends.addons._kfp_wire import Source
     from functionfuse.backends.frames import Frame, Task
 
     Read = Callable[[str], bytes]
-    Source = tuple[str, str | None]  # a step, for its result; or with an object, for the state of that after it
 
 
 class Part(NamedTuple):
@@ -47,16 +49,18 @@ class Part(NamedTuple):
         targets: numbers of the targets.
         stored: steps whose stored results are read; what kind of target they have stands for it.
         states: by step, by object: the step after which it takes the object's state.
-        inputs: what comes from other pods.
+        inputs: what comes from other pods, and the number of the argument that tells where it is.
         outputs: what goes out, and the name of the artifact for it.
+        is_group: whether all that goes out is in one artifact.
     """
 
     steps: Sequence[Step]
     targets: Sequence[int]
     stored: Sequence[Step]
     states: Mapping[str, Mapping[str, str]]
-    inputs: Sequence[Source]
-    outputs: Sequence[tuple[str, Source]]
+    inputs: Mapping[Source, int]
+    outputs: Mapping[Source, str]
+    is_group: bool
 
 
 class Reporter:
@@ -73,10 +77,10 @@ class Reporter:
         if name in self.names and kind == "finished":
             self.seconds[name] = seconds or 0.0
         elif name not in self.names or kind != "reused":
-            packed = None if error is None else pack_error(error)
-            if error is not None and packed is not None:
-                self.failures[error.name or name] = packed
-            self.channel.tell(kind, name, seconds, packed)
+            failure = None if error is None else pack_error(error)
+            if error is not None and failure is not None:
+                self.failures[error.name or name] = failure
+            self.channel.tell(kind, name, seconds, failure)
 
 
 class PodRun(Run):
@@ -89,24 +93,25 @@ class PodRun(Run):
         self.config = config
         self.read = read
         self.reporter = reporter
-        self.paths = dict(zip(part.inputs, arguments, strict=False))
+        self.paths = {source: arguments[number] for source, number in part.inputs.items()}
         self.loaded: set[Source] = set()
-        self.handed_out: set[str] = set()
+        self.handed_out: set[Source] = set()
+        self.bundle: dict[Source, bytes] = {}  # what a group hands out
         self.foreign: dict[str, bytes] = {}  # failures of other pods
         store = pickle.loads(read("store")) if config["has_store"] else None
         super().__init__(
             Plan([*part.stored, *part.steps], workflow_name=config["workflow_name"]),
-            [Ref(instance or step) for _, (step, instance) in part.outputs],
+            [Ref(instance or step) for step, instance in part.outputs],
             expand=self.expand,
             store=store,
             announcer=reporter,  # type: ignore[arg-type]  # it hears what an announcer is told
             on_error=config["on_error"],
         )
         for source, path in self.paths.items():
-            marked = failures_in(path)
-            self.foreign.update(marked)
-            if marked and source[1] is None:
-                self.root.failed[source[0]] = _first(marked)
+            failures = failures_in(path, source)
+            self.foreign.update(failures)
+            if failures and source[1] is None:
+                self.root.failed[source[0]] = _first(failures)
 
     def expand(self, steps: list[Step], task: Task) -> Plan:
         """Plan the graph that a dynamic step returned."""
@@ -128,9 +133,11 @@ class PodRun(Run):
             for done in list(self.done):
                 if done.frame is self.root and done.step.name not in self.root.failed:
                     self.hand_out(done, places)
-        for artifact, source in self.part.outputs:
-            if artifact not in self.handed_out:
-                mark(places[artifact][0], self.failures_behind(source))
+        for source, artifact in self.part.outputs.items():
+            if source not in self.handed_out:
+                self.write(source, places[artifact][0], Marked(self.failures_behind(source)))
+        if self.part.is_group:
+            write_bundle(self.bundle, places["out"][0])
         for name, cause in self.report.skipped.items():
             if name not in self.reporter.names:
                 self.reporter.channel.tell("skipped", name, cause)
@@ -142,34 +149,42 @@ class PodRun(Run):
             path = self.paths.get((after, instance))
             if path is None or (after, instance) in self.loaded:
                 continue
-            marked = failures_in(path)
-            if marked:
-                frame.failed[instance] = _first(marked)
+            source = (after, instance)
+            failures = failures_in(path, source)
+            if failures:
+                frame.failed[instance] = _first(failures)
                 return not self.skip(task)
             try:
-                frame.values[instance] = load(path)
+                frame.values[instance] = load(path, source)
             except Exception as error:
                 self.started(task)
                 self._failed(task, error, "the object of the call cannot be loaded", 0.0)
                 return False
-            self.loaded.add((after, instance))
+            self.loaded.add(source)
         return True
 
     def hand_out(self, task: Task, places: Mapping[str, tuple[str, str]]) -> None:
         """Write what other pods, or the user, take of a step that is done."""
         name = task.step.name
-        if name in self.handed_out:
+        if (name, "") in self.handed_out:
             return
         try:
-            for artifact, (step, instance) in self.part.outputs:
-                if step == name:
-                    dump(self.root.values[instance or step], places[artifact][0])
-                    self.handed_out.add(artifact)
+            for source, artifact in self.part.outputs.items():
+                if source[0] == name:
+                    self.write(source, places[artifact][0], self.root.values[source[1] or name])
+                    self.handed_out.add(source)
         except Exception as error:
             self._failed(task, error, "it ran, but its result cannot be handed out", self.reporter.seconds[name])
             return
-        self.handed_out.add(name)
+        self.handed_out.add((name, ""))
         self.reporter.channel.tell("finished", name, self.reporter.seconds[name])
+
+    def write(self, source: Source, path: str, value: Any) -> None:
+        """Write a result, or what is marked as failed in its place."""
+        if self.part.is_group:
+            self.bundle[source] = packed(value)
+        else:
+            dump(value, path)
 
     def failures_behind(self, source: Source) -> dict[str, bytes]:
         """All failures so far; the one that is to blame for a missing result comes first."""
@@ -181,7 +196,7 @@ class PodRun(Run):
 
     def _read(self, frame: Frame, name: str) -> Any:
         path = self.paths.get((name, None)) if frame is self.root else None
-        return super()._read(frame, name) if path is None else load(path)
+        return super()._read(frame, name) if path is None else load(path, (name, None))
 
 
 def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
@@ -196,12 +211,12 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
     if key == "verdict":
         _verdict(arguments)
         return
-    names, packed = pickle.loads(read(f"pods/{key}"))
+    names, body = pickle.loads(read(f"pods/{key}"))
     reporter = Reporter(Channel(), names)
     reporter.channel.tell("begun", key, os.getpid())
     try:
         config = pickle.loads(read("config"))
-        part = Part(*pickle.loads(packed))
+        part = Part(*pickle.loads(body))
         targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(part.targets)}
     except Exception as error:
         _refuse(reporter, error)
@@ -211,9 +226,9 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
     ]
     stored = [step._replace(target=_Stored(step.target)) for step in part.stored]  # type: ignore[arg-type]
     run = PodRun(part._replace(steps=steps, stored=stored), config, read, reporter, arguments)
-    ends = arguments[len(part.inputs) :]
-    pairs = zip(ends[::2], ends[1::2], strict=True)
-    places = {artifact: place for (artifact, _), place in zip(part.outputs, pairs, strict=True)}
+    ends = arguments[len(set(part.inputs.values())) :]
+    artifacts = dict.fromkeys(part.outputs.values())
+    places = dict(zip(artifacts, zip(ends[::2], ends[1::2], strict=True), strict=True))
     try:
         run.execute(places)
     except StoredResultLost as loss:
@@ -262,8 +277,8 @@ def _refuse(reporter: Reporter, cause: Exception) -> NoReturn:
 def _leave(head: str, said: object) -> NoReturn:
     """End the pod as failed, with a line in its log that the driver can read."""
     if head == FAILED:
-        for packed in said.values():  # type: ignore[attr-defined]
-            print(traceback_text(unpack_error(packed)), file=sys.stderr)
+        for failure in said.values():  # type: ignore[attr-defined]
+            print(traceback_text(unpack_error(failure)), file=sys.stderr)
     print(as_line(head, said))
     sys.exit(1)
 

@@ -44,16 +44,27 @@ class Pod(NamedTuple):
         title: what the dashboard shows.
         steps: in plan order.
         stored: steps that do not run, whose stored results are read.
-        inputs: what it takes from other pods.
-        outputs: what it hands to others or to the user, by the name of the artifact.
+        inputs: what it takes from other pods, with the pod and the artifact that holds it.
+        outputs: what it hands to others or to the user, with the artifact that holds it. All outputs of a group are
+            in one artifact.
     """
 
     key: str
     title: str
     steps: Sequence[Step]
     stored: Sequence[Step]
-    inputs: Sequence[Cargo]
-    outputs: Mapping[str, Cargo]
+    inputs: Mapping[Cargo, tuple[str, str]]
+    outputs: Mapping[Cargo, str]
+
+    @property
+    def artifacts(self) -> list[str]:
+        """The artifacts that it makes."""
+        return list(dict.fromkeys(self.outputs.values()))
+
+    @property
+    def arguments(self) -> list[tuple[str, str]]:
+        """The artifacts of other pods that it takes."""
+        return list(dict.fromkeys(self.inputs.values()))
 
     @property
     def is_group(self) -> bool:
@@ -84,11 +95,13 @@ def pods_of(plan: Plan, wanted: Iterable[Ref], *, all_ends: bool = False) -> lis
     leaving = {cargo for name, cargoes in taken.items() for cargo in cargoes if home[cargo.step] != home[name]}
     if all_ends:
         used = {cargo.step for cargoes in taken.values() for cargo in cargoes}
-        leaving |= {cargo for name in home if name not in used for cargo in _outputs(plan[name], set()).values()}
+        leaving |= {cargo for name in home if name not in used for cargo in _outputs(plan[name], set())}
     leaving |= {cargo for cargo in wanted_cargo(plan, wanted) if cargo.step in home}
     order = _order(members, home, taken)
     keys = _keys({place: _title(place) for place in members})
-    return [_pod(keys[place], _title(place), members[place], plan, taken, leaving) for place in order]
+    pods = [_pod(keys[place], _title(place), members[place], plan, taken, leaving) for place in order]
+    made_by = {cargo: (pod.key, artifact) for pod in pods for cargo, artifact in pod.outputs.items()}
+    return [pod._replace(inputs={cargo: made_by[cargo] for cargo in pod.inputs}) for pod in pods]
 
 
 def wanted_cargo(plan: Plan, wanted: Iterable[Ref]) -> list[Cargo]:
@@ -143,25 +156,24 @@ def _pod(
     leaving: set[Cargo],
 ) -> Pod:
     here = {step.name for step in steps}
-    inputs = dict.fromkeys(cargo for step in steps for cargo in taken[step.name] if cargo.step not in here)
+    inputs: Any = dict.fromkeys(cargo for step in steps for cargo in taken[step.name] if cargo.step not in here)
     read = dict.fromkeys(name for step in steps for name in step.needs if name not in here)
     stored = [plan[name] for name in read if plan[name].action == "reuse"]
     outputs = _outputs(steps[0], leaving) if group_of(steps[0]) is None else _outputs_of_group(steps, leaving)
-    return Pod(key, title, steps, stored, tuple(inputs), outputs)
+    return Pod(key, title, steps, stored, inputs, outputs)
 
 
-def _outputs(step: Step, leaving: set[Cargo]) -> dict[str, Cargo]:
+def _outputs(step: Step, leaving: set[Cargo]) -> dict[Cargo, str]:
     """One step has its result for an output, whoever takes it, and the object's state if somebody does."""
     state = Cargo(step.name, step.instance)
     if step.target.kind == "constructor":
-        return {"out": state}
-    return {"out": Cargo(step.name)} | ({"state": state} if step.instance and state in leaving else {})
+        return {state: "out"}
+    return {Cargo(step.name): "out"} | ({state: "state"} if step.instance and state in leaving else {})
 
 
-def _outputs_of_group(steps: Sequence[Step], leaving: set[Cargo]) -> dict[str, Cargo]:
-    cargoes = [cargo for step in steps for cargo in _outputs(step, leaving).values()]
-    found = [cargo for cargo in cargoes if cargo in leaving] or cargoes[-1:]
-    return {f"out_{number}": cargo for number, cargo in enumerate(found)}
+def _outputs_of_group(steps: Sequence[Step], leaving: set[Cargo]) -> dict[Cargo, str]:
+    cargoes = [cargo for step in steps for cargo in _outputs(step, leaving)]
+    return dict.fromkeys([cargo for cargo in cargoes if cargo in leaving] or cargoes[-1:], "out")
 
 
 def _title(place: str) -> str:

@@ -87,13 +87,16 @@ def _imports_of_script(name: str) -> list[str]:
 
 def _file_of(name: str) -> Path | None:
     """The source file of a module of the user's project; None for libraries."""
-    code = module_code(name)
-    if code is not None:
-        return Path(code.co_filename)
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file and in_project(name) and Path(file).suffix != ".py":
+    if name not in sys.modules:
+        code = module_code(name)
+        return None if code is None else Path(code.co_filename)
+    file = getattr(sys.modules[name], "__file__", None)
+    if not file or not in_project(name):
+        return None
+    if Path(file).suffix != ".py":
         warn_user(f"module {name!r} ({file}) is not Python source and does not travel; it has to be in the image")
-    return None
+        return None
+    return Path(file)
 
 
 def _bare(source: str) -> bytes:

@@ -9,6 +9,7 @@ for that. So it has no pathlib.
 from __future__ import annotations
 
 import binascii
+import functools
 import io
 import os
 import pickle
@@ -20,6 +21,8 @@ from functionfuse.errors import NodeError, NodeTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    Source = tuple[str, str | None]  # a step, for its result; or with an object, for the state of that after it
 
 FORMAT = 1
 """Of what the zip of a workflow's code holds; another one is read by another release only."""
@@ -34,7 +37,8 @@ FAILED = "functionfuse failed: "
 LOST = "functionfuse lost: "
 """How lines of a pod's log begin that are meant for the driver."""
 
-_MARK = b"!"  # begins an artifact that stands for a failure; no pickle begins so
+_MARK = b"!"  # begins what stands for a failure; no pickle begins so
+_BUNDLE = b"#"  # begins an artifact with several results
 _HEAD = 8  # bytes
 
 
@@ -73,22 +77,57 @@ def open_new(path: str) -> IO[bytes]:
     return open(path, "wb")
 
 
+def packed(value: object) -> bytes:
+    """Return a value as an artifact's bytes. TypeError, naming its type, when it cannot be pickled."""
+    stream = io.BytesIO()
+    _pack(value, stream)
+    return stream.getvalue()
+
+
 def dump(value: object, path: str) -> None:
     """Write a value to an artifact's file. TypeError, naming its type, when it cannot be pickled."""
     with open_new(path) as file:
-        try:
-            _write(value, file)
-        except Exception as error:
-            kind = type(value)
-            raise TypeError(
-                f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}"
-            ) from error
+        _pack(value, file)
 
 
-def load(path: str) -> Any:
+def _pack(value: object, file: IO[bytes]) -> None:
+    if isinstance(value, Marked):
+        file.write(_MARK + pickle.dumps(value.failures))
+        return
+    try:
+        _write(value, file)
+    except Exception as error:
+        kind = type(value)
+        raise TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}") from error
+
+
+def write_bundle(parts: Mapping[Source, bytes], path: str) -> None:
+    """Write all that a group hands out to one artifact's file."""
+    with open_new(path) as file:
+        file.write(_BUNDLE + pickle.dumps(dict(parts), protocol=5))
+
+
+def load(path: str, source: Source) -> Any:
     """Read a value from an artifact's file."""
-    with open(path, "rb") as file:
+    with _content(path, source) as file:
         return pickle.load(file)
+
+
+def _content(path: str, source: Source) -> IO[bytes]:
+    file = open(path, "rb")  # noqa: SIM115  whoever asked closes it
+    if file.read(1) != _BUNDLE:
+        file.seek(0)
+        return file
+    file.close()
+    return io.BytesIO(_parts(path)[source])
+
+
+@functools.cache
+def _parts(path: str) -> dict[Source, bytes]:
+    with open(path, "rb") as file:
+        file.seek(1)
+        parts: dict[Source, bytes] = pickle.load(file)
+        return parts
 
 
 # -- failures: by the step's name, packed
@@ -120,18 +159,22 @@ def unpack_error(packed: bytes) -> NodeError:
     return failure
 
 
-def mark(path: str, failures: Mapping[str, bytes]) -> None:
-    """Write failures in the place of an artifact that could not be made; the first one is to blame."""
-    with open_new(path) as file:
-        file.write(_MARK + pickle.dumps(dict(failures)))
+class Marked:
+    """Failures in the place of a result; the first one is to blame."""
+
+    def __init__(self, failures: dict[str, bytes]) -> None:
+        self.failures = failures
 
 
-def failures_in(path: str) -> dict[str, bytes]:
-    """Read the failures that stand in the place of an artifact; none where it could be made."""
+def failures_in(path: str, source: Source | None = None) -> dict[str, bytes]:
+    """Read the failures that stand in the place of a result, or of any in an artifact's file."""
     with open(path, "rb") as file:
-        if file.read(1) != _MARK:
-            return {}
-        failures: dict[str, bytes] = pickle.load(file)
+        is_bundle = file.read(1) == _BUNDLE
+    if is_bundle and source is None:
+        found = [failures_in(path, part) for part in _parts(path)]
+        return {name: failure for failures in found for name, failure in failures.items()}
+    with _content(path, source or ("", None)) as file:
+        failures: dict[str, bytes] = pickle.load(file) if file.read(1) == _MARK else {}
         return failures
 
 

@@ -284,19 +284,21 @@ class KFPWorkflow(BaseWorkflow):
             raise
 
     def _execute_here(self, run: Run, package: _Package, verbose: bool) -> None:
-        places = {cargo: (pod.key, artifact) for pod in package.pods for artifact, cargo in pod.outputs.items()}
+        places = {cargo: (pod.key, artifact) for pod in package.pods for cargo, artifact in pod.outputs.items()}
         with tempfile.TemporaryDirectory(prefix="functionfuse-") as own:
             folder = Path(self._root if self._root and "://" not in self._root else own)
             known = set(folder.glob("*")) if folder.exists() else set()
 
             def fetch(cargo: Cargo) -> Any:
                 (this_run,) = (path for path in folder.glob(f"{package.build.name}-[0-9]*") if path not in known)
-                return load(str(this_run.joinpath(*places[cargo])))
+                return load(str(this_run.joinpath(*places[cargo])), (cargo.step, cargo.instance))
 
-            outcomes = Outcomes(run, self._wanted(), fetch)
+            outcomes = Outcomes(run, self._wanted())
             run_locally(lambda: build(package.build), outcomes, folder, verbose=verbose)
             if package.build.go_on:
                 outcomes.skip_the_rest()
+            if not run.report.failed:
+                outcomes.collect(fetch)
 
     def _package(self, on_error: str, reuse: str) -> _Package:
         self._refuse_in_pod()
@@ -345,7 +347,7 @@ class KFPWorkflow(BaseWorkflow):
             return host.submit(path, name or self.workflow_name)
 
     def _following(self, host: Host, package: _Package, run: Run, run_id: str, go_on: bool) -> Following:
-        return Following(host, run_id, package.pods, Outcomes(run, self._wanted(), None), go_on=go_on)
+        return Following(host, run_id, package.pods, Outcomes(run, self._wanted()), go_on=go_on)
 
     def _connected(self) -> Host:
         if self._host is None:
