@@ -86,7 +86,7 @@ def compile_by_hand(nodes: int, folder: Path) -> None:
 
 def run_chain(length: int) -> None:
     """Run nodes one behind the other."""
-    last = join()
+    last = join(0)
     for _ in range(length - 1):
         last = join(last)
     assert KFPWorkflow(last, workflow_name="chain").run_local() == 1
@@ -100,7 +100,7 @@ def lightweight(n: int) -> int:
 def run_components(length: int, folder: Path) -> None:
     """Run lightweight components one behind the other."""
     lightweight.__annotations__.update(n=int, **{"return": int})  # kfp reads no text
-    make = dsl.component(base_image=IMAGE, install_kfp_package=False)(lightweight)
+    make = dsl.component(base_image=IMAGE)(lightweight)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "components"))
 
     def pipeline() -> None:

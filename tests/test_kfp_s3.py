@@ -17,7 +17,7 @@ from functionfuse.errors import StorageError
 from functionfuse.storage import storage_factory
 
 pytest.importorskip("kfp", reason="kfp is not installed")
-from functionfuse.backends.addons.kfpback import KFPWorkflow  # noqa: E402
+from functionfuse.backends.addons.kfpback import KFPWorkflow
 
 SERVER = Path(__file__).parents[1] / "packages" / "storage" / "tests" / "s3_server.py"
 VARIABLES = {"KFP_TEST_ACCESS_KEY_ID": "key", "KFP_TEST_SECRET_ACCESS_KEY": "secret"}

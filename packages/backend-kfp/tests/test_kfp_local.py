@@ -269,8 +269,8 @@ print(KFPWorkflow(use(make(1)), workflow_name="program").run())
 
 
 def run_program(folder, name="program.py"):
-    done = subprocess.run([sys.executable, name], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    return done
+    command = [sys.executable, name]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_program_without_a_guard(tmp_path):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons._kfp_outcomes import Outcomes
 
 _ONE_AT_A_TIME = threading.Lock()  # kfp.local has one configuration for the whole process
+_KNOWN_WELL = ("You may be attemping to run", ".* no effect in the current local runner")  # images, names, deadlines
 _PATIENCE = 0.05  # seconds between looks whether kfp.local has ended
 
 
@@ -77,7 +78,8 @@ class _Engine(threading.Thread):
     def run(self) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "You may be attemping", RuntimeWarning)  # of images without Python
+                for said in _KNOWN_WELL:
+                    warnings.filterwarnings("ignore", said)
                 self._pipeline()
         except BaseException as error:
             self.error = error
