@@ -360,6 +360,14 @@ def test_generate_pipeline(tmp_path):
     assert list(spec["root"]["dag"]["tasks"]) == ["my-workflow-v2"]
 
 
+def test_nothing_to_run(compiled, tmp_path):
+    made = new(add(1))
+    made.set_storage(FileStore(tmp_path / "store", durable=False))
+    made.run()
+    with pytest.raises(PlanError, match="all results are stored"):
+        compiled(made, reuse="recipe")
+
+
 def test_an_empty_image():
     with pytest.raises(OptionError, match="image"):
         new(add(1), baseimage=" ")

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import venv
 
 import pytest
@@ -15,8 +16,10 @@ from kfp_functions import Counter, add, count_of, divided, doubled, process_of, 
 
 from functionfuse import workflow
 from functionfuse.backends.addons.kfpback import KFPWorkflow
-from functionfuse.errors import NodeError, NodeTimeoutError, PlanError, WorkflowFailed
+from functionfuse.backends.plugins import InitializerPlugin
+from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, PlanError, WorkerDiedError, WorkflowFailed
 from functionfuse.storage import FileStore
+from functionfuse.testing import MemoryStore
 
 
 def new(*nodes, **options):
@@ -321,8 +324,30 @@ def test_a_pod_that_is_killed():
     def dies():
         os._exit(9)
 
-    with pytest.raises(NodeError, match="'d'"):
-        new(dies().set_name("d")).run()
+    with pytest.raises(WorkerDiedError, match="'D 1' failed: its process ended") as caught:
+        new(dies().set_name("D 1")).run()
+    assert caught.value.name == "D 1"
+
+
+def test_a_plugin_that_cannot_travel():
+    made = new(add(1).set_name("n"))
+    made.query("n").set_plugin(InitializerPlugin(threading.Lock().acquire))
+    with pytest.raises(NodeError, match=r"(?s)'n' cannot be sent.*lock"):
+        made.run()
+
+
+def test_a_store_that_cannot_travel():
+    made = new(add(1).set_name("n"))
+    made.set_storage(Unsendable())
+    with pytest.raises(OptionError, match="the store of the workflow cannot be sent to pods"):
+        made.run()
+
+
+class Unsendable(MemoryStore):
+    """Holds what only this process has."""
+
+    def __getstate__(self):
+        return {"lock": threading.Lock()}
 
 
 def test_a_run_in_a_pod():

@@ -75,13 +75,7 @@ def pack_code(
     packer = _Packer()
     entries = {f"pods/{pod.key}": packer.pod(pod, states) for pod in pods}
     entries |= {f"targets/{number}": data for number, data in enumerate(packer.targets)}
-    for name, value in shared.items():
-        try:
-            entries[name] = packer.dumps(value)
-        except StorageError:
-            raise
-        except Exception as error:
-            raise OptionError(f"the {name} of the workflow cannot be sent to pods: {error}") from error
+    entries |= {name: packer.shared(name, value) for name, value in shared.items()}
     entries["config"] = pickle.dumps(dict(config))
     entries["made_with"] = f"{PYTHON} {functionfuse.__version__} {FORMAT}".encode()
     for pod in pods:
@@ -159,6 +153,15 @@ class _Packer:
     def unsendable(self, step: Step, problem: Exception) -> NodeError:
         options = {f"option {key!r}": value for key, value in step.options.items()}
         return cannot_be_sent(step.name, step.target, step.args, step.kwargs, options, self.dumps, problem)
+
+    def shared(self, name: str, value: Any) -> bytes:
+        """Pickle what all pods have."""
+        try:
+            return self.dumps(value)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise OptionError(f"the {name} of the workflow cannot be sent to pods: {error}") from error
 
     def dumps(self, value: Any) -> bytes:
         """Pickle, and take note of the modules that it refers to."""

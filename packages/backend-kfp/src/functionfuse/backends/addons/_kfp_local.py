@@ -12,12 +12,11 @@ import threading
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kfp import local
 
 from functionfuse.backends.addons._kfp_wire import ADDRESS, messages
-from functionfuse.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +28,19 @@ _KNOWN_WELL = ("You may be attemping to run", ".* no effect in the current local
 _PATIENCE = 0.05  # seconds between looks whether kfp.local has ended
 
 
-def run_locally(make_pipeline: Callable[[], Any], outcomes: Outcomes, folder: Path, *, verbose: bool) -> None:
+class Death(NamedTuple):
+    """The end of a run of which no pod said a word.
+
+    Attributes:
+        pod: that had begun last; "" when none had.
+        said: what was printed last.
+    """
+
+    pod: str
+    said: str
+
+
+def run_locally(make_pipeline: Callable[[], Any], outcomes: Outcomes, folder: Path, *, verbose: bool) -> Death | None:
     """Run a pipeline under ``kfp.local``, and take in what its pods say as soon as they say it.
 
     Args:
@@ -37,6 +48,9 @@ def run_locally(make_pipeline: Callable[[], Any], outcomes: Outcomes, folder: Pa
         outcomes: takes in what becomes of steps.
         folder: for artifacts.
         verbose: whether the log of kfp.local, and what nodes print, is shown.
+
+    Returns:
+        How it ended, if it ended without a word of its pods.
     """
     with _ONE_AT_A_TIME, ExitStack() as stack:
         pipeline = make_pipeline()
@@ -62,8 +76,10 @@ def run_locally(make_pipeline: Callable[[], Any], outcomes: Outcomes, folder: Pa
             engine.join()
             raise
         log.flush()
-        if engine.error is not None and not outcomes.explained:
-            raise _explained(engine.error, driver.current, room / "log")
+        if engine.error is None or outcomes.explained:
+            return None
+        lines = (room / "log").read_text(encoding="utf-8").splitlines()[-20:]
+        return Death(driver.current, "\n".join([str(engine.error), *lines]))
 
 
 class _Engine(threading.Thread):
@@ -153,9 +169,3 @@ def _variable(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def _explained(error: BaseException, pod: str, log: Path) -> Exception:
-    """Return the error of a run that ended without a word of its nodes."""
-    lines = log.read_text(encoding="utf-8").splitlines()[-30:]
-    return NodeError(f"kfp.local failed, after pod {pod!r} had begun: {error}\n" + "\n".join(lines), name=pod)

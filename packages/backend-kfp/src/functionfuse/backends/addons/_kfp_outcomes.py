@@ -8,13 +8,13 @@ from functionfuse.backends.addons._kfp_pods import Cargo, wanted_cargo
 from functionfuse.backends.addons._kfp_wire import unpack_error
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
-from functionfuse.errors import NodeError, TaskNotFound
+from functionfuse.errors import NodeError, TaskNotFound, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.execution import Run
-    from functionfuse.plan import Ref
+    from functionfuse.plan import Ref, Step
     from functionfuse.stores import Store
 
 
@@ -87,6 +87,13 @@ class Outcomes:
         if name in self._steps:
             self.started(name)
             self.failed(name, 0.0, error)
+
+    def died(self, steps: Iterable[Step], said: str) -> None:
+        """Take in that the process of a pod ended without a word; the first of its steps that is open was to blame."""
+        name = next(step.name for step in steps if step.name in self._open)
+        function = self._steps[name].target.qualname
+        message = f"node {name!r} failed: its process ended while it ran; out of memory and crashes in native code are"
+        self.failed(name, 0.0, WorkerDiedError(f"{message} the usual causes\n{said}", name=name, function=function))
 
     def skip_the_rest(self) -> None:
         """Settle what did not run because of a failure."""

@@ -216,16 +216,10 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
     reporter.channel.tell("begun", key, os.getpid())
     try:
         config = pickle.loads(read("config"))
-        part = Part(*pickle.loads(body))
-        targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(part.targets)}
+        part = _unpacked(body, read)
     except Exception as error:
         _refuse(reporter, error)
-    steps = [
-        step._replace(target=targets[number], recipe=step.recipe and _Recipe(step.recipe))  # type: ignore[arg-type]
-        for step, number in zip(part.steps, part.targets, strict=True)
-    ]
-    stored = [step._replace(target=_Stored(step.target)) for step in part.stored]  # type: ignore[arg-type]
-    run = PodRun(part._replace(steps=steps, stored=stored), config, read, reporter, arguments)
+    run = PodRun(part, config, read, reporter, arguments)
     ends = arguments[len(set(part.inputs.values())) :]
     artifacts = dict.fromkeys(part.outputs.values())
     places = dict(zip(artifacts, zip(ends[::2], ends[1::2], strict=True), strict=True))
@@ -237,6 +231,18 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
     if reporter.failures and config["on_error"] == "raise":
         _leave(FAILED, reporter.failures)
     _write_output(output_file, places, names[0])
+
+
+def _unpacked(body: bytes, read: Read) -> Part:
+    """Return a pod's part of the plan, with the targets in their places."""
+    part = Part(*pickle.loads(body))
+    targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(part.targets)}
+    steps = [
+        step._replace(target=targets[number], recipe=step.recipe and _Recipe(step.recipe))  # type: ignore[arg-type]
+        for step, number in zip(part.steps, part.targets, strict=True)
+    ]
+    stored = [step._replace(target=_Stored(step.target)) for step in part.stored]  # type: ignore[arg-type]
+    return part._replace(steps=steps, stored=stored)
 
 
 class _Recipe(dict[str, str]):

@@ -24,7 +24,7 @@ from functionfuse.backends.addons._kfp_runs import KFPRun, KFPSchedule
 from functionfuse.backends.addons._kfp_wire import IN_POD, load
 from functionfuse.backends.base import BaseWorkflow, refuse_blocked
 from functionfuse.backends.objects import states_of
-from functionfuse.errors import OptionError, PlanError
+from functionfuse.errors import EngineError, OptionError, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,7 +235,7 @@ class KFPWorkflow(BaseWorkflow):
         plan = self._plan(planner)
         refuse_blocked(plan, type(self).__name__)
         run = self._new_run(planner, plan, on_error)
-        package = self._packed(plan, on_error == "continue")
+        package = _not_empty(self._packed(plan, on_error == "continue"))
         following = self._following(host, package, run, self._start(host, package, name), on_error == "continue")
         return KFPRun(following, None if self._store is None else lambda: self._results(run))
 
@@ -294,7 +294,12 @@ class KFPWorkflow(BaseWorkflow):
                 return load(str(this_run.joinpath(*places[cargo])), (cargo.step, cargo.instance))
 
             outcomes = Outcomes(run, self._wanted())
-            run_locally(lambda: build(package.build), outcomes, folder, verbose=verbose)
+            death = run_locally(lambda: build(package.build), outcomes, folder, verbose=verbose)
+            if death is not None:
+                steps = [step for pod in package.pods if pod.key == death.pod for step in pod.steps]
+                if not steps:
+                    raise EngineError(f"kfp.local failed: {death.said}")
+                outcomes.died(steps, death.said)
             if package.build.go_on:
                 outcomes.skip_the_rest()
             if not run.report.failed:
@@ -306,7 +311,7 @@ class KFPWorkflow(BaseWorkflow):
             raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
         plan = self.plan(reuse=reuse)
         refuse_blocked(plan, type(self).__name__)
-        return self._packed(plan, on_error == "continue")
+        return _not_empty(self._packed(plan, on_error == "continue"))
 
     def _packed(self, plan: Plan, go_on: bool, *, local: bool = False) -> _Package:
         pods = pods_of(plan, self._wanted(), all_ends=go_on)
@@ -368,6 +373,12 @@ class KFPWorkflow(BaseWorkflow):
 
     def _store_of_runs(self) -> Store | None:
         return None if self._store is None else ReadOnly(self._store)
+
+
+def _not_empty(package: _Package) -> _Package:
+    if not package.pods:
+        raise PlanError('there is nothing to run: all results are stored; reuse="never" makes them again')
+    return package
 
 
 def _without_retry(pod: Pod) -> Pod:
