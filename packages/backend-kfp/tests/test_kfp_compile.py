@@ -128,15 +128,16 @@ def test_neutral_options(compiled):
     assert resources["accelerator"] == _accelerator("1")
     policy = spec["root"]["dag"]["tasks"]["n"]["retryPolicy"]
     assert (policy["maxRetryCount"], policy["backoffDuration"], policy["backoffFactor"]) == (4, "2s", 3.0)
-    assert int(executors["exec-n"]["activeDeadlineSeconds"]) > 5 * 90
+    assert executors["exec-n"]["activeDeadlineSeconds"] == str(90 + 600)
 
 
 def test_retries_that_the_engine_cannot_do(compiled):
     """It knows no exceptions, and no nodes of a group."""
     made = new(add(1).set_name("picky"), add(2).set_name("grouped"))
-    made.query("picky").set_retry(4, exceptions=OSError)
+    made.query("picky").set_retry(4, delay=2, exceptions=OSError).set_timeout(10)
     made.query("grouped").set_retry(4).set_task_args({"group": "g"})
-    spec, _ = compiled(made)
+    spec, executors = compiled(made)
+    assert executors["exec-picky"]["activeDeadlineSeconds"] == str(5 * 10 + (2 + 2 + 2 + 2) + 600)
     assert [task.get("retryPolicy") for task in spec["root"]["dag"]["tasks"].values()] == [None] * 3
 
 

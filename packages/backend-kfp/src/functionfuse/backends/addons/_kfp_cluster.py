@@ -124,7 +124,7 @@ class Host:
                 _preload_content=False, _request_timeout=30,
             )  # fmt: skip
             return str(answer.data.decode(errors="replace"))
-        except (ApiException, AttributeError):
+        except Exception:  # the log is a help and no more, and comes by a way that the client does not promise
             return ""
 
     def _asked(self, what: str) -> Any:
@@ -227,7 +227,6 @@ class Following:
 
     def _finish(self, pod: Pod) -> None:
         for step in pod.steps:
-            self._outcomes.started(step.name)
             self._outcomes.finished(step.name, 0.0)
 
     def _explain(self, seen: Any) -> None:
@@ -250,8 +249,10 @@ class Following:
             self._blame(failed, said, seen)
         if self._go_on:
             self._outcomes.skip_the_rest()
-            for name in self._outcomes.unsettled:
-                self._outcomes.finished(name, 0.0)
+            ended = {detail.display_name for detail in _details(seen) if detail.state == "SUCCEEDED"}
+            for pod in self._pods.values():
+                if failures or ended & {pod.key, pod.title}:  # what tells of failures runs last, after all others
+                    self._finish(pod)
 
     def _blame(self, failed: Sequence[Any], said: Sequence[str], seen: Any) -> None:
         """Name the node whose pod failed without a word of why."""

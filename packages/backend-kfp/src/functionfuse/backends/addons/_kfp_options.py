@@ -197,13 +197,13 @@ def apply_retry(task: dsl.PipelineTask, retry: Retry) -> None:
     task.set_retry(retry.times, backoff_duration=f"{math.ceil(retry.delay)}s", backoff_factor=retry.backoff)
 
 
-def apply_deadline(task: dsl.PipelineTask, steps: Sequence[Step]) -> None:
+def apply_deadline(task: dsl.PipelineTask, pod: Pod) -> None:
     """End a pod whose time limits must all have passed, even if its code never returns to Python."""
-    if not all("timeout" in step.options for step in steps):
+    if not all("timeout" in step.options for step in pod.steps):
         return
     seconds = 0.0
-    for step in steps:
-        retry: Retry = step.options.get("retry") or Retry(0)
+    for step in pod.steps:
+        retry: Retry = Retry(0) if engine_retry(pod) else step.options.get("retry", Retry(0))
         pauses = (retry.delay * retry.backoff**number for number in range(retry.times))
         seconds += step.options["timeout"] * (retry.times + 1) + sum(pauses)
     kubernetes.set_timeout(task, math.ceil(seconds) + _STARTUP)

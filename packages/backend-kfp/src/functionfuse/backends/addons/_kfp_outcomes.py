@@ -60,6 +60,7 @@ class Outcomes:
         """Take in that a step has finished."""
         if name not in self._open:
             return
+        self.started(name)
         del self._open[name]
         step, root = self._steps[name], self.run.root
         self.run.settle(Task(root, step), Outcome(None, None, None, seconds))
@@ -100,11 +101,6 @@ class Outcomes:
         for name in list(self._open):
             if self.run.skip(Task(self.run.root, self._steps[name])):
                 del self._open[name]
-
-    @property
-    def unsettled(self) -> list[str]:
-        """Steps of which nothing was heard."""
-        return list(self._open)
 
     def _take_in_own(self, kind: str, name: str, seconds: float | None = None, packed: bytes | None = None) -> None:
         if kind == "started":

@@ -114,7 +114,7 @@ def _pod_task(plan: Build, pod: Pod, code: Any, inputs: Sequence[Any]) -> Any:
     _finished(plan, task, pod.title, cached=settings.get("caching", bool(cache_key)), cache_key=cache_key)
     apply_settings(task, settings)
     if "timeout" not in settings:
-        apply_deadline(task, pod.steps)
+        apply_deadline(task, pod)
     retry = engine_retry(pod)
     if retry is not None and not plan.local and "retries" not in settings:
         apply_retry(task, retry)
