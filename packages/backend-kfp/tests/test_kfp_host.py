@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -210,3 +211,21 @@ def test_a_dynamic_child_that_fails(hosted):
     with pytest.raises(NodeError, match="'p/child' failed") as caught:
         hosted(parent().set_name("p")).run()
     assert caught.value.name == "p/child"
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_a_pod_that_dies(hosted, on_error):
+    """It leaves no word of why; the node is named, and no node that did not run is called finished."""
+
+    @workflow
+    def dies():
+        os._exit(9)
+
+    dead = dies().set_name("Dead One")
+    made = hosted(add(dead, 1).set_name("after"), add(1, 1).set_name("beside"))
+    with pytest.raises((NodeError, WorkflowFailed), match=r"'Dead One' failed: its pod ended|1 failed") as caught:
+        made.run(on_error=on_error)
+    if on_error == "continue":
+        report = caught.value.report
+        assert (list(report.failed), report.skipped) == (["Dead One"], {"after": "Dead One"})
+        assert set(report.finished) <= {"beside"}

@@ -235,8 +235,8 @@ class Following:
         failed = [detail for detail in _details(seen) if detail.state == "FAILED"]
         said = []
         for detail in failed:
-            for pod in _pod_names(detail):
-                log = self.host.log(self.run_id, pod)
+            for name in _pod_names(detail):
+                log = self.host.log(self.run_id, name)
                 lost = from_line(LOST, log)
                 if lost is not None:
                     raise StoredResultLost(lost[0], TaskNotFound(lost[1]))
