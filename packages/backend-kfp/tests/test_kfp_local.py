@@ -245,6 +245,19 @@ def test_a_library_that_the_image_lacks(tmp_path, bare_python):
     assert "the image needs 'numpy'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "said"), [("task", "the image needs 'functionfuse.storage'"), ("store", "the image needs what the store")]
+)
+def test_an_image_without_the_store(code, said, tmp_path, bare_python, store):
+    made = new(add(1).set_name("n"), code=code)
+    made.set_storage(store)
+    for command in commands(made, tmp_path).values():
+        done = run_command(bare_python, command)
+        if done.returncode:
+            break
+    assert said in done.stderr
+
+
 # -- programs of users
 
 PROGRAM = """

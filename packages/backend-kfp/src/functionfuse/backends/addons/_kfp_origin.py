@@ -45,7 +45,10 @@ import base64, os, pickle, sys
 output_file, path, uri, python, store, workflow, name = sys.argv[1:]
 if "%d.%d" % sys.version_info[:2] != python:
     sys.exit("functionfuse: this pipeline was compiled with Python %s; use an image with it" % python)
-data = pickle.loads(base64.b64decode(store)).read_task(base64.b64decode(workflow).decode(), name)
+try:
+    data = pickle.loads(base64.b64decode(store)).read_task(base64.b64decode(workflow).decode(), name)
+except ImportError as error:
+    sys.exit("functionfuse: the code cannot be read from the store: %s; the image needs what the store needs" % error)
 {_TELL_AND_WRITE}"""
 
 

@@ -217,9 +217,9 @@ def main(read: Read, key: str, output_file: str, *arguments: str) -> None:
     try:
         config = pickle.loads(read("config"))
         part = _unpacked(body, read)
+        run = PodRun(part, config, read, reporter, arguments)
     except Exception as error:
         _refuse(reporter, error)
-    run = PodRun(part, config, read, reporter, arguments)
     ends = arguments[len(set(part.inputs.values())) :]
     artifacts = dict.fromkeys(part.outputs.values())
     places = dict(zip(artifacts, zip(ends[::2], ends[1::2], strict=True), strict=True))
