@@ -178,3 +178,12 @@ def test_digits_on_ray(tmp_path, monkeypatch):
     twice = [line.split() for line in more[1:-1]]
     assert [line[:2] for line in twice] == once
     assert max(float(line[-1]) for line in twice) > 0.93
+def test_the_comparison_on_kfp(tmp_path):
+    pytest.importorskip("kfp", reason="kfp is not installed")
+    printed = run_example("kfp_comparison", tmp_path)
+    assert printed[0].startswith("65 nodes in 4 pods; ")
+    assert printed[1].split() == ["digits", "wine", "breast_cancer"]
+    stored = {path.stem for path in (tmp_path / "output" / "storage" / "classifier_comparison").glob("*.ffr")}
+    assert len(stored) == 65
+    again = run_example("kfp_comparison", tmp_path)
+    assert again == printed

@@ -22,7 +22,7 @@ EXPORTED = {
 }
 
 PUBLIC = {
-    "functionfuse.backends.base": ["BaseWorkflow"],
+    "functionfuse.backends.base": ["BaseWorkflow", "Expander"],
     "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError", "Retry", "TimeLimitExceeded"],
     "functionfuse.backends.execution": ["Run"],
     "functionfuse.backends.frames": ["Frame", "StoredResultLost", "Task"],

@@ -13,11 +13,12 @@
     |   `-- PatternError (ValueError)          a pattern that is not a regular expression
     |-- OptionError (ValueError)               an option or argument that cannot be used
     |-- PlanError                              a plan that this backend cannot run
+    |-- EngineError                            the engine ended the run, or could not begin it
+    |   |-- EngineUnreachable (ConnectionError)  its server does not answer
+    |   `-- RunCancelled                       somebody cancelled the run in the engine
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
     |   `-- WorkerDiedError                    the process that ran it ended
-    |-- EngineUnreachable (ConnectionError)    the engine's server does not answer
-    |-- RunCancelled                           somebody cancelled the run in the engine
     |-- WorkflowFailed                         some nodes failed with on_error="continue"; carries the report
     `-- StorageError
         |-- TaskNotFound (FileNotFoundError)   nothing is stored under this name
@@ -79,6 +80,18 @@ class PlanError(FunctionFuseError):
     """The plan holds steps that this backend cannot run; nothing was started."""
 
 
+class EngineError(FunctionFuseError):
+    """The engine ended the run, or could not begin it."""
+
+
+class EngineUnreachable(EngineError, ConnectionError):  # noqa: N818
+    """The server of the engine does not answer."""
+
+
+class RunCancelled(EngineError):  # noqa: N818
+    """Somebody cancelled the run in the engine; what had finished is stored."""
+
+
 class NodeError(FunctionFuseError):
     """A node failed.
 
@@ -101,14 +114,6 @@ class NodeTimeoutError(NodeError, TimeoutError):
 
 class WorkerDiedError(NodeError):
     """The process that ran a node ended before it answered."""
-
-
-class EngineUnreachable(FunctionFuseError, ConnectionError):  # noqa: N818
-    """The server of the engine does not answer."""
-
-
-class RunCancelled(FunctionFuseError):  # noqa: N818
-    """Somebody cancelled the run in the engine; what had finished is stored."""
 
 
 class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the public interface

@@ -23,7 +23,7 @@ from functionfuse.plan import Plan, ref_of, steps_of
 from functionfuse.stores import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.frames import Task
     from functionfuse.backends.observers import Observer
@@ -194,15 +194,8 @@ class BaseWorkflow(ABC):
         while True:
             planner = self._planner(reuse, lost)
             plan = self._plan(planner)
-            _refuse_blocked(plan, type(self).__name__)
-            run = Run(
-                plan,
-                self._wanted(),
-                expand=_Expander(planner, plan),
-                store=self._store_of_runs(),
-                announcer=Announcer(self.workflow_name, self._observers),
-                on_error=on_error,
-            )
+            refuse_blocked(plan, type(self).__name__)
+            run = self._new_run(planner, plan, on_error)
             try:
                 self.execute(run, **engine)
                 return self._results(run)
@@ -211,6 +204,16 @@ class BaseWorkflow(ABC):
                     raise loss.cause from None
                 lost[loss.name] = f"the stored result is lost: {loss.cause}"
                 warn_user(f"{described(loss.name)} cannot be read and will be made again: {loss.cause}")
+
+    def _new_run(self, planner: Planner, plan: Plan, on_error: str) -> Run:
+        return Run(
+            plan,
+            self._wanted(),
+            expand=Expander(planner, plan.by_name),
+            store=self._store_of_runs(),
+            announcer=Announcer(self.workflow_name, self._observers),
+            on_error=on_error,
+        )
 
     def _results(self, run: Run) -> Any:
         results = run.results()
@@ -242,12 +245,12 @@ class BaseWorkflow(ABC):
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"
 
 
-class _Expander:
-    """Plans the graphs that dynamic steps return."""
+class Expander:
+    """Plans the graphs that dynamic steps return, beside steps of these names."""
 
-    def __init__(self, planner: Planner, plan: Plan) -> None:
+    def __init__(self, planner: Planner, names: Iterable[str]) -> None:
         self._planner = planner
-        self._taken = {name for name in plan.by_name if "/" in name}
+        self._taken = {name for name in names if "/" in name}
 
     def __call__(self, steps: list[Step], parent: Task) -> Plan:
         # a deep recursion would spend its time on names that nobody reads
@@ -258,14 +261,15 @@ class _Expander:
                     f"{parent.name!r} made a node {step.name!r}; its full name {prefix + step.name!r} is another node's"
                 )
         plan = Plan(self._planner.decide(steps, prefix))
-        _refuse_blocked(plan, "this backend")
+        refuse_blocked(plan, "this backend")
         return plan
 
 
 _VERBS = ("always_read", "new_workflow", "save", "read_task", "info", "has_tasks")
 
 
-def _refuse_blocked(plan: Plan, backend: str) -> None:
+def refuse_blocked(plan: Plan, backend: str) -> None:
+    """Raise PlanError if a plan holds steps that the engine cannot run."""
     blocked = [step for step in plan if step.action == "blocked"]
     if blocked:
         said = "\n".join(f"  {step.name!r}: {step.reason}" for step in blocked[:10])

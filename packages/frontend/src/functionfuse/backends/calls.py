@@ -11,7 +11,6 @@ import copy
 import signal
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse.containers import CONTAINERS, rebuild
@@ -278,4 +277,6 @@ def _short(value: Any, limit: int = 60) -> str:
 
 def traceback_text(error: BaseException) -> str:
     """The traceback of an error as text, which unlike the traceback itself can leave the process."""
+    import traceback  # which takes long to import, and is needed after a failure only
+
     return "".join(traceback.format_exception(error))

@@ -42,7 +42,7 @@ from functionfuse.stores import objects_of, state_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from functionfuse.backends.observers import Announcer
+    from functionfuse.backends.observers import Announcer, EventKind
     from functionfuse.plan import Plan, Ref, Step
     from functionfuse.stores import Store
 
@@ -202,9 +202,14 @@ class Run:
         """Take in that the result of a step that was settled could not be stored."""
         failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {error}", name=name)
         failure.__cause__ = error
-        self.report.failed[name] = failure
+        self.heard("failed", name, None, failure)
+
+    def heard(self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
+        """Take in what became of a step of a dynamic graph, where the engine runs that graph within its parent."""
+        if kind != "started":
+            self.report.note(kind, name, error)
         if self._announcer is not None:
-            self._announcer.tell("failed", name, None, failure)
+            self._announcer.tell(kind, name, seconds, error)
 
     def state_not_kept(self, task: Task, reason: object) -> None:
         """Take in that the object of a step cannot be pickled: none of its states is kept, and the user is warned."""
@@ -297,9 +302,7 @@ class Run:
             message = f"node {name!r} failed: {type(error).__name__}: {error}"
             failure = kind(f"{message}\n  {said}" if said else message, name=name, function=task.step.target.qualname)
             failure.__cause__ = error
-        self.report.failed[name] = failure
-        if self._announcer is not None:
-            self._announcer.tell("failed", name, seconds, failure)
+        self.heard("failed", name, seconds, failure)
         self.stopped = self.stopped or self._stop_on_error
         self._fail(task, failure)
 

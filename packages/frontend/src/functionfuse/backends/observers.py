@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from functionfuse.errors import NodeError
 
 
+EventKind: TypeAlias = Literal["started", "finished", "reused", "failed"]
+
+
 class Event(NamedTuple):
     """Something that happened to a step.
 
@@ -24,7 +27,7 @@ class Event(NamedTuple):
         error: why it failed.
     """
 
-    kind: Literal["started", "finished", "reused", "failed"]
+    kind: EventKind
     workflow_name: str
     name: str
     time: float
@@ -47,7 +50,7 @@ class Announcer:
 
     def tell(
         self,
-        kind: Literal["started", "finished", "reused", "failed"],
+        kind: EventKind,
         name: str,
         seconds: float | None = None,
         error: NodeError | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from functionfuse.errors import OptionError
@@ -72,6 +71,8 @@ class RandomStatePlugin(Plugin):
 
     def node_seed(self) -> int:
         """Return the seed for the node that this plugin is for."""
+        from hashlib import sha256  # which takes long to import, and is not needed by most processes
+
         text = f"{self.seed}:{self.node_name}".encode("utf-8", "surrogatepass")
         return self.min + int.from_bytes(sha256(text).digest()) % (self.max - self.min + 1)
 

@@ -24,6 +24,19 @@ class RunReport:
         self.failed: dict[str, NodeError] = {}
         self.skipped: dict[str, str] = {}
 
+    def note(self, kind: str, name: str, error: NodeError | None = None) -> None:
+        """File what became of a step: "finished", "reused" or "failed", the latter with the error behind it.
+
+        A step whose error bears the name of another step was skipped.
+        """
+        if error is None:
+            {"finished": self.finished, "reused": self.reused}[kind].append(name)
+        elif error.name in ("", name):
+            self.failed[name] = error
+        else:
+            self.failed.setdefault(error.name, error)
+            self.skipped[name] = error.name
+
     def __str__(self) -> str:
         lines = [
             f"{len(self.finished)} finished, {len(self.reused)} reused, "

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.backends.calls import Call, Outcome, RemoteError, traceback_text
 from functionfuse.decorator import reduce_class
 from functionfuse.errors import NodeError
-from functionfuse.fingerprint.project import library_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from functionfuse.decorator import Target
 
     Dumps = Callable[[object], bytes]
 
@@ -27,6 +28,8 @@ def by_name(obj: object) -> tuple[Any, ...] | None:
     value, ``random.seed`` would take along a copy of the generator, in whose place the worker has one of its own.
     """
     if isinstance(obj, MethodType | BuiltinMethodType):
+        from functionfuse.fingerprint.project import library_name  # which takes long to import
+
         named = library_name(obj)
         if named is not None:
             return getattr, named
@@ -42,12 +45,48 @@ def pack(call: Call, name: str, dumps: Dumps) -> bytes:
     try:
         return dumps(call)
     except Exception as error:
-        raise NodeError(
-            f"node {name!r} cannot be sent to another process: {_culprit(call, dumps)} cannot be pickled "
-            f"({type(error).__name__}: {error}); make it inside the function, or run in this process or in threads",
-            name=name,
-            function=call.target.qualname,
-        ) from error
+        others = {"the object": call.instance, "the plugin's function": call.initialize}
+        raise cannot_be_sent(name, call.target, call.args, call.kwargs, others, dumps, error) from error
+
+
+def cannot_be_sent(
+    name: str,
+    target: Target,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    others: Mapping[str, Any],
+    dumps: Dumps,
+    problem: Exception,
+) -> NodeError:
+    """Return the error of a step that cannot be pickled, which names the argument to blame.
+
+    Args:
+        name: the step's full name.
+        target: what it calls.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        others: what else is sent, by what to call it.
+        dumps: pickles one of them, or raises.
+        problem: what pickling all of it raised.
+    """
+    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(args)}
+    named |= {f"argument {key!r}": value for key, value in kwargs.items()}
+    named |= {**others, "the function": target}
+    culprit = "the call"
+    for what, value in named.items():
+        try:
+            dumps(value)
+        except Exception as error:
+            culprit, problem = f"{what} ({type(value).__name__})", error
+            break
+    failure = NodeError(
+        f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
+        f"({type(problem).__name__}: {problem}); make it inside the function",
+        name=name,
+        function=target.qualname,
+    )
+    failure.__cause__ = problem
+    return failure
 
 
 def pack_outcome(outcome: Outcome, dumps: Dumps) -> bytes:
@@ -89,19 +128,3 @@ def _pack_error(outcome: Outcome, error: BaseException, dumps: Dumps) -> bytes:
         stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
         return dumps((outcome._replace(error=stand_in), text))
     return packed
-
-
-def _culprit(call: Call, dumps: Dumps) -> str:
-    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(call.args)}
-    named |= {f"argument {key!r}": value for key, value in call.kwargs.items()}
-    named |= {
-        "the object": call.instance,
-        "the plugin's function": call.initialize,
-        "the function": call.target,
-    }
-    for what, value in named.items():
-        try:
-            dumps(value)
-        except Exception:
-            return f"{what} ({type(value).__name__})"
-    return "the call"

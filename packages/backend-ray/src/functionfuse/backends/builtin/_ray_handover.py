@@ -21,9 +21,9 @@ from functionfuse.backends.builtin._ray_worker import (
     storing_function_of,
 )
 from functionfuse.backends.plugins import initializer
+from functionfuse.backends.shipping import cannot_be_sent
 from functionfuse.containers import Nest
 from functionfuse.decorator import Method, WorkflowClass
-from functionfuse.errors import NodeError
 from functionfuse.plan import Ref, refs_within
 
 if TYPE_CHECKING:
@@ -66,24 +66,13 @@ class Handover:
         kept_as = task.name if keep is not None and keep.result else ""
         return Promise.of(submitted, returns, task.step.name, kept_as), host
 
-    def error_of(self, task: Task, error: Exception) -> NodeError | Exception:
+    def error_of(self, task: Task, error: Exception) -> Exception:
         """Return the error of a task that could not be handed over: what of it cannot be pickled."""
         step = task.step
-        named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(step.args)}
-        named |= {f"argument {key!r}": value for key, value in step.kwargs.items()}
-        named["the function"] = step.target
-        for what, value in named.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as problem:
-                failure = NodeError(
-                    f"node {task.name!r} cannot be sent to a worker: {what} ({type(value).__name__}) cannot be pickled "
-                    f"({type(problem).__name__}: {problem}); make it inside the function",
-                    name=task.name,
-                    function=step.target.qualname,
-                )
-                failure.__cause__ = problem
-                return failure
+        try:
+            cloudpickle.dumps((step.target, step.args, step.kwargs))
+        except Exception as problem:
+            return cannot_be_sent(task.name, step.target, step.args, step.kwargs, {}, cloudpickle.dumps, problem)
         return error
 
     def _as_task(self, task: Task, keep: Keep | None, returns: Returns | None) -> Any:

@@ -1,0 +1,220 @@
+"""A workflow's code as one zip: the runner, each pod's part of the plan, and the user's own modules."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import pickle
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+import functionfuse
+from functionfuse.backends.addons._kfp_pod import Part
+from functionfuse.backends.addons._kfp_sources import frontend_sources, imports_in, project_sources, with_folders
+from functionfuse.backends.addons._kfp_wire import FORMAT
+from functionfuse.backends.plugins import InitializerPlugin, initializer
+from functionfuse.backends.shipping import cannot_be_sent, by_name
+from functionfuse.errors import NodeError, OptionError, StorageError
+from functionfuse.fingerprint.project import in_project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from functionfuse.backends.addons._kfp_pods import Pod
+    from functionfuse.plan import Step
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_OF_CALLS = ("plugin", "retry", "timeout", "log")  # options that matter in the pod
+_DATE = (1980, 1, 1, 0, 0, 0)  # equal code makes equal bytes
+
+
+class Code:
+    """The zip of one workflow's code; its entries are not compressed, so that a pod starts fast."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the zip, which names it wherever it is kept."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The zip as text for a command line."""
+        return base64.b64encode(zlib.compress(self.data, 9)).decode()
+
+
+def pack_code(
+    pods: Sequence[Pod],
+    states: Mapping[str, Mapping[str, str]],
+    config: Mapping[str, Any],
+    shared: Mapping[str, Any],
+) -> Code:
+    """Pack the code of pods.
+
+    Args:
+        pods: the pods; options are those that they shall honour themselves.
+        states: by step, by object: the step after which it takes the object's state.
+        config: plain values that every pod has to know.
+        shared: what else is pickled for all pods, such as the store.
+
+    Raises:
+        NodeError: a step cannot be pickled; it names the argument.
+        OptionError: the store, or the options of queries, cannot be pickled.
+    """
+    packer = _Packer()
+    entries = {f"pods/{pod.key}": packer.pod(pod, states) for pod in pods}
+    entries |= {f"targets/{number}": data for number, data in enumerate(packer.targets)}
+    entries |= {name: packer.shared(name, value) for name, value in shared.items()}
+    entries["config"] = pickle.dumps(dict(config))
+    entries["made_with"] = f"{PYTHON} {functionfuse.__version__} {FORMAT}".encode()
+    for pod in pods:
+        settings = _settings(pod)
+        if any(settings.values()):
+            entries[f"settings/{pod.key}"] = json.dumps(settings).encode()
+    sources = {**project_sources(packer.modules), **frontend_sources()}
+    sources["__main__.py"] = Path(__file__).with_name("_kfp_main.py").read_bytes()
+    return Code(_zipped({**entries, **dict.fromkeys(with_folders(sources), b""), **sources}))
+
+
+def _settings(pod: Pod) -> dict[str, Any]:
+    """What is done in a pod before its code is unpickled."""
+    env: dict[str, str] = {}
+    packages: dict[str, None] = {}
+    for step in pod.steps:
+        env.update(step.options.get("task_env", {}))
+        packages.update(dict.fromkeys(step.options.get("task_packages", ())))
+    return {"env": env, "packages": list(packages)}
+
+
+class _Packer:
+    """Pickles steps, and each function once, however many nodes call it.
+
+    Attributes:
+        targets: what steps call, pickled.
+        modules: names of the modules that they refer to.
+    """
+
+    def __init__(self) -> None:
+        self.targets: list[bytes] = []
+        self.modules: set[str] = set()
+        self._numbers: dict[int, int] = {}
+
+    def pod(self, pod: Pod, states: Mapping[str, Mapping[str, str]]) -> bytes:
+        """Pickle a pod's part of the plan."""
+        numbers = [self.target(step) for step in pod.steps]
+        arguments = pod.arguments
+        try:
+            part = Part(
+                [_for_travel(step) for step in pod.steps],
+                numbers,
+                [_stored(step) for step in pod.stored],
+                {step.name: states[step.name] for step in pod.steps if step.name in states},
+                {(cargo.step, cargo.instance): arguments.index(place) for cargo, place in pod.inputs.items()},
+                {(cargo.step, cargo.instance): artifact for cargo, artifact in pod.outputs.items()},
+                pod.is_group,
+            )
+            return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(part))))
+        except Exception as error:
+            for step in pod.steps:
+                self.check(step)
+            raise NodeError(f"node {pod.title!r} cannot be sent to another process: {error}") from error
+
+    def target(self, step: Step) -> int:
+        """Pickle what a step calls, and return its number."""
+        number = self._numbers.get(id(step.target))  # the plan keeps the target, and so its id
+        if number is None:
+            try:
+                data = self.dumps(step.target)
+            except Exception as error:
+                raise self.unsendable(step, error) from error
+            number = self._numbers[id(step.target)] = len(self.targets)
+            self.targets.append(data)
+            self.modules.update(_imports_around(step))
+        return number
+
+    def check(self, step: Step) -> None:
+        """Raise NodeError if a step cannot be pickled."""
+        try:
+            self.dumps((step.args, step.kwargs, step.options))
+        except Exception as error:
+            raise self.unsendable(step, error) from error
+
+    def unsendable(self, step: Step, problem: Exception) -> NodeError:
+        options = {f"option {key!r}": value for key, value in step.options.items()}
+        return cannot_be_sent(step.name, step.target, step.args, step.kwargs, options, self.dumps, problem)
+
+    def shared(self, name: str, value: Any) -> bytes:
+        """Pickle what all pods have."""
+        try:
+            return self.dumps(value)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise OptionError(f"the {name} of the workflow cannot be sent to pods: {error}") from error
+
+    def dumps(self, value: Any) -> bytes:
+        """Pickle, and take note of the modules that it refers to."""
+        stream = io.BytesIO()
+        _Pickler(stream, self.modules).dump(value)
+        return stream.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
+    def __init__(self, file: io.BytesIO, modules: set[str]) -> None:
+        super().__init__(file, protocol=5)
+        self._modules = modules
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType):
+            self._modules.add(obj.__name__)
+        else:
+            module = getattr(obj, "__module__", None)
+            if isinstance(module, str) and module != "__main__":
+                self._modules.add(module)
+        return by_name(obj) or super().reducer_override(obj)
+
+
+def _for_travel(step: Step) -> Step:
+    """Return a step without its target, and with only the options that matter in its pod."""
+    options = {name: step.options[name] for name in _OF_CALLS if name in step.options}
+    if "plugin" in options:
+        options["plugin"] = InitializerPlugin(initializer(options["plugin"], step.name))
+    recipe: Any = None if step.recipe is None else step.recipe.as_dict()
+    return step._replace(target=None, options=options, recipe=recipe)  # type: ignore[arg-type]
+
+
+def _stored(step: Step) -> Step:
+    """Return a step that does not run, with the kind of its target for the target."""
+    kind: Any = step.target.kind
+    return step._replace(target=kind, args=(), kwargs={}, needs=(), after=(), options={}, resumes={}, recipe=None)
+
+
+def _imports_around(step: Step) -> list[str]:
+    """Modules that a function which travels by value may import when it runs."""
+    target = getattr(step.target, "owner", step.target)
+    module = target.__module__
+    if module == "__main__":
+        return ["__main__"]
+    if "<locals>" not in target.qualname or not in_project(module):
+        return []
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return imports_in(Path(file).read_bytes(), module.rpartition(".")[0]) if file else []
+
+
+def _zipped(entries: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, _DATE), data)
+    return stream.getvalue()

@@ -1,0 +1,107 @@
+"""Which sources travel with a workflow: the user's own modules, and what pods need of Function Fuse."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import cloudpickle
+
+import functionfuse
+from functionfuse._warning import warn_user
+from functionfuse.fingerprint.project import in_project, module_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_FRONTEND = ("*.py", "backends/*.py", "fingerprint/*.py")
+_POD = ("_kfp_pod.py", "_kfp_wire.py")
+
+
+def project_sources(names: Iterable[str]) -> dict[str, bytes]:
+    """Return the sources of the user's modules with these names, and of those that they import, by path."""
+    sources: dict[str, bytes] = {}
+    seen: set[str] = set()
+    waiting = sorted(names)
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in ("", "__main__", "__mp_main__"):
+            waiting += _imports_of_script(name)
+            continue
+        path = _file_of(name)
+        if path is None:
+            continue
+        source = path.read_bytes()
+        is_package = path.name == "__init__.py"
+        entry = name.replace(".", "/")
+        sources[f"{entry}/__init__.py" if is_package else f"{entry}.py"] = source
+        waiting += imports_in(source, name if is_package else name.rpartition(".")[0])
+        parts = name.split(".")
+        waiting += [".".join(parts[:end]) for end in range(1, len(parts))]
+    return sources
+
+
+def imports_in(source: bytes, package: str) -> list[str]:
+    """Return the names of all modules that a source may import, at any depth of it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*parents, *filter(None, [node.module])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def with_folders(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the folders above paths, as a zip names them; packages without ``__init__`` are found by these."""
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    return (f"{folder}/" for folder in sorted(folders - {"."}))
+
+
+@functools.cache
+def frontend_sources() -> dict[str, bytes]:
+    """Return what pods need of Function Fuse and cloudpickle, without docstrings and comments, by path."""
+    root = Path(functionfuse.__file__).parent
+    files = {
+        f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)
+    }
+    here = Path(__file__).parent
+    files |= {f"functionfuse/backends/addons/{name}": here / name for name in _POD}
+    files |= {f"cloudpickle/{path.name}": path for path in Path(cloudpickle.__file__).parent.glob("*.py")}
+    return {f"lib/{name}": _bare(path.read_text(encoding="utf-8")) for name, path in sorted(files.items())}
+
+
+def _imports_of_script(name: str) -> list[str]:
+    """The imports of the program that is running; its functions travel by value."""
+    file = getattr(sys.modules.get(name or "__main__"), "__file__", None)
+    return imports_in(Path(file).read_bytes(), "") if file and Path(file).suffix == ".py" else []
+
+
+def _file_of(name: str) -> Path | None:
+    """The source file of a module of the user's project; None for libraries."""
+    if name not in sys.modules:
+        code = module_code(name)
+        return None if code is None else Path(code.co_filename)
+    file = getattr(sys.modules[name], "__file__", None)
+    if not file or not in_project(name):
+        return None
+    if Path(file).suffix != ".py":
+        warn_user(f"module {name!r} ({file}) is not Python source and does not travel; it has to be in the image")
+        return None
+    return Path(file)
+
+
+def _bare(source: str) -> bytes:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).encode()

@@ -1,0 +1,24 @@
+"""The KFP workflow passes the exam for backends, under kfp.local."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.addons.kfpback import KFPWorkflow
+from functionfuse.storage import FileStore
+from functionfuse.testing import BackendTests
+
+
+class TestKFPLocal(BackendTests):
+    chain_length = 50
+    recursion_depth = 2_000
+
+    @pytest.fixture
+    def make_workflow(self):
+        return partial(KFPWorkflow, workflow_name="exam")
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FileStore(tmp_path / "store", durable=False)
