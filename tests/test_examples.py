@@ -178,6 +178,8 @@ def test_digits_on_ray(tmp_path, monkeypatch):
     twice = [line.split() for line in more[1:-1]]
     assert [line[:2] for line in twice] == once
     assert max(float(line[-1]) for line in twice) > 0.93
+
+
 def test_the_comparison_on_kfp(tmp_path):
     pytest.importorskip("kfp", reason="kfp is not installed")
     printed = run_example("kfp_comparison", tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.calls import Outcome
-from functionfuse.backends.shipping import cannot_be_sent, by_name
+from functionfuse.backends.shipping import by_name, cannot_be_sent
 from functionfuse.errors import NodeError, WorkflowFailed
 
 

@@ -22,7 +22,7 @@ from functionfuse.backends.addons._kfp_pod import Part
 from functionfuse.backends.addons._kfp_sources import frontend_sources, imports_in, project_sources, with_folders
 from functionfuse.backends.addons._kfp_wire import FORMAT
 from functionfuse.backends.plugins import InitializerPlugin, initializer
-from functionfuse.backends.shipping import cannot_be_sent, by_name
+from functionfuse.backends.shipping import by_name, cannot_be_sent
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.project import in_project
 
