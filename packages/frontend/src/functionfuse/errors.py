@@ -14,7 +14,7 @@
     |-- OptionError (ValueError)               an option or argument that cannot be used
     |-- PlanError                              a plan that this backend cannot run
     |-- EngineError                            the engine ended the run, or could not begin it
-    |   |-- EngineUnreachable (ConnectionError)  its server does not answer
+    |   |-- EngineUnreachable (ConnectionError)   its server does not answer
     |   `-- RunCancelled                       somebody cancelled the run in the engine
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
