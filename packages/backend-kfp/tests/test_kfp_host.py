@@ -11,7 +11,14 @@ from kfp_host import ROUTES
 
 from functionfuse import workflow
 from functionfuse.backends.addons.kfpback import KFPWorkflow
-from functionfuse.errors import EngineError, NodeError, OptionError, WorkflowFailed
+from functionfuse.errors import (
+    EngineError,
+    EngineUnreachable,
+    NodeError,
+    OptionError,
+    RunCancelled,
+    WorkflowFailed,
+)
 from functionfuse.storage import FileStore
 
 
@@ -92,7 +99,7 @@ def test_cancel(hosted):
     run = hosted(waits(60)).submit()
     run.cancel()
     assert run.wait(60) == "CANCELED"
-    with pytest.raises(EngineError, match="CANCELED"):
+    with pytest.raises(RunCancelled, match="CANCELED"):
         run.result()
 
 
@@ -159,7 +166,7 @@ def test_a_host_that_is_not_there(hosted):
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     made = hosted(add(1, 1))
     made.set_kfp_host(address)
-    with pytest.raises(EngineError, match=f"'{address}' does not answer"):
+    with pytest.raises(EngineUnreachable, match=f"'{address}' does not answer"):
         made.run()
 
 

@@ -15,7 +15,7 @@ from kfp_server_api.exceptions import ApiException
 
 from functionfuse.backends.addons._kfp_wire import FAILED, LOST, from_line, unpack_error
 from functionfuse.backends.frames import StoredResultLost
-from functionfuse.errors import EngineError, NodeError, TaskNotFound
+from functionfuse.errors import EngineError, EngineUnreachable, NodeError, RunCancelled, TaskNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,8 @@ def connect(host: str, namespace: str | None, options: Mapping[str, Any]) -> kfp
     """Return a client of a host.
 
     Raises:
-        EngineError: nothing that answers is there.
+        EngineUnreachable: nothing that answers is there.
+        EngineError: what answers cannot be used.
     """
     _check_answer(host)
     with warnings.catch_warnings():
@@ -58,7 +59,7 @@ def _check_answer(host: str) -> None:
     except (OSError, ValueError) as error:
         if "CERTIFICATE" in str(error):
             return  # the client may know the authority
-        raise EngineError(f"Kubeflow Pipelines host {host!r} does not answer: {error}") from None
+        raise EngineUnreachable(f"Kubeflow Pipelines host {host!r} does not answer: {error}") from None
 
 
 class Host:
@@ -191,7 +192,8 @@ class Following:
         """Wait for the end of the run, and settle every task.
 
         Raises:
-            EngineError: the run was canceled, or failed without a failed node.
+            RunCancelled: somebody canceled the run.
+            EngineError: the run failed without a failed node.
             StoredResultLost: a stored result that the plan reuses cannot be read.
         """
         state = self.looks(timeout, self._take_in)
@@ -201,7 +203,8 @@ class Following:
         elif state == "FAILED":
             self._explain(self.host.look(self.run_id))
         else:
-            raise EngineError(f"run {self.run_id} on {self.host.address!r} ended as {state}")
+            kind = RunCancelled if state == "CANCELED" else EngineError
+            raise kind(f"run {self.run_id} on {self.host.address!r} ended as {state}")
 
     def logs(self, name: str | None = None) -> str:
         """Return the logs of the pods of a run, or of the pod of one node."""
