@@ -108,7 +108,6 @@ INSTALLED = {
         "six",
         "tabulate",
         "typing-extensions",
-        "tzdata",
         "urllib3",
         "websocket-client",
     },
