@@ -171,9 +171,8 @@ def test_digits_on_ray(tmp_path, monkeypatch):
     first = run_example("ray_digits", tmp_path, "--epochs", "1")
     assert first[-1] == "15 nodes ran, 0 results stood"
     more = run_example("ray_digits", tmp_path, "--epochs", "2")
-    assert (
-        more[-1] == "9 nodes ran, 14 results stood"
-    )  # an epoch and its accuracy for each of four rates, and the table
+    # Those that ran are an epoch and its accuracy for each of four rates, and the table.
+    assert more[-1] == "9 nodes ran, 14 results stood"
     once = [line.split() for line in first[1:-1]]
     twice = [line.split() for line in more[1:-1]]
     assert [line[:2] for line in twice] == once

@@ -62,6 +62,7 @@ def ray_head(tmp_path_factory):
         "--head",
         "--block",
         "--port=0",
+        "--include-dashboard=false",
         f"--ray-client-server-port={port}",
         f"--node-ip-address={ADDRESS}",
         '--resources={"custom_resource": 1, "_disk": 1}',
@@ -73,6 +74,7 @@ def ray_head(tmp_path_factory):
             stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]},
         )  # fmt: skip
     try:
+        _await_server(head, port, folder / "log")
         yield f"ray://{ADDRESS}:{port}"
     finally:
         head.terminate()
@@ -81,6 +83,15 @@ def ray_head(tmp_path_factory):
         except subprocess.TimeoutExpired:
             head.kill()
             head.wait(30)
+
+
+def _await_server(head, port, log):
+    for _ in range(1200):
+        with suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
+            return
+        assert head.poll() is None, log.read_text()
+        time.sleep(0.1)
+    pytest.fail(f"no cluster after two minutes: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +110,11 @@ def ray_client(ray_head):
 def _connect(address):
     import ray
 
-    for attempt in range(30):
+    for attempt in range(5):  # two clusters may choose one port for the server of a client
         try:
             ray.init(address, log_to_driver=False)
             return
         except (ConnectionError, RuntimeError):
-            if attempt == 29:
+            if attempt == 4:
                 raise
             time.sleep(1)

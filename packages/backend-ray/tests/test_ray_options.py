@@ -36,8 +36,6 @@ def countdown(n):
 
 
 def every_option():
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # noqa: F401
-
     return {
         "num_cpus": 1,
         "num_gpus": 0,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 PAGE = """
 from functionfuse import workflow
@@ -94,14 +93,13 @@ print(ray_workflow.plan().having("run"))
 def test_the_page(ray_head, tmp_path):
     (tmp_path / "page.py").write_text(PAGE.replace("ray://localhost:10001", ray_head))
     environment = {**os.environ, "RAY_ADDRESS": "local"}  # else any cluster of this machine is the default
-    for attempt in range(10):  # until the cluster is there
+    for attempt in range(5):  # two clusters may choose one port for the server of a client
         ended = subprocess.run(
             [sys.executable, "-W", "error", "page.py"],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250, check=False,
         )  # fmt: skip
-        if "ConnectionError" not in ended.stderr or attempt == 9:
+        if attempt == 4 or "Starting Ray client server failed" not in ended.stderr:
             break
-        time.sleep(1)
     assert ended.returncode == 0, ended.stderr
     printed = [line for line in ended.stdout.splitlines() if "pid=" not in line]  # what workers print
     assert printed == ["3", "3", "3", "3", "3 ['node1', 'node2'] 2", "[]"]

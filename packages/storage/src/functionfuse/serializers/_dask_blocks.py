@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.system import CPU_COUNT
 
 from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
 
 _MOST_AXES = 32  # of HDF5; and Zarr's chunks of bytes have one more than the array
 
@@ -46,9 +48,10 @@ class BlockTarget(ABC):
     def put(self, cell: tuple[int, ...], block: np.ndarray[Any, Any]) -> None:
         """Write a chunk, which is smaller than others at an edge; called by several threads."""
 
-    def fill(self, array: Any, pool: Executor | None = None) -> None:
-        """Compute every block of the array, with threads, and have it written."""
-        da.store(array, self, lock=False, scheduler="threads", pool=pool)
+    def fill(self, array: Any) -> None:
+        """Compute every block of the array, with threads, and have it written; none writes on when one fails."""
+        with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
+            da.store(array, self, lock=False, scheduler="threads", pool=pool)
         if not self.written.all():
             raise StorageError(f"only {self.written.sum()} of {self.written.size} chunks came to {self.place!r}")
 

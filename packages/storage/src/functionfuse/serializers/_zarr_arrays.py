@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from dask.system import CPU_COUNT
 from zarr.codecs import Crc32cCodec
 from zarr.storage import StorePath
 
@@ -38,8 +36,7 @@ def write(store: Store, array: Any) -> dict[str, Any]:
         fill_value=0,
         config={"write_empty_chunks": True},  # a chunk that is not there is lost, not empty
     )
-    with ThreadPoolExecutor(CPU_COUNT) as pool:  # nobody writes any more when this ends, also when it fails
-        _Target(array, target).fill(array, pool)
+    _Target(array, target).fill(array)
     return target.metadata.to_dict()
 
 

@@ -58,7 +58,7 @@ class Handover:
 
         Raises:
             StoredResultLost: a stored result that it takes cannot be read.
-            NodeError: it cannot be sent to a worker.
+            Exception: whatever pickling it raised; ``error_of`` says what is to blame.
         """
         keep, returns = self._results.keep(task), self._returns(task)
         host = None if task.step.target.kind == "function" else self._host(task)
