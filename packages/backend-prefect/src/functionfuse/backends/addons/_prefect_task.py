@@ -1,0 +1,154 @@
+"""What Prefect runs for a node."""
+
+from __future__ import annotations
+
+import copy
+from contextvars import copy_context
+from functools import update_wrapper
+from inspect import Parameter, Signature
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from prefect.context import TaskRunContext
+from prefect.results import should_persist_result
+
+from functionfuse.backends.addons._prefect_parcel import Answer, Parcel, dumps, failure
+from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.decorator import Method
+from functionfuse.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from functionfuse.backends.calls import Call
+    from functionfuse.decorator import Target
+
+_RESERVED = frozenset({"return_state", "wait_for"})  # which Prefect takes for its own
+_ANY = Signature([Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)])
+_SELF = Parameter("self", Parameter.POSITIONAL_ONLY)
+
+
+def signature_of(target: Target) -> Signature:
+    """The signature under which Prefect sees a target; a method's begins with the object."""
+    try:
+        signature = target.check.signature()
+    except UsageError:
+        return _ANY
+    if _RESERVED.intersection(signature.parameters):
+        return _ANY
+    if target.kind == "method":
+        if "self" in signature.parameters:
+            return _ANY
+        signature = signature.replace(parameters=[_SELF, *signature.parameters.values()])
+    return signature.replace(return_annotation=Signature.empty)
+
+
+def function_of(target: Target) -> Callable[..., Any]:
+    """The user's own function, or class."""
+    return getattr(target.owner.function, target.name) if isinstance(target, Method) else target.function
+
+
+def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, Any]:
+    """The arguments of a call by the names of the parameters, defaults included."""
+    args = (call.instance, *call.args) if call.target.kind == "method" else call.args
+    bound = (signature or signature_of(call.target)).bind(*args, **call.kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+class GivenUp(BaseException):
+    """The run ended before a call of it."""
+
+
+class NodeFunction:
+    """Makes one node's call, with its plugin, retries and time limit; to Prefect it is the user's function.
+
+    Attributes:
+        parcel: what travels in its place; None where nodes share the memory of the driver.
+        outcome: how the last attempt ended; not known to the driver's copy when it ran in another process.
+    """
+
+    # Prefect copies the attributes in __dict__ to its task.
+    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "outcome", "parcel")
+
+    def __init__(self, call: Call, signature: Signature, parcel: Parcel | None) -> None:
+        function = function_of(call.target)
+        update_wrapper(self, function, updated=())
+        code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
+        self.__code__ = code or NodeFunction.__call__.__code__  # part of Prefect's cache keys
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.__qualname__ = call.target.qualname
+        self.__signature__ = signature
+        self.parcel = parcel
+        self.outcome: Outcome | None = None
+        self._ends: SimpleQueue[Outcome | None] = SimpleQueue()
+        self._call = call._replace(args=(), kwargs={}, instance=None)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        instance = None
+        if self._call.target.kind == "method":
+            instance, *rest = args
+            args = tuple(rest)
+            if TaskRunContext.get().task.retries:  # type: ignore[union-attr]  # a failed attempt may change it halfway
+                instance = copy.deepcopy(instance)
+        call = self._call._replace(args=args, kwargs=kwargs, instance=instance)
+        if self.parcel is None:
+            return self._answer_here(call)
+        outcome = perform(call)
+        if outcome.error is None and _is_looked_at():
+            return _checked(_result(outcome, self._call.target.kind))
+        if outcome.error is None:
+            return Answer.sealed(outcome)
+        raise failure(outcome)
+
+    def give_up(self) -> None:
+        """Let go of a call that runs in a thread of this process; Python cannot stop it."""
+        self._ends.put(None)
+
+    def _answer_here(self, call: Call) -> Any:
+        thread = Thread(target=copy_context().run, args=(self._perform, call), daemon=True, name=self.__qualname__)
+        thread.start()
+        outcome = self._ends.get()
+        if outcome is None:
+            raise GivenUp(f"{self.__qualname__} was given up, and goes on in the background until it ends")
+        thread.join()
+        if outcome.error is None:
+            self.outcome = outcome._replace(value=None, instance=None)
+            return _result(outcome, self._call.target.kind) if _is_looked_at() else Answer(outcome)
+        self.outcome = outcome
+        if isinstance(outcome.error, Exception):
+            raise outcome.error
+        raise failure(outcome)  # Prefect would take it for the end of the process
+
+    def _perform(self, call: Call) -> None:
+        self._ends.put(perform(call))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (self.parcel,)
+
+
+def _unpacked(parcel: Parcel) -> NodeFunction:
+    return NodeFunction(parcel.call, signature_of(parcel.call.target), parcel)
+
+
+def _is_looked_at() -> bool:
+    """Whether somebody beside the driver sees the result: Prefect's cache and storage, or hooks."""
+    context = TaskRunContext.get()
+    assert context is not None
+    task = context.task
+    return should_persist_result() or bool(task.on_completion_hooks or task.on_commit_hooks or task.on_rollback_hooks)
+
+
+def _result(outcome: Outcome, kind: str) -> Any:
+    return (outcome.value, outcome.instance) if kind == "method" else outcome.value
+
+
+def _checked(value: Any) -> Any:
+    """Return a result that another process can be sent."""
+    try:
+        dumps(value)
+    except Exception as error:
+        raise unpicklable_result(value, error) from error
+    return value

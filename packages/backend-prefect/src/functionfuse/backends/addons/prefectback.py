@@ -1,0 +1,158 @@
+"""Run a graph as a Prefect flow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+from prefect import Flow
+from prefect.context import FlowRunContext
+from prefect.exceptions import CancelledRun, PrefectException
+from prefect.states import Cancelled
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from functionfuse.backends.addons._prefect_artifact import Table
+from functionfuse.backends.addons._prefect_options import allowed_name, checked_flow_options, checked_task_args
+from functionfuse.backends.addons._prefect_run import PrefectRun
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.query import Query
+from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from functionfuse.backends.execution import Run
+    from functionfuse.nodes import Item, Node
+    from functionfuse.plan import Ref, Step
+
+_UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # how Prefect says it
+
+
+class PrefectQuery(Query):
+    """Nodes whose names match a pattern, with the options of Prefect's tasks."""
+
+    def set_task_args(self, args: Mapping[str, Any]) -> Self:
+        """Set options of ``prefect.task``: ``retries``, ``tags``, ``cache_policy``, ``timeout_seconds`` ...
+
+        Raises:
+            OptionError: Prefect does not know an option, or refuses its value.
+        """
+        return self._set(task_args=checked_task_args(args))
+
+
+class PrefectWorkflow(BaseWorkflow):
+    """Runs a graph as a flow of Prefect: every node is a task run, under the node's own name.
+
+    Args:
+        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        workflow_name: under which a store keeps the results; the name of the flow.
+        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+    """
+
+    query_class = PrefectQuery
+
+    def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
+        super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
+        self._flow_options: dict[str, Any] = {}
+        self._sent: tuple[list[Step], list[Ref]] | None = None
+
+    def set_prefect_flow_options(self, options: Mapping[str, Any]) -> None:
+        """Set options of ``prefect.flow``: ``task_runner``, ``retries``, ``on_failure``, ``log_prints`` ...
+
+        Raises:
+            OptionError: Prefect does not know an option, or refuses its value.
+        """
+        self._flow_options |= checked_flow_options(options)
+
+    def generate_flow(self) -> Flow[Any, Any]:
+        """Return the graph as a flow of Prefect, whose parameters are those of :meth:`run`."""
+
+        def functionfuse_flow(on_error: str = "raise", reuse: str = "recipe") -> Any:
+            try:
+                return self._run(on_error=on_error, reuse=reuse)
+            except RunCancelled as cancelled:
+                return Cancelled(message=str(cancelled))
+
+        defaults = {
+            "name": allowed_name(self.workflow_name),
+            "task_runner": ThreadPoolTaskRunner(max_workers=min(32, (os.cpu_count() or 1) + 4)),
+        }
+        return Flow(functionfuse_flow, **{**defaults, **self._flow_options})
+
+    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:
+        """Run the graph in a flow run, and return the results of the nodes that the workflow was given.
+
+        Args:
+            on_error: "raise" stops at the first failure, once what is running has ended and is stored;
+                "continue" runs all that does not depend on it.
+            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+
+        Raises:
+            NodeError: a node failed; its ``__cause__`` is what the function raised.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+            RunCancelled: somebody cancelled the flow run in Prefect.
+            EngineUnreachable: Prefect's server does not answer.
+        """
+        try:
+            return self.generate_flow()(on_error=on_error, reuse=reuse)
+        except CancelledRun as cancelled:
+            raise RunCancelled(str(cancelled)) from cancelled
+        except (RuntimeError, httpx.TransportError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHABLE):
+                raise
+            raise EngineUnreachable(
+                f"Prefect's server does not answer ({error}) to {self.workflow_name!r}; start it with "
+                "'prefect server start', or set PREFECT_API_URL to one that runs; what had finished is stored"
+            ) from error
+
+    def deploy(self, name: str, work_pool: str, cron: str | None = None, *, entrypoint: str) -> UUID:
+        """Make a deployment, whose runs the workers of a work pool take up.
+
+        Args:
+            name: of the deployment.
+            work_pool: the work pool's name.
+            cron: when to run, as in ``"0 6 * * *"``; without it, on demand.
+            entrypoint: ``"file.py:flow"``: where workers find a variable of a module that holds
+                ``generate_flow()``. They see the file under the same path.
+
+        Returns:
+            The deployment's id.
+
+        Raises:
+            OptionError: there is no such flow, or no such work pool.
+        """
+        file, _, variable = entrypoint.rpartition(":")
+        path = Path(file).resolve()
+        if not variable.isidentifier() or not path.is_file():
+            raise OptionError(f"an entrypoint is a file and a flow in it, like 'file.py:flow', got {entrypoint!r}")
+        try:
+            flow: Any = Flow.from_source(str(path.parent), entrypoint=f"{path.name}:{variable}")
+            made: UUID = flow.deploy(name=name, work_pool_name=work_pool, cron=cron, print_next_steps=False)
+        except (PrefectException, ValueError, AttributeError) as error:
+            raise OptionError(f"{name!r} cannot be deployed from {entrypoint!r} to {work_pool!r}: {error}") from error
+        return made
+
+    def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
+        """Execute a run in the flow run that this is called in."""
+        context = FlowRunContext.get()
+        assert context is not None
+        table = Table()
+        try:
+            PrefectRun(run, context, table).execute()
+        finally:
+            table.publish(run.root.plan, self.workflow_name)
+
+    # -- for a flow that is served: it runs in another process, where nodes cannot go
+
+    def __getstate__(self) -> dict[str, Any]:
+        sent = self._steps(), self._wanted()
+        return {**vars(self), "_sent": sent, "_dag": None, "_given": [None] * len(self._given)}
+
+    def _steps(self) -> list[Step]:
+        return super()._steps() if self._sent is None else self._sent[0]
+
+    def _wanted(self) -> list[Ref]:
+        return super()._wanted() if self._sent is None else self._sent[1]

@@ -1,0 +1,51 @@
+"""Prefect servers: real ones in processes of their own, each with its home, and the temporary one of a script."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Read when prefect is imported.
+os.environ |= {
+    "PREFECT_HOME": tempfile.mkdtemp(prefix="functionfuse-prefect-"),
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "DO_NOT_TRACK": "1",
+    "RAY_AUTH_MODE": "disabled",
+}
+
+from contextlib import contextmanager
+
+import pytest
+from prefect_servers import running_server
+
+
+@contextmanager
+def _settings(api_url):
+    """Let this process use a server, in threads too; without the heartbeat, whose end takes a second of every run."""
+    import prefect.context
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    before = prefect.context.GLOBAL_SETTINGS_CONTEXT
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        prefect.context.GLOBAL_SETTINGS_CONTEXT = prefect.context.SettingsContext.get()
+        try:
+            yield
+        finally:
+            prefect.context.GLOBAL_SETTINGS_CONTEXT = before
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real server, as ``prefect server start`` starts it."""
+    with running_server(tmp_path_factory.mktemp("server")) as server, _settings(server.api_url):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ephemeral():
+    """No server: Prefect starts a temporary one by itself."""
+    with _settings(None):
+        yield

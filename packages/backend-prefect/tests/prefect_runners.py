@@ -1,0 +1,43 @@
+"""Workflows on a task runner, and a pool of processes that stays warm: starting one takes longer than a test."""
+
+from __future__ import annotations
+
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+
+
+def workflows_on(make_task_runner):
+    """A callable that makes workflows for the exam."""
+
+    def make(*nodes, workflow_name="exam", **options):
+        made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
+        made.set_prefect_flow_options({"task_runner": make_task_runner()})
+        return made
+
+    return make
+
+
+class WarmProcessPool(ProcessPoolTaskRunner):
+    """Prefect's own in all but the ends of its life."""
+
+    def __reduce__(self):
+        return ProcessPoolTaskRunner, (self._max_workers,)
+
+    def duplicate(self):
+        return self
+
+    def __enter__(self):
+        if self._executor is None or self._executor._broken:
+            self.close()
+            return super().__enter__()
+        self._cached_context = self._cached_env = None  # those of the flow run before
+        self._started = True
+        return self
+
+    def __exit__(self, *_):
+        self._started = False
+
+    def close(self):
+        if self._executor is not None:
+            super().__exit__(None, None, None)

@@ -1,0 +1,127 @@
+"""Deployments: taken up by a process worker, or served by the script itself."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from prefect_servers import PREFECT
+
+from functionfuse import workflow
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.errors import OptionError
+from functionfuse.storage import FileStore
+
+SCRIPT = """
+import sys
+
+from functionfuse import workflow
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.storage import FileStore
+
+
+@workflow
+def add(a, b):
+    return a + b
+
+
+@workflow
+class Sum:
+    def __init__(self, start):
+        self.value = start
+
+    def add(self, n):
+        self.value += n
+        return self.value
+
+
+total = Sum(add(1, 1).set_name("two"))
+made = PrefectWorkflow(total.add(5).set_name("seven"), workflow_name="deployed")
+made.set_storage(FileStore({store!r}, durable=False))
+flow = made.generate_flow()
+
+if __name__ == "__main__":
+    flow.serve("served")
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.replace("{store!r}", repr(str(tmp_path / "store"))))
+    return path
+
+
+@pytest.fixture
+def pool(server):
+    server.ask("work_pools/", {"name": "here", "type": "process"})
+    yield "here"
+    subprocess.run([PREFECT, "--no-prompt", "work-pool", "delete", "here"], env=server.env, check=True, timeout=60)
+
+
+def final_state(server, run):
+    for _ in range(480):
+        state = server.ask(f"flow_runs/{run['id']}")["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            break
+        time.sleep(0.25)
+    return state["name"], state["message"]
+
+
+def test_a_process_worker_runs_a_deployment(server, script, pool, tmp_path):
+    made = PrefectWorkflow(workflow(abs)(1), workflow_name="any")
+    deployment = made.deploy("nightly", pool, "0 3 * * *", entrypoint=f"{script}:flow")
+    kept = server.ask(f"deployments/{deployment}")
+    assert (kept["name"], kept["work_pool_name"], kept["entrypoint"]) == ("nightly", "here", "script.py:flow")
+    assert [schedule["schedule"]["cron"] for schedule in kept["schedules"]] == ["0 3 * * *"]
+    run = server.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"on_error": "continue"}})
+    worker = [PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--run-once"]
+    subprocess.run(worker, env=server.env, check=True, timeout=120, capture_output=True)
+    assert final_state(server, run)[0] == "Completed"
+    assert FileStore(tmp_path / "store").read_task("deployed", "seven") == 7
+    assert server.states("deployed", expected := dict.fromkeys(["two", "Sum_0000", "seven"], "Completed")) == expected
+
+
+def test_a_script_serves_its_flow(server, script, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        serving = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**server.env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
+            stdout=output,
+            stderr=output,
+            cwd=tmp_path,
+        )
+    try:
+        deployment = None
+        for _ in range(480):
+            found = server.ask("deployments/filter", {"deployments": {"name": {"any_": ["served"]}}})
+            if found:
+                deployment = found[0]["id"]
+                break
+            assert serving.poll() is None, log.read_text()
+            time.sleep(0.25)
+        run = server.ask(f"deployments/{deployment}/create_flow_run", {})
+        assert final_state(server, run)[0] == "Completed", log.read_text()
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        serving.wait(60)
+    assert FileStore(tmp_path / "store").read_task("deployed", "seven") == 7
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "pool_name", "said"),
+    [
+        ("script.py", "here", "like 'file.py:flow', got 'script.py'"),
+        ("absent.py:flow", "here", "got 'absent.py:flow'"),
+        ("{script}:wolf", "here", "cannot be deployed.*wolf"),
+        ("{script}:flow", "nowhere", "cannot be deployed.*'nowhere'"),
+    ],
+)
+def test_a_deployment_that_cannot_be(server, script, pool, entrypoint, pool_name, said):
+    made = PrefectWorkflow(workflow(abs)(1), workflow_name="any")
+    with pytest.raises(OptionError, match=said):
+        made.deploy("wrong", pool_name, entrypoint=entrypoint.replace("{script}", str(script)))

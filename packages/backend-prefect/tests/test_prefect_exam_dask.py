@@ -1,0 +1,27 @@
+"""The Prefect workflow passes the exam for backends on a server, on a Dask cluster."""
+
+from __future__ import annotations
+
+import pytest
+from prefect_runners import workflows_on
+
+from functionfuse.testing import BackendTests
+
+
+@pytest.fixture(scope="module")
+def cluster(server):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
+
+
+class TestDask(BackendTests):
+    chain_length = 30
+    recursion_depth = 10
+
+    @pytest.fixture
+    def make_workflow(self, cluster):
+        from prefect_dask import DaskTaskRunner
+
+        return workflows_on(lambda: DaskTaskRunner(address=cluster))

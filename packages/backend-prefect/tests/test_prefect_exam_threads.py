@@ -1,0 +1,20 @@
+"""The Prefect workflow passes the exam for backends on a server, in threads."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.testing import BackendTests
+
+
+class TestThreads(BackendTests):
+    in_process = True
+    chain_length = 50
+    recursion_depth = 20
+
+    @pytest.fixture
+    def make_workflow(self, server):
+        return partial(PrefectWorkflow, workflow_name="exam")

@@ -1,0 +1,89 @@
+"""What ends a run from outside: no server, a server that goes away, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from prefect_graphs import add
+from prefect_servers import running_server
+
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.errors import EngineUnreachable
+from functionfuse.testing import MemoryStore
+
+SCRIPT = """
+import time
+from pathlib import Path
+
+from functionfuse import workflow
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.storage import FileStore
+
+
+@workflow
+def quick():
+    return 1
+
+
+@workflow
+def long(_):
+    Path("started").touch()
+    time.sleep(600)
+
+
+made = PrefectWorkflow(long(quick().set_name("quick")).set_name("long"), workflow_name="interrupted")
+made.set_storage(FileStore("store", durable=False))
+made.run()
+"""
+
+
+@pytest.fixture
+def nobody():
+    """An address where no server is."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield
+
+
+def test_no_server(nobody):
+    with pytest.raises(EngineUnreachable, match=r"does not answer .*127\.0\.0\.1:9.* 'alone'.*prefect server start"):
+        PrefectWorkflow(add(1, 1), workflow_name="alone").run()
+
+
+def test_a_server_that_goes_away(tmp_path):
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    store = MemoryStore()
+    with running_server(tmp_path) as server:
+        made = PrefectWorkflow(add(add(1, 1).set_name("first"), 1).set_name("second"), workflow_name="left")
+        made.set_storage(store)
+        made.add_observer(lambda event: server.stop() if (event.kind, event.name) == ("finished", "first") else None)
+        with (
+            temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_CLIENT_MAX_RETRIES: 0}),
+            pytest.raises(EngineUnreachable, match="what had finished is stored"),
+        ):
+            made.run()
+    assert "first" in store.list_tasks("left")
+
+
+def test_ctrl_c(server, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    running = subprocess.Popen([sys.executable, "script.py"], env=server.env, cwd=tmp_path, stderr=subprocess.PIPE)
+    for _ in range(480):
+        if (tmp_path / "started").exists():
+            break
+        assert running.poll() is None
+        time.sleep(0.25)
+    os.kill(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in errors
+    assert server.flow_run("interrupted")["state_name"] == "Crashed"
+    runs = server.states("interrupted", {"quick": "Completed", "long": "Crashed"})
+    assert runs == {"quick": "Completed", "long": "Crashed"}
+    assert [path.name for path in (tmp_path / "store").rglob("*quick*")] != []
