@@ -9,7 +9,7 @@ import tempfile
 os.environ |= {
     "PREFECT_HOME": tempfile.mkdtemp(prefix="functionfuse-prefect-"),
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "DO_NOT_TRACK": "1",
@@ -19,29 +19,48 @@ os.environ |= {
 from contextlib import contextmanager
 
 import pytest
-from prefect_servers import running_server
+from prefect_servers import IN_MEMORY, running_server
 
 
 @contextmanager
 def _settings(api_url):
     """Let this process use a server, in threads too; without the heartbeat, whose end takes a second of every run."""
     import prefect.context
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.events.worker import EventsWorker
+    from prefect.settings import (
+        PREFECT_API_DATABASE_CONNECTION_URL,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     before = prefect.context.GLOBAL_SETTINGS_CONTEXT
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    settings = {
+        PREFECT_API_URL: api_url,
+        PREFECT_API_DATABASE_CONNECTION_URL: IN_MEMORY,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(settings):
         prefect.context.GLOBAL_SETTINGS_CONTEXT = prefect.context.SettingsContext.get()
         try:
             yield
         finally:
+            EventsWorker.drain_all(timeout=30)  # else it looks for the server when this process ends, for minutes
             prefect.context.GLOBAL_SETTINGS_CONTEXT = before
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A real server, as ``prefect server start`` starts it."""
-    with running_server(tmp_path_factory.mktemp("server")) as server, _settings(server.api_url):
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """A real server, as ``prefect server start`` starts it; one for all modules, as that takes ten seconds."""
+    with running_server(tmp_path_factory.mktemp("server"), database=IN_MEMORY) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def server(running):
+    """The server, and this process uses it."""
+    with _settings(running.api_url):
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
+# Of SQLite. A file is locked now and then when flows follow each other, and clients then wait for seconds.
+IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
 class Server:
-    def __init__(self, port, home):
+    def __init__(self, port, home, database):
         self.port = port
         self.home = home
         self.url = f"http://{ADDRESS}:{port}"
@@ -29,6 +31,9 @@ class Server:
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": self.api_url,
             "PREFECT_SERVER_UI_API_URL": self.api_url,
+            "PREFECT_API_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
         }
 
     def stop(self):
@@ -40,9 +45,9 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def ask(self, path, query=None):
+    def ask(self, path, query=None, method=None):
         """Get what the API knows; with a query, post that."""
-        request = urllib.request.Request(f"{self.api_url}/{path}")
+        request = urllib.request.Request(f"{self.api_url}/{path}", method=method)
         if query is not None:
             request.data = json.dumps(query).encode()
             request.add_header("content-type", "application/json")
@@ -100,8 +105,9 @@ def free_port():
 
 
 @contextmanager
-def running_server(home):
-    server = Server(free_port(), home)
+def running_server(home, database=""):
+    """A server with a database in its home, or elsewhere."""
+    server = Server(free_port(), home, database)
     command = [PREFECT, "server", "start", "--host", ADDRESS, "--port", str(server.port)]
     with (home / "server.log").open("w") as log:
         server.process = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)

@@ -59,7 +59,7 @@ def script(tmp_path):
 def pool(server):
     server.ask("work_pools/", {"name": "here", "type": "process"})
     yield "here"
-    subprocess.run([PREFECT, "--no-prompt", "work-pool", "delete", "here"], env=server.env, check=True, timeout=60)
+    server.ask("work_pools/here", method="DELETE")
 
 
 def final_state(server, run):

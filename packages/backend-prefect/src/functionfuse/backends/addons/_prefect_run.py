@@ -49,6 +49,7 @@ class Work(NamedTuple):
     task: Task
     call: Call
     function: NodeFunction
+    parameters: dict[str, Any]
     since: float
 
 
@@ -136,7 +137,7 @@ class PrefectRun:
         prefect_task = self.tasks.make(name, target, function, task.step.options.get("task_args", {}))
         edges = self.edges(task, signature, list(parameters))
         future = self.runner.submit(prefect_task, parameters, dependencies=edges)
-        self.submitted(future, task, Work(task, call, function, time.perf_counter()))
+        self.submitted(future, task, Work(task, call, function, parameters, time.perf_counter()))
 
     def submitted(self, future: PrefectFuture[Any], task: Task, work: Work | None) -> None:
         self.task_runs[task.frame, task.step.name] = future.task_run_id
@@ -221,6 +222,7 @@ class PrefectRun:
     def take_in(self, future: PrefectFuture[Any]) -> None:
         work = self.pending.pop(future)
         if work is not None:
+            work.parameters.clear()  # the thread that ran it may hold them for a while
             self.settle(work.task, self.outcome(work, future), work.call)
 
     def settle(self, task: Task, outcome: Outcome, call: Call) -> None:
