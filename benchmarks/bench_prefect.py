@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.prefectback import PrefectWorkflow
 
 ADDRESS = "127.0.0.1"
+# A file is locked now and then when flows follow each other; clients then wait for two seconds, whoever is measured.
+DATABASE = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
 MEMORY_STEPS, MEMORY_BYTES = 20, 40_000_000
 PAIRS = 200_000
 
@@ -41,6 +43,7 @@ def server() -> Iterator[None]:
     os.environ |= {
         "PREFECT_HOME": tempfile.mkdtemp(prefix="bench-prefect-"),
         "PREFECT_API_URL": f"http://{ADDRESS}:{port}/api",
+        "PREFECT_API_DATABASE_CONNECTION_URL": DATABASE,
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",

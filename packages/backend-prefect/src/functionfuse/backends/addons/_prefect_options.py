@@ -56,6 +56,11 @@ def _anything() -> None:
     pass
 
 
+def reads_parameters(args: Mapping[str, Any]) -> bool:
+    """Whether Prefect needs a task's parameters for something beside the call."""
+    return not (_CACHING | {"task_run_name"}).isdisjoint(args)
+
+
 def allowed_name(name: str) -> str:
     """A name of a flow, without the characters that Prefect refuses."""
     return _BANNED.sub("_", name).strip() or "_"

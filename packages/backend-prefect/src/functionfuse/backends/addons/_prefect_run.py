@@ -14,10 +14,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from functionfuse.backends.addons._prefect_artifact import parents_of
-from functionfuse.backends.addons._prefect_options import Tasks
+from functionfuse.backends.addons._prefect_options import Tasks, reads_parameters
 from functionfuse.backends.addons._prefect_parcel import Answer, Failure, Parcel, Sealed
 from functionfuse.backends.addons._prefect_stop import end_workers
-from functionfuse.backends.addons._prefect_task import NodeFunction, parameters_of, signature_of
+from functionfuse.backends.addons._prefect_task import NodeFunction, parameters_of, placeholders, signature_of
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
 from functionfuse.backends.ready import Ready
@@ -49,7 +49,6 @@ class Work(NamedTuple):
     task: Task
     call: Call
     function: NodeFunction
-    parameters: dict[str, Any]
     since: float
 
 
@@ -131,13 +130,20 @@ class PrefectRun:
         except NodeError as error:
             self.settle(task, Outcome(None, None, error, 0.0), call)
             return
+        options = task.step.options.get("task_args", {})
         values = parameters_of(call, signature)
-        parameters = {key: quote(value) if parcel is None else Sealed(parcel, key) for key, value in values.items()}
-        function = NodeFunction(call, signature, parcel)
-        prefect_task = self.tasks.make(name, target, function, task.step.options.get("task_args", {}))
+        parameters: dict[str, Any]
+        if parcel is not None:
+            parameters = {key: Sealed(parcel, key) for key in values}
+        elif reads_parameters(options):
+            parameters = {key: quote(value) for key, value in values.items()}
+        else:
+            parameters = placeholders(values, signature)
+        function = NodeFunction(call, signature, parcel, holds=parcel is None and not reads_parameters(options))
+        prefect_task = self.tasks.make(name, target, function, options)
         edges = self.edges(task, signature, list(parameters))
         future = self.runner.submit(prefect_task, parameters, dependencies=edges)
-        self.submitted(future, task, Work(task, call, function, parameters, time.perf_counter()))
+        self.submitted(future, task, Work(task, call, function, time.perf_counter()))
 
     def submitted(self, future: PrefectFuture[Any], task: Task, work: Work | None) -> None:
         self.task_runs[task.frame, task.step.name] = future.task_run_id
@@ -222,7 +228,7 @@ class PrefectRun:
     def take_in(self, future: PrefectFuture[Any]) -> None:
         work = self.pending.pop(future)
         if work is not None:
-            work.parameters.clear()  # the thread that ran it may hold them for a while
+            work.function.forget()
             self.settle(work.task, self.outcome(work, future), work.call)
 
     def settle(self, task: Task, outcome: Outcome, call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import update_wrapper
 from inspect import Parameter, Signature
@@ -20,7 +21,7 @@ from functionfuse.decorator import Method
 from functionfuse.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from functionfuse.backends.calls import Call
     from functionfuse.decorator import Target
@@ -58,6 +59,12 @@ def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, A
     return bound.arguments
 
 
+def placeholders(parameters: dict[str, Any], signature: Signature) -> dict[str, Any]:
+    """Stand-ins for arguments that Prefect need not know. It would hold them until it has sent a task's events."""
+    empty: dict[Any, Any] = {Parameter.VAR_POSITIONAL: (), Parameter.VAR_KEYWORD: {}}
+    return {key: empty.get(signature.parameters[key].kind) for key in parameters}
+
+
 class GivenUp(BaseException):
     """The run ended before a call of it."""
 
@@ -65,15 +72,21 @@ class GivenUp(BaseException):
 class NodeFunction:
     """Makes one node's call, with its plugin, retries and time limit; to Prefect it is the user's function.
 
+    Args:
+        call: the call.
+        signature: that Prefect sees.
+        parcel: see below.
+        holds: whether the arguments are those of ``call``, whatever Prefect passes.
+
     Attributes:
         parcel: what travels in its place; None where nodes share the memory of the driver.
         outcome: how the last attempt ended; not known to the driver's copy when it ran in another process.
     """
 
     # Prefect copies the attributes in __dict__ to its task.
-    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "outcome", "parcel")
+    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "_held", "outcome", "parcel")
 
-    def __init__(self, call: Call, signature: Signature, parcel: Parcel | None) -> None:
+    def __init__(self, call: Call, signature: Signature, parcel: Parcel | None, *, holds: bool = False) -> None:
         function = function_of(call.target)
         update_wrapper(self, function, updated=())
         code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
@@ -85,15 +98,16 @@ class NodeFunction:
         self.outcome: Outcome | None = None
         self._ends: SimpleQueue[Outcome | None] = SimpleQueue()
         self._call = call._replace(args=(), kwargs={}, instance=None)
+        self._held = call if holds else None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        instance = None
-        if self._call.target.kind == "method":
-            instance, *rest = args
-            args = tuple(rest)
-            if TaskRunContext.get().task.retries:  # type: ignore[union-attr]  # a failed attempt may change it halfway
-                instance = copy.deepcopy(instance)
-        call = self._call._replace(args=args, kwargs=kwargs, instance=instance)
+        context = TaskRunContext.get()
+        assert context is not None
+        if self._held is not None:
+            with _shown(context, parameters_of(self._held, self.__signature__)):
+                return self._answer_here(self._of_attempt(self._held, context))
+        instance, rest = (args[0], args[1:]) if self._call.target.kind == "method" else (None, args)
+        call = self._of_attempt(self._call._replace(args=rest, kwargs=kwargs, instance=instance), context)
         if self.parcel is None:
             return self._answer_here(call)
         outcome = perform(call)
@@ -102,6 +116,15 @@ class NodeFunction:
         if outcome.error is None:
             return Answer.sealed(outcome)
         raise failure(outcome)
+
+    def forget(self) -> None:
+        """Let go of the arguments: the task has ended."""
+        self._held = None
+
+    def _of_attempt(self, call: Call, context: TaskRunContext) -> Call:
+        """Return a call on an object of its own where there may be another attempt: one that fails may change it."""
+        retried = call.target.kind == "method" and context.task.retries
+        return call._replace(instance=copy.deepcopy(call.instance)) if retried else call
 
     def give_up(self) -> None:
         """Let go of a call that runs in a thread of this process; Python cannot stop it."""
@@ -127,6 +150,17 @@ class NodeFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpacked, (self.parcel,)
+
+
+@contextmanager
+def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None]:
+    """Let ``prefect.runtime`` tell a call's arguments, as long as it lasts."""
+    fields = vars(context)  # it is frozen
+    before, fields["parameters"] = context.parameters, parameters
+    try:
+        yield
+    finally:
+        fields["parameters"] = before
 
 
 def _unpacked(parcel: Parcel) -> NodeFunction:
