@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect.client.schemas.objects import RunInput, State, TaskRunResult
+from prefect.results import ResultRecord  # type: ignore[attr-defined]  # it is not among its exports
 from prefect.states import Cancelled, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -242,8 +243,11 @@ class PrefectRun:
         """Return how a node's call ended."""
         seconds = time.perf_counter() - work.since
         try:
-            value = future.result(raise_on_failure=False)
+            future.wait()
             state = future.state
+            # Prefect's own way to a result leads through another thread, and takes longer than a short task.
+            record = state.data
+            value = record.result if isinstance(record, ResultRecord) else future.result(raise_on_failure=False)
         except Exception as error:
             return Outcome(None, None, self.died(work, future, error), seconds)
         if isinstance(value, Answer):
