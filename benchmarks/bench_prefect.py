@@ -43,7 +43,7 @@ def server() -> Iterator[None]:
     os.environ |= {
         "PREFECT_HOME": tempfile.mkdtemp(prefix="bench-prefect-"),
         "PREFECT_API_URL": f"http://{ADDRESS}:{port}/api",
-        # X"PREFECT_API_DATABASE_CONNECTION_URL": DATABASE,
+        "PREFECT_API_DATABASE_CONNECTION_URL": DATABASE,
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",

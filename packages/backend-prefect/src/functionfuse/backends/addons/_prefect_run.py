@@ -133,14 +133,15 @@ class PrefectRun:
             return
         options = task.step.options.get("task_args", {})
         values = parameters_of(call, signature)
+        holds = parcel is None and not reads_parameters(options)
         parameters: dict[str, Any]
-        if parcel is not None:
-            parameters = {key: Sealed(parcel, key) for key in values}
-        elif reads_parameters(options):
+        if holds:
+            parameters = placeholders(values, signature)
+        elif parcel is None:
             parameters = {key: quote(value) for key, value in values.items()}
         else:
-            parameters = placeholders(values, signature)
-        function = NodeFunction(call, signature, parcel, holds=parcel is None and not reads_parameters(options))
+            parameters = {key: Sealed(parcel, key) for key in values}
+        function = NodeFunction(call, signature, parcel, holds=holds)
         prefect_task = self.tasks.make(name, target, function, options)
         edges = self.edges(task, signature, list(parameters))
         future = self.runner.submit(prefect_task, parameters, dependencies=edges)
