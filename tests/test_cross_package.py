@@ -310,3 +310,10 @@ def test_a_killed_driver_goes_on_where_it_was(project, arguments):
     project.edit("main.py", killing, "    workers =")
     assert project.run(*arguments)[:2] == (RESULTS, ["Counter", "increase", "increase"])
     assert project.run(*arguments) == (RESULTS, [], "")
+
+
+def test_a_workflow_takes_the_place_of_a_store(tmp_path):
+    flow = LocalWorkflow(workflow(abs)(-1).set_name("one"), workflow_name="w")
+    flow.set_storage(f"file:{tmp_path / 'store'}")
+    assert flow.run() == 1
+    assert FileStore(tmp_path / "store").list_tasks("w") == ["one"]

@@ -43,7 +43,13 @@ OWNED = {
         "functionfuse.backends.builtin.graphback",
         "functionfuse.backends.builtin._local_",
     ),
-    "backend-ray": ("functionfuse.backends.builtin.rayback", "functionfuse.backends.builtin._ray_"),
+    "backend-ray": (
+        "functionfuse.backends.builtin.rayback",
+        "functionfuse.backends.builtin._ray_",
+        "functionfuse.backends.addons.rayworkflow",
+        "functionfuse.backends.addons.rayworkflowback",
+        "functionfuse.backends.addons._rayworkflow_",
+    ),
     "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect_"),
     "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp_"),
 }

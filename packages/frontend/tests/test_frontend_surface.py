@@ -37,7 +37,7 @@ PUBLIC = {
     "functionfuse.graph": ["Edit", "Edits", "Graph"],
     "functionfuse.nodes": ["BoundMethod", "Deferred", "InstanceNode", "Item", "Node"],
     "functionfuse.plan": ["Plan", "Ref", "Step"],
-    "functionfuse.stores": ["Store"],
+    "functionfuse.stores": ["Catalogue", "Store"],
 }
 
 

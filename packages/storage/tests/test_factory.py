@@ -11,6 +11,7 @@ import pytest
 
 from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import FileStore, storage_factory
+from functionfuse.stores import Catalogue, open_store
 
 
 def file_config(path, **options):
@@ -172,3 +173,23 @@ def test_functions_for_backends(store, root):
     assert read_object.file_exists("a")
     assert not read_object.file_exists("c")
     assert read_object.list_tasks("*") == read_object.list_tasks() == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}", "FILE:{}"])
+def test_a_folder_is_a_place_of_a_store(root, form):
+    store = open_store(form.format(root), durable=False)
+    assert isinstance(store, Catalogue)
+    assert (store.path, store.config()["options"]["durable"]) == (str(root), False)
+
+
+def test_a_bucket_is_a_place_of_a_store(s3_options):
+    path = s3_options.pop("path")
+    store = open_store(f"s3:/{path}", **s3_options)
+    assert store.path == path
+
+
+def test_places_that_are_none():
+    with pytest.raises(OptionError, match="no store can be opened at 'gs://x'; .* known: file:, s3:"):
+        open_store("gs://x")
+    with pytest.raises(OptionError, match="names the host 'far'"):
+        open_store("file://far/folder")

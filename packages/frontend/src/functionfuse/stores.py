@@ -73,3 +73,44 @@ class Store(Protocol):
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
         """Which of these names have a result; one question for a whole run."""
+
+
+@runtime_checkable
+class Catalogue(Store, Protocol):
+    """The verbs of a store that can say what it holds, and remove it."""
+
+    def list_workflows(self) -> list[str]:
+        """Return the names of all workflows, sorted."""
+
+    def remove_workflow(self, workflow_name: str) -> bool:
+        """Remove a workflow with all its results; whether there was one."""
+
+    def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
+        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
+
+
+def open_store(place: str, **options: Any) -> Catalogue:
+    """Return the store at a place: ``"file:results"``, ``"file:///data/results"``, ``"s3://bucket/prefix"``.
+
+    What stands before the colon is looked up among the entry points ``functionfuse.stores`` of installed packages;
+    what has no colon is a folder.
+
+    Args:
+        place: where the store is.
+        options: further options of that kind of store, like ``endpoint_url``.
+
+    Raises:
+        OptionError: no installed package has stores of this kind.
+    """
+    from importlib.metadata import entry_points  # takes longer to import than this package
+
+    from functionfuse.errors import OptionError
+
+    kind, colon, _ = place.partition(":")
+    kind = kind.lower() if colon else "file"
+    found = {entry.name: entry for entry in entry_points(group="functionfuse.stores")}
+    if kind not in found:
+        known = ", ".join(f"{name}:" for name in sorted(found)) or "none; install functionfuse-storage"
+        raise OptionError(f"no store can be opened at {place!r}; kinds of places that are known: {known}")
+    opener = found[kind].load()
+    return opener(place, **options)  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from functionfuse.errors import DuplicateNameError, OptionError, PlanError, Unkn
 from functionfuse.graph import Edits, Graph
 from functionfuse.nodes import Item, Node
 from functionfuse.plan import Plan, ref_of, steps_of
-from functionfuse.stores import described
+from functionfuse.stores import described, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -130,15 +130,18 @@ class BaseWorkflow(ABC):
 
     # -- what goes with it
 
-    def set_storage(self, storage: Store | None) -> None:
+    def set_storage(self, storage: Store | str | None) -> None:
         """Save every node's result in a store, and reuse what it holds; None takes the store away.
 
+        A text is the place of a store, for :func:`~functionfuse.stores.open_store`: ``"file:results"``.
         A store that has only ``get_writer_funcs(workflow_name)`` keeps no recipes; what it holds is reused
         with ``reuse="name"``.
 
         Raises:
-            OptionError: the object lacks a verb of stores.
+            OptionError: the object lacks a verb of stores, or there is no store at the place.
         """
+        if isinstance(storage, str):
+            storage = open_store(storage)
         missing = [verb for verb in _VERBS if storage is not None and not hasattr(storage, verb)]
         if missing and callable(getattr(storage, "get_writer_funcs", None)):
             storage = WriterFuncsStore(storage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from functionfuse.errors import OptionError
 from functionfuse.storage._file_store import FileStore
@@ -36,6 +37,22 @@ def storage_factory(config: Mapping[str, Any]) -> AnyStore:
         raise OptionError(f"'options' must be a mapping, got {options!r}")
     _check_names(str(config["kind"]), cls, options)
     return cls(**options)
+
+
+def open_file(place: str, **options: Any) -> FileStore:
+    """Return the store in a folder: ``"results"``, ``"file:results"`` or ``"file:///data/results"``."""
+    path = place.removeprefix("file:")
+    if place.startswith("file://"):
+        url = urlsplit(place)
+        if url.netloc not in ("", "localhost"):
+            raise OptionError(f"{place!r} names the host {url.netloc!r}; of this machine it is 'file:///path'")
+        path = unquote(url.path)
+    return FileStore(path, **options)
+
+
+def open_s3(place: str, **options: Any) -> S3Store:
+    """Return the store in a bucket: ``"s3://bucket/prefix"``, with the options of :class:`S3Store`."""
+    return S3Store("/" + place.partition(":")[2].lstrip("/"), **options)
 
 
 def _class(kind: object) -> type[AnyStore]:

@@ -1,0 +1,414 @@
+"""One workflow being executed: which tasks are to run, which run, and what follows from how they end.
+
+Tasks are submitted ahead of those that they need, with references as arguments: Ray orders them. A task that finds
+that something it needs has no value, because it failed or returned a graph, answers that it is blocked, and is
+submitted again later. All of this happens in one thread, that of the engine's loop; walks are loops, so that chains
+and recursions may be of any depth.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+
+from ray.exceptions import ObjectLostError, RayError
+
+from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
+from functionfuse.backends.addons.rayworkflow._spec import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
+    from functionfuse.backends.addons.rayworkflow._submission import Submission
+    from functionfuse.backends.addons.rayworkflow._task import Report
+
+_RELOADS = 5  # of what a task needs, when objects are lost
+
+
+class State(Enum):
+    """What a node does."""
+
+    IDLE = auto()
+    WAITING = auto()
+    READY = auto()
+    RUNNING = auto()
+    EXPANDED = auto()
+    DONE = auto()
+
+
+class Node:
+    """A task of a graph that is executed.
+
+    Attributes:
+        spec: what it is.
+        key: under which its result is stored.
+        frame: the graph.
+        checkpoint: whether its result is stored.
+        catches: whether its result is a pair of value and exception.
+        state: what it does.
+        lacks: how many tasks it still waits for.
+        waiters: who waits for it.
+        users: how many still take its value.
+        report: a reference to how it ended.
+        value: a reference to its value.
+        final: the key under which the value is stored: its own, or that of the task that went on in its place.
+        inner: the graph that goes on in its place.
+        counted: whether it is among the users of what it needs.
+        reloads: how often what it needs was lost.
+    """
+
+    __slots__ = (
+        "catches",
+        "checkpoint",
+        "counted",
+        "final",
+        "frame",
+        "inner",
+        "key",
+        "lacks",
+        "reloads",
+        "report",
+        "spec",
+        "state",
+        "users",
+        "value",
+        "waiters",
+    )
+
+    def __init__(self, spec: TaskSpec, frame: Frame, *, last: bool) -> None:
+        creator, options = frame.creator, spec.options
+        self.spec = spec
+        self.frame = frame
+        self.key: str = key_of(spec.name, "" if creator is None else creator.key)
+        self.final = self.key
+        self.checkpoint: bool = (
+            (creator is None or creator.checkpoint) if options.checkpoint is None else options.checkpoint
+        )
+        inherited = last and creator is not None and creator.catches
+        self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
+        self.state = State.IDLE
+        self.lacks = self.users = self.reloads = 0
+        self.counted = False
+        self.waiters: list[Node] = []
+        self.report: Reference | None = None
+        self.value: Reference | None = None
+        self.inner: Frame | None = None
+
+    def needs(self) -> list[Node]:
+        """The tasks whose results it takes."""
+        nodes = self.frame.nodes
+        return [nodes[place] for place in self.spec.needs]
+
+
+class Frame:
+    """A graph that is executed.
+
+    Attributes:
+        creator: the task that returned it.
+        nodes: its tasks.
+        dead: nobody waits for it any more.
+    """
+
+    __slots__ = ("creator", "dead", "nodes")
+
+    def __init__(self, graph: GraphSpec, creator: Node | None) -> None:
+        self.creator = creator
+        self.dead = False
+        last = len(graph.tasks) - 1
+        self.nodes: list[Node] = []
+        self.nodes += [Node(spec, self, last=place == last) for place, spec in enumerate(graph.tasks)]
+
+
+class Ending(NamedTuple):
+    """How an execution ended.
+
+    Attributes:
+        status: "SUCCESSFUL", "FAILED" or "CANCELED".
+        output: the task whose result is the workflow's.
+        error: of the task that failed.
+        task: its name.
+    """
+
+    status: str
+    output: Node | None = None
+    error: BaseException | None = None
+    task: str = ""
+
+
+class Execution:
+    """The state of one workflow that is executed.
+
+    Args:
+        graph: what to execute.
+        stored: keys of tasks whose results are stored.
+        submission: hands tasks to Ray, and has :meth:`take_in` called.
+        ended: called once with the ending, when nothing runs any more.
+        catch: stores an exception that a task caught, and then has :meth:`resolve` called.
+        named: called with each task as it comes up.
+        settled: called with each task that has a value.
+    """
+
+    def __init__(
+        self,
+        graph: GraphSpec,
+        *,
+        stored: Iterable[str],
+        submission: Submission,
+        ended: Callable[[Ending], None],
+        catch: Callable[[Node, BaseException], None],
+        named: Callable[[Node], None],
+        settled: Callable[[Node], None],
+    ) -> None:
+        self._stored = set(stored)
+        self._submission = submission
+        self._ended = ended
+        self._catch = catch
+        self._named = named
+        self._settled = settled
+        self._ready: deque[Node] = deque()
+        self._recalls: deque[Node] = deque()
+        self._surprising: set[str] = set()
+        self._ending: Ending | None = None
+        self.running: set[Node] = set()
+        self.root = self._open(graph, None)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a task could be submitted."""
+        return self._ending is None and bool(self._ready or self._recalls)
+
+    # -- out
+
+    def submit(self, most: int) -> None:
+        """Submit up to this many tasks that are ready."""
+        while self._recalls and most > 0 and self._ending is None:
+            batch = [self._recalls.popleft() for _ in range(min(len(self._recalls), most, 100))]
+            batch = [node for node in batch if not node.frame.dead]
+            most -= len(batch)
+            self._started(batch)
+            self._submission.recall(self, batch)
+            for node in batch:
+                self._release(node)
+        while self._ready and most > 0 and self._ending is None:
+            node = self._ready.popleft()
+            if node.frame.dead or node.state is not State.READY:
+                continue
+            most -= 1
+            self._started([node])
+            self._submission.execute(self, node)
+            if node.spec.function not in self._surprising:
+                self._release(node)
+
+    def _started(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            node.state = State.RUNNING
+            self.running.add(node)
+
+    # -- in
+
+    def take_in(self, node: Node, report: Report | BaseException) -> None:
+        """Take in how a task ended: what it reported, or what became of it in Ray."""
+        self.running.discard(node)
+        if self._ending is not None or node.frame.dead:
+            self._end_if_quiet()
+            return
+        if isinstance(report, BaseException):
+            self._broken(node, report)
+        elif report.ended == "value":
+            self.resolve(node)
+        elif report.ended == "graph":
+            self._expand(node, pickle.loads(report.data))
+        elif report.ended == "error":
+            error = unpack_error(report.data)
+            if _is_loss(error):
+                self._broken(node, error)
+            else:
+                self._fail(node, error)
+        elif report.ended == "blocked":
+            self._schedule(node)
+        else:  # what was listed as stored is damaged
+            self._stored.discard(node.key)
+            node.state = State.IDLE
+            self._need(node)
+
+    def resolve(self, node: Node) -> None:
+        """Take in that a task has a value; so has the one that it goes on for, and so on."""
+        while True:
+            node.state = State.DONE
+            self._release(node)
+            self._forget_needs(node)
+            self._settled(node)
+            creator = node.frame.creator
+            if node is not node.frame.nodes[-1]:
+                return
+            if creator is None:
+                self.end(Ending("SUCCESSFUL", node))
+                return
+            creator.report, creator.value, creator.final, creator.inner = node.report, node.value, node.final, None
+            self._drop(node)
+            node = creator
+
+    def _expand(self, node: Node, graph: GraphSpec) -> None:
+        node.state = State.EXPANDED
+        self._surprising.add(node.spec.function)
+        node.inner = self._open(graph, node)
+
+    def _fail(self, node: Node, error: BaseException) -> None:
+        """Let the nearest task catch an exception that this one went on for; else the workflow fails."""
+        catcher = node.frame.creator
+        while catcher is not None and not catcher.catches:
+            catcher = catcher.frame.creator
+        if catcher is None or isinstance(error, RayError) or not isinstance(error, Exception):
+            self.end(Ending("FAILED", error=error, task=node.spec.name))
+            return
+        self._abandon(catcher)
+        self._catch(catcher, error)
+
+    def _abandon(self, node: Node) -> None:
+        """Stop all that goes on in the place of a task."""
+        stack = [node.inner]
+        while stack:
+            frame = stack.pop()
+            if frame is None:
+                continue
+            frame.dead = True
+            for inside in frame.nodes:
+                stack.append(inside.inner)
+                if inside in self.running:
+                    self._submission.cancel(inside)
+
+    def _broken(self, node: Node, error: BaseException) -> None:
+        """A task could not run, or its report was lost; what it takes is got anew if that is why."""
+        node.reloads += 1
+        if node.reloads > _RELOADS or not _is_loss(error):
+            self._fail(node, error)
+            return
+        if node.key in self._stored or node.state is State.DONE:
+            self._recalls.append(node)
+            return
+        for need in node.needs():
+            if need.state is State.DONE:
+                need.state = State.IDLE
+                if need.checkpoint:
+                    self._stored.add(need.key)
+                self._need(need)
+        self._schedule(node)
+
+    # -- ends
+
+    def end(self, ending: Ending) -> None:
+        """Stop everything; the ending is told when nothing runs any more."""
+        if self._ending is not None:
+            return
+        self._ending = ending
+        self._ready.clear()
+        self._recalls.clear()
+        for node in self.running:
+            self._submission.cancel(node)
+        self._end_if_quiet()
+
+    def _end_if_quiet(self) -> None:
+        if self._ending is not None and not self.running:
+            ended, self._ended = self._ended, _nothing
+            ended(self._ending)
+
+    # -- what is ready
+
+    def _open(self, graph: GraphSpec, creator: Node | None) -> Frame:
+        frame = Frame(graph, creator)
+        for node in frame.nodes:
+            self._named(node)
+        output = frame.nodes[-1]
+        output.users += 1
+        self._need(output)
+        return frame
+
+    def _need(self, node: Node) -> None:
+        """Let a task run, or be read, and before it whatever it needs that is not stored."""
+        wanted, stack = {node}, [node]
+        while stack:
+            one = stack.pop()
+            if one.key in self._stored:
+                continue
+            for need in one.needs():
+                if need.state is State.IDLE and need not in wanted:
+                    wanted.add(need)
+                    stack.append(need)
+        nodes = node.frame.nodes if len(wanted) > 1 else [node]
+        for one in nodes:
+            if one not in wanted:
+                continue
+            if one.key in self._stored:
+                one.state = State.READY
+                self._recalls.append(one)
+            else:
+                self._schedule(one)
+
+    def _schedule(self, node: Node) -> None:
+        """Let a task be submitted as soon as all that it needs is."""
+        node.state, node.lacks = State.WAITING, 0
+        for need in node.needs():
+            if not node.counted:
+                need.users += 1
+            if not self._is_promised(need):
+                need.waiters.append(node)
+                node.lacks += 1
+        node.counted = True
+        if not node.lacks:
+            node.state = State.READY
+            self._ready.append(node)
+
+    def _is_promised(self, node: Node) -> bool:
+        if node.state is State.RUNNING:
+            return node.spec.function not in self._surprising or node.key in self._stored
+        return node.state is State.DONE
+
+    def _release(self, node: Node) -> None:
+        """Let those who wait for a task take it."""
+        waiters, node.waiters = node.waiters, []
+        for waiter in waiters:
+            waiter.lacks -= 1
+            if not waiter.lacks and waiter.state is State.WAITING:
+                waiter.state = State.READY
+                self._ready.append(waiter)
+
+    def _forget_needs(self, node: Node) -> None:
+        """Drop the values that this task was the last to take."""
+        if not node.counted:
+            return
+        node.counted = False
+        for need in node.needs():
+            self._drop(need)
+
+    def _drop(self, node: Node) -> None:
+        """One less takes the value of a task."""
+        node.users -= 1
+        if not node.users:
+            node.report = node.value = None
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield all nodes there are."""
+        stack = [self.root]
+        while stack:
+            frame = stack.pop()
+            for node in frame.nodes:
+                yield node
+                if node.inner is not None:
+                    stack.append(node.inner)
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether an object was lost, on whatever way that is told."""
+    while error is not None:
+        if isinstance(error, ObjectLostError):
+            return True
+        error = error.cause if hasattr(error, "cause") else None  # type: ignore[assignment]
+    return False
+
+
+def _nothing(_: Ending) -> None:
+    pass

@@ -1,0 +1,130 @@
+"""The hub: one process for all waits of a cluster, which hold no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened
+from functionfuse.backends.addons.rayworkflow._objects import keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
+from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._task import Job
+
+_LONGEST = 3600.0  # seconds to sleep at once: so long may a clock that was moved go unnoticed
+
+
+class Hub:
+    """An actor whose methods end when a wait does; they answer as tasks do."""
+
+    async def sleep(
+        self, job: Job, arguments: bytes, inner: list[Reference | None], objects: list[Reference], *needs: Any
+    ) -> tuple[Report, Any]:
+        """Sleep until the time that is stored, which the first attempt computes."""
+
+        async def wait(duration: float) -> None:
+            until = await asyncio.to_thread(_deadline, job, duration)
+            while (left := until - time.time()) > 0:
+                await asyncio.sleep(min(left, _LONGEST))
+
+        return await _answer(job, arguments, inner, objects, needs, wait)
+
+    async def event(
+        self, job: Job, arguments: bytes, inner: list[Reference | None], objects: list[Reference], *needs: Any
+    ) -> tuple[Report, Any]:
+        """Wait for an event, store it, and tell the listener so."""
+
+        async def wait(listener: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
+            event = await asyncio.to_thread(_received, job)
+            if event is None:
+                polled = await _in_a_thread(job, lambda: listener().poll_for_event(*args, **kwargs))
+                event = await asyncio.to_thread(_receive, job, polled)
+            await _in_a_thread(job, lambda: listener().event_checkpointed(event[0]))
+            return event[0]
+
+        return await _answer(job, arguments, inner, objects, needs, wait)
+
+
+async def _answer(
+    job: Job,
+    arguments: bytes,
+    inner: list[Reference | None],
+    objects: list[Reference],
+    needs: tuple[Any, ...],
+    wait: Callable[..., Coroutine[Any, Any, Any]],
+) -> tuple[Report, Any]:
+    if is_blocked(job, needs):
+        return Report("blocked"), NoValue()
+    if job.checkpoint:
+        stored = await asyncio.to_thread(recall, job.place, job.key)
+        if stored[0].ended != "lost":
+            return stored
+    start = time.time()
+    try:
+        args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
+        value = await wait(*args, **kwargs)
+    except Exception as error:
+        return await asyncio.to_thread(failed, job, error, start, 1)
+    return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+
+
+async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run a coroutine that may block in a thread of its own, and loop of its own."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    inner = asyncio.new_event_loop()
+    task: list[asyncio.Task[Any]] = []
+
+    def tell(set_it: Callable[[Any], None], what: Any) -> None:
+        loop.call_soon_threadsafe(lambda: None if done.done() else set_it(what))
+
+    def run() -> None:
+        current.set(TaskContext(job.place.workflow_id, job.name))
+        try:
+            task.append(inner.create_task(work()))
+            tell(done.set_result, inner.run_until_complete(task[0]))
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            tell(done.set_exception, error)
+        finally:
+            inner.close()
+
+    threading.Thread(target=run, daemon=True, name=f"waiting for {job.name}").start()
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if task and not inner.is_closed():
+            inner.call_soon_threadsafe(task[0].cancel)
+        raise
+
+
+def _deadline(job: Job, duration: float) -> float:
+    until: float = _journal(job).put_or_get(f"wait/{job.key}", "until", time.time() + duration)[1]
+    return until
+
+
+def _received(job: Job) -> tuple[Any] | None:
+    """Return the event that is stored, in a tuple."""
+    record = _journal(job).get(f"wait/{job.key}")
+    return None if record is None else (unpack(record[1], load_all(job.place, record[2])),)
+
+
+def _receive(job: Job, event: Any) -> tuple[Any]:
+    """Store an event; return it, or the one that was stored before."""
+    packed = pack(event)
+    objects = keep_all(job.place, packed.references) if packed.references else []
+    record = _journal(job).put_or_get(f"wait/{job.key}", "event", packed.data, objects)
+    return (unpack(record[1], load_all(job.place, record[2])),)
+
+
+def _journal(job: Job) -> Journal:
+    return Journal(opened(job.place.store), job.place.workflow_id, job.place.run)

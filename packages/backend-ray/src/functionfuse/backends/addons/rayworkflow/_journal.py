@@ -1,0 +1,156 @@
+"""What is stored of one durable workflow: records that are written once, in a store of Function Fuse.
+
+The records of workflow ``w`` are those of the store's workflow ``durable/w``:
+
+========================  ==================================================================================
+``spec``                  the whole graph, and the *run*: a word that is new for each workflow of this id
+``<run>/fn/<sha256>``     a function
+``<run>/obj/<sha256>``    the value of an ObjectRef
+``<run>/out/<task>``      what a task returned: a value, or the graph that goes on in its place
+``<run>/caught/<task>``   the exception that a task with catch_exceptions caught from its graph
+``<run>/wait/<task>``     until when a task sleeps, or the event that it received
+``<run>/lease/<epoch>``   who runs the workflow since then
+``<run>/end/<epoch>``     how that ended
+========================  ==================================================================================
+
+Each is a tuple that begins with its kind. The store adds length and checksum; what fails them counts as not there.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from ray import cloudpickle
+
+from functionfuse.errors import (
+    CorruptRecord,
+    LostRace,
+    MissingSerializer,
+    OptionError,
+    StorageError,
+    TaskNotFound,
+    UnsupportedRecord,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from functionfuse.stores import Catalogue
+
+FORMAT = 1
+PREFIX = "durable/"
+_PAUSES = (0.05, 0.2, 0.8, 2.0, 4.0)  # seconds
+_ANSWERS = (
+    LostRace,
+    TaskNotFound,
+    CorruptRecord,
+    UnsupportedRecord,
+    MissingSerializer,
+)  # which waiting does not change
+
+
+class Journal:
+    """The records of one workflow.
+
+    Args:
+        store: where they are.
+        workflow_id: of the workflow.
+        run: the word that tells its records from those of a deleted workflow of the same id.
+    """
+
+    def __init__(self, store: Catalogue, workflow_id: str, run: str = "") -> None:
+        self.store = store
+        self.workflow_id = workflow_id
+        self.run = run
+        self._place = place_of(workflow_id)
+
+    def put(self, name: str, *record: Any, **meta: Any) -> bool:
+        """Write a record, unless a valid one is there; return whether this one was written."""
+        save = partial(_patiently, self.store.save, self._place, self._full(name), record, meta=meta)
+        try:
+            save(create=True)
+        except LostRace:  # which says only that the end of the other record is sound
+            if self.get(name) is not None:
+                return False
+            save()
+        return True
+
+    def get(self, name: str) -> tuple[Any, ...] | None:
+        """Return a record; None if there is none, or none that is valid."""
+        full = self._full(name)
+        try:
+            if not self.has(name):
+                return None
+            record: tuple[Any, ...] = _patiently(self.store.read_task, self._place, full)
+        except (TaskNotFound, CorruptRecord):
+            return None
+        return record
+
+    def has(self, name: str) -> bool:
+        """Whether there is a record, valid or not."""
+        return bool(_patiently(self.store.has_tasks, self._place, [self._full(name)]))
+
+    def put_or_get(self, name: str, *record: Any, **meta: Any) -> tuple[Any, ...]:
+        """Write a record, and return the one that is there then: this one, or that of whoever was faster."""
+        while not self.put(name, *record, **meta):
+            found = self.get(name)
+            if found is not None:
+                return found
+        return record
+
+    def meta(self, name: str) -> dict[str, Any] | None:
+        """Return what was said of a record when it was written, without reading it."""
+        full = self._full(name)
+        try:
+            return dict(_patiently(self.store.info, self._place, full)["meta"]) if self.has(name) else None
+        except (TaskNotFound, CorruptRecord):
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """Return what is below ``<run>/<folder>/``, sorted."""
+        prefix = f"{self.run}/{folder}/"
+        return [name.removeprefix(prefix) for name in _patiently(self.store.list_tasks, self._place, f"{prefix}*")]
+
+    def remove(self) -> bool:
+        """Remove all records, in one visible step where the store has one; whether there were any."""
+        return bool(_patiently(self.store.remove_workflow, self._place))
+
+    def _full(self, name: str) -> str:
+        return name if name == "spec" else f"{self.run}/{name}"
+
+
+def _patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Ask a store, and again for some seconds if it cannot do it now."""
+    for pause in (*_PAUSES, None):
+        try:
+            return operation(*args, **options)
+        except _ANSWERS:
+            raise
+        except StorageError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError
+
+
+def place_of(workflow_id: str) -> str:
+    """Return the store's workflow that holds the records."""
+    if not isinstance(workflow_id, str):
+        raise TypeError(f"workflow_id has to be a string type, got {workflow_id!r}")
+    if not workflow_id:
+        raise OptionError("workflow_id must not be empty")
+    return PREFIX + workflow_id
+
+
+def stored_ids(store: Catalogue) -> list[str]:
+    """Return the ids of all workflows in a store."""
+    return [name.removeprefix(PREFIX) for name in store.list_workflows() if name.startswith(PREFIX)]
+
+
+@lru_cache(maxsize=64)
+def opened(packed_store: bytes) -> Catalogue:
+    """Return the store that was pickled; once in each process."""
+    store: Catalogue = cloudpickle.loads(packed_store)
+    return store

@@ -1,0 +1,62 @@
+"""The values of ObjectRefs: stored once each, by their content, before what refers to them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened
+from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+
+
+class Place(NamedTuple):
+    """Where the records of a workflow are, for workers."""
+
+    store: bytes
+    workflow_id: str
+    run: str
+
+
+def keep_all(place: Place, references: Sequence[Reference]) -> list[str]:
+    """Store the values of references, in the workers that are next to them; return their sha256."""
+    shas: list[str] = ray.get([remote(keep).remote(place, [reference]) for reference in references])
+    return shas
+
+
+def keep(place: Place, boxed: list[Reference]) -> str:
+    """Store the value of one reference."""
+    packed = pack(ray.get(boxed[0]))
+    inner = keep_all(place, packed.references) if packed.references else []
+    sha = hashlib.sha256(packed.data + "".join(inner).encode()).hexdigest()
+    Journal(opened(place.store), place.workflow_id, place.run).put(f"obj/{sha}", "object", packed.data, inner)
+    return sha
+
+
+def load_all(place: Place, objects: Sequence[str]) -> list[Reference]:
+    """Return references to stored values, which workers read."""
+    return [remote(load).remote(place, sha) for sha in objects]
+
+
+def load(place: Place, sha: str) -> Any:
+    """Read a stored value."""
+    record = Journal(opened(place.store), place.workflow_id, place.run).get(f"obj/{sha}")
+    if record is None:
+        raise LookupError(f"an object of workflow {place.workflow_id!r} is gone from its store, or damaged: {sha}")
+    return unpack(record[1], load_all(place, record[2]))
+
+
+@cache
+def remote(function: Callable[..., Any]) -> Any:
+    """Return one of our own functions as a task of Ray.
+
+    It takes a processor like any task: for tasks that take none, Ray would start a process each.
+    """
+    return ray.remote(function)

@@ -1,0 +1,152 @@
+"""A stored workflow as a whole: its graph, who ran it, and how that ended."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from functionfuse.backends.addons.rayworkflow import _lease
+from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
+from functionfuse.backends.addons.rayworkflow._pickles import pack_error
+from functionfuse.backends.addons.rayworkflow._spec import key_of
+from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+from functionfuse.errors import UnsupportedRecord
+
+if TYPE_CHECKING:
+    from functionfuse.backends.addons.rayworkflow._execution import Ending
+    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
+    from functionfuse.stores import Catalogue
+
+
+class Ended(NamedTuple):
+    """How a workflow ended.
+
+    Attributes:
+        status: "SUCCESSFUL", "FAILED" or "CANCELED".
+        output: the key under which its result is stored.
+        error: the pickle of the error.
+        task: the name of the task that failed.
+    """
+
+    status: str
+    output: str
+    error: bytes
+    task: str
+
+
+class StoredWorkflow:
+    """What is stored of a workflow."""
+
+    def __init__(self, journal: Journal, graph: bytes, user_metadata: dict[str, Any]) -> None:
+        self.journal = journal
+        self.workflow_id = journal.workflow_id
+        self.graph = graph
+        self.user_metadata = user_metadata
+
+    @classmethod
+    def find(cls, store: Catalogue, workflow_id: str) -> Self | None:
+        """Return what is stored under an id; None if that is nothing."""
+        record = Journal(store, workflow_id).get("spec")
+        if record is None:
+            return None
+        _, version, *rest = record
+        if version != FORMAT:
+            raise UnsupportedRecord(f"workflow {workflow_id!r} has format {version!r}; this release reads {FORMAT}")
+        run, graph, user_metadata = rest
+        return cls(Journal(store, workflow_id, run), graph, user_metadata)
+
+    def status(self, reader: _lease.Owner | None = None) -> WorkflowStatus:
+        """Return the status, of a workflow that ``reader`` does not run; this may take as long as a lease."""
+        epoch = _lease.latest(self.journal)
+        ended = self.ended(epoch)
+        if ended is not None:
+            return WorkflowStatus(ended.status)
+        owner = _lease.owner_of(self.journal, epoch) if epoch else ""
+        alive = reader is not None and bool(owner) and owner != reader.name and reader.is_alive(owner)
+        return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
+
+    def left_by(self, actor: str) -> dict[str, Any] | None:
+        """Return the runtime_env of a workflow that a process of this actor ran last, and did not end; else None."""
+        epoch = _lease.latest(self.journal)
+        record = self.journal.get(f"lease/{_lease.key(epoch)}") if epoch and self.ended(epoch) is None else None
+        if record is None or not record[1].startswith(f"{actor}|"):
+            return None
+        return record[2] or {}
+
+    def ended(self, epoch: int | None = None) -> Ended | None:
+        """Return how the workflow ended, None if it did not."""
+        epoch = _lease.latest(self.journal) if epoch is None else epoch
+        record = self.journal.get(f"end/{_lease.key(epoch)}") if epoch else None
+        return None if record is None else Ended(*record[1:])
+
+    def end(self, epoch: int, ending: Ending) -> None:
+        """Write how the workflow ended."""
+        output = "" if ending.output is None else ending.output.final
+        error = b"" if ending.error is None else pack_error(ending.error)
+        name = f"end/{_lease.key(epoch)}"
+        self.journal.put(name, "end", ending.status, output, error, ending.task, end_time=time.time())
+
+    def key_of(self, task: str) -> str:
+        """Return the key of a stored task, found by that or by its name.
+
+        Raises:
+            ValueError: nothing is stored of it.
+        """
+        if self.journal.has(f"out/{task}"):
+            return task
+        for key in self.journal.names("out"):
+            if key.startswith(f"{task}@"):
+                return key
+        raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+
+    # -- metadata
+
+    def metadata(self, status: WorkflowStatus) -> dict[str, Any]:
+        """Return what is known of the workflow."""
+        epoch = _lease.latest(self.journal)
+        stats = {}
+        first, last = self.journal.meta(f"lease/{_lease.key(1)}"), self.journal.meta(f"end/{_lease.key(epoch)}")
+        if first is not None:
+            stats["start_time"] = first["start_time"]
+        if last is not None:
+            stats["end_time"] = last["end_time"]
+        return {"status": status.value, "user_metadata": self.user_metadata, "stats": stats}
+
+    def task_metadata(self, task: str) -> dict[str, Any]:
+        """Return what is known of a task.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        stack: list[tuple[GraphSpec, str]] = [(pickle.loads(self.graph), "")]
+        while stack:
+            graph, creator = stack.pop()
+            for spec in graph.tasks:
+                key = key_of(spec.name, creator)
+                if task in (key, spec.name):
+                    return self._about(spec, key, graph)
+            for spec in graph.tasks:
+                key = key_of(spec.name, creator)
+                if (self.journal.meta(f"out/{key}") or {}).get("ended") == "graph":
+                    record = self.journal.get(f"out/{key}")
+                    stack += [(pickle.loads(record[1]), key)] if record else []
+        raise ValueError(f"No such task_id '{task}' in workflow '{self.workflow_id}'")
+
+    def _about(self, spec: TaskSpec, key: str, graph: GraphSpec) -> dict[str, Any]:
+        options = spec.options
+        known = self.journal.meta(f"out/{key}") or {}
+        return {
+            "task_id": spec.name,
+            "task_options": {
+                "task_type": "FUNCTION" if spec.kind == "task" else "WAIT",
+                "max_retries": options.max_retries,
+                "catch_exceptions": bool(options.catch_exceptions),
+                "retry_exceptions": options.retry_exceptions,
+                "checkpoint": options.checkpoint is not False,
+                "ray_options": dict(options.ray_options),
+            },
+            "user_metadata": dict(options.metadata),
+            "workflow_refs": [graph.tasks[place].name for place in spec.needs],
+            "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
+        }

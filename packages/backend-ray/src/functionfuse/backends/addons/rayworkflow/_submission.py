@@ -1,0 +1,135 @@
+"""Handing tasks to Ray, and hearing how they ended."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from functionfuse.backends.addons.rayworkflow._hub import Hub
+from functionfuse.backends.addons.rayworkflow._objects import load, remote
+from functionfuse.backends.addons.rayworkflow._task import Job, execute, recall_many
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from functionfuse.backends.addons.rayworkflow._execution import Execution, Node
+    from functionfuse.backends.addons.rayworkflow._journal import Journal
+    from functionfuse.backends.addons.rayworkflow._objects import Place
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._spec import TaskSpec
+
+
+class Workers:
+    """What all workflows of a cluster share: the hub of waits, and how many tasks Ray has.
+
+    Args:
+        loop: where endings are taken in.
+        most: tasks that Ray has at a time.
+        resumed: called when there is room for further tasks.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, most: int, resumed: Callable[[], None]) -> None:
+        self.loop = loop
+        self.room = most
+        self.resumed = resumed
+        self._hub: Any = None
+        self._tasks: dict[tuple[Any, ...], Any] = {}
+
+    @property
+    def hub(self) -> Any:
+        """The actor in which all waits take place."""
+        if self._hub is None:
+            kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Hub)
+            self._hub = kind.remote()
+        return self._hub
+
+    def task(self, spec: TaskSpec, more: dict[str, Any]) -> Any:
+        """Return our wrapper with the options of a task, and more of them."""
+        options = spec.options
+        kind = spec.function, repr(options.ray_options), options.max_retries, repr(more)
+        if kind not in self._tasks:
+            named = {"name": spec.name, **more, **options.ray_options, "max_retries": options.max_retries}
+            self._tasks[kind] = remote(execute).options(num_returns=2, **named)
+        return self._tasks[kind]
+
+    def watch(self, reference: Reference, ended: Callable[[Any], None]) -> None:
+        """Call a function in the loop with what a task reports, or with the exception that Ray has for it."""
+        self.room -= 1
+        reference.future().add_done_callback(partial(self._from_elsewhere, ended))
+
+    def _from_elsewhere(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
+        self.loop.call_soon_threadsafe(self._take_in, ended, future)
+
+    def _take_in(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
+        self.room += 1
+        error = future.exception()
+        ended(future.result() if error is None else error)
+        self.resumed()
+
+
+class Submission:
+    """The tasks of one workflow in Ray.
+
+    Args:
+        journal: of the workflow.
+        place: the same, for workers.
+        workers: what all workflows share.
+        runtime_env: of tasks that have none of their own.
+    """
+
+    def __init__(self, journal: Journal, place: Place, workers: Workers, runtime_env: dict[str, Any]) -> None:
+        self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
+        self._journal = journal
+        self._place = place
+        self._workers = workers
+        self._functions: dict[str, Reference] = {}
+        self._objects: dict[str, Reference] = {}
+        self._batches: dict[Node, Reference] = {}
+
+    def execute(self, execution: Execution, node: Node) -> None:
+        """Submit a task, with references to the results that it takes."""
+        spec, needs = node.spec, node.needs()
+        job = Job(
+            self._place, node.key, spec.name, spec.function, node.checkpoint, node.catches,
+            spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
+        )  # fmt: skip
+        inner = [need.value if place in spec.inner else None for place, need in enumerate(needs)]
+        taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
+        objects = [self._object(sha) for sha in spec.objects]
+        if spec.kind == "task":
+            send = self._workers.task(spec, self._runtime_env).remote
+            node.report, node.value = send(job, spec.arguments, [self._function(spec.function)], inner, objects, *taken)
+        else:
+            send = getattr(self._workers.hub, spec.kind).options(num_returns=2).remote
+            node.report, node.value = send(job, spec.arguments, inner, objects, *taken)
+        self._workers.watch(node.report, partial(execution.take_in, node))
+
+    def recall(self, execution: Execution, nodes: list[Node]) -> None:
+        """Let stored results be read, many of them by one task."""
+        many = remote(recall_many).options(num_returns=2 * len(nodes))
+        references = many.remote(self._place, [node.key for node in nodes])
+        for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
+            node.report, node.value = report, value
+            self._workers.watch(report, partial(execution.take_in, node))
+
+    def cancel(self, node: Node) -> None:
+        """Stop a task, whatever it does."""
+        assert node.report is not None
+        ray.cancel(node.report, force=node.spec.kind == "task")
+
+    def _function(self, sha: str) -> Reference:
+        if sha not in self._functions:
+            record = self._journal.get(f"fn/{sha}")
+            if record is None:
+                raise LookupError(f"a function of workflow {self._journal.workflow_id!r} is gone from its store: {sha}")
+            self._functions[sha] = ray.put(record[1])
+        return self._functions[sha]
+
+    def _object(self, sha: str) -> Reference:
+        if sha not in self._objects:
+            self._objects[sha] = remote(load).remote(self._place, sha)
+        return self._objects[sha]

@@ -1,0 +1,243 @@
+"""What workers do: call a function, and store what it returned before anybody hears of it."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import ray
+from ray import cloudpickle
+from ray.dag import DAGNode
+
+from functionfuse.backends.addons.rayworkflow._capture import Captured
+from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened
+from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
+from functionfuse.backends.addons.rayworkflow._spec import key_of
+from functionfuse.backends.shipping import unpicklable_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+
+    Ended = Literal["value", "graph", "error", "blocked", "lost"]
+
+
+class Job(NamedTuple):
+    """A task as workers are told of it.
+
+    Attributes:
+        place: where its records are.
+        key: under which its result is stored.
+        name: of the task.
+        function: the sha256 of the function.
+        checkpoint: whether to store the result.
+        catches: whether the result is a pair of value and exception.
+        attempts: how often to call the function at most.
+        retry_exceptions: whether, or after which exceptions, to call it again.
+        direct: places of those needs that are arguments themselves; the others are reported on.
+    """
+
+    place: Place
+    key: str
+    name: str
+    function: str
+    checkpoint: bool
+    catches: bool
+    attempts: int
+    retry_exceptions: bool | tuple[type[BaseException], ...]
+    direct: frozenset[int]
+
+
+class Report(NamedTuple):
+    """How a task ended.
+
+    Attributes:
+        ended: "value"; "graph", which goes on in its place; "error"; "blocked", because a task that it needs has no
+            value yet; or "lost", because nothing valid is stored.
+        data: the pickle of a graph or of an error.
+        start: seconds since the epoch.
+        end: likewise.
+        attempts: how often the function was called; 0 when the result was stored before.
+    """
+
+    ended: Ended
+    data: bytes = b""
+    start: float = 0.0
+    end: float = 0.0
+    attempts: int = 0
+
+
+class NoValue:
+    """What a task that ended without a value gives to its consumers."""
+
+
+def execute(
+    job: Job,
+    arguments: bytes,
+    function: list[Reference],
+    inner: list[Reference | None],
+    objects: list[Reference],
+    *needs: Any,
+) -> tuple[Report, Any]:
+    """Run a task in a worker, unless its result is stored.
+
+    Args:
+        job: which task.
+        arguments: their pickle.
+        function: a reference to the pickle of the function.
+        inner: for each need, the reference to put into containers.
+        objects: the references in the arguments.
+        needs: for each need its value, or the report on it if it is within containers only.
+    """
+    if is_blocked(job, needs):
+        return Report("blocked"), NoValue()
+    if job.checkpoint:
+        stored = recall(job.place, job.key)
+        if stored[0].ended != "lost":
+            return stored
+    token = current.set(TaskContext(job.place.workflow_id, job.name))
+    start = time.time()
+    try:
+        call = _call_of(job.function, function[0])
+        return _persistently(job, call, lambda: unpack_arguments(arguments, needs, inner, objects), start)
+    except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
+        return failed(job, error, start, 1)
+    finally:
+        current.reset(token)
+
+
+def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
+    """Whether something that a task takes has no value."""
+    return any(
+        isinstance(need, NoValue) or (place not in job.direct and need.ended != "value")
+        for place, need in enumerate(needs)
+    )
+
+
+def recall(place: Place, key: str) -> tuple[Report, Any]:
+    """Return what is stored of a task."""
+    journal = Journal(opened(place.store), place.workflow_id, place.run)
+    record = journal.get(f"out/{key}")
+    if record is None:
+        return Report("lost"), NoValue()
+    if record[0] == "value":
+        return Report("value"), unpack(record[1], load_all(place, record[2]))
+    caught = journal.get(f"caught/{key}")
+    if caught is None:
+        return Report("graph", record[1]), NoValue()
+    return Report("value"), (None, unpack_error(caught[1]))
+
+
+def recall_output(place: Place, key: str) -> Any:
+    """Return the stored value of a task, or of what went on in its place.
+
+    Raises:
+        ValueError: there is none.
+    """
+    asked = key
+    while True:
+        report, value = recall(place, key)
+        if report.ended == "value":
+            return value
+        if report.ended == "lost":
+            raise ValueError(f"Cannot load output from task id {asked!r} in workflow {place.workflow_id!r}")
+        key = key_of(pickle.loads(report.data).tasks[-1].name, key)
+
+
+def recall_many(place: Place, keys: Sequence[str]) -> list[Any]:
+    """Return what is stored of many tasks: all reports, then all values."""
+    found = [recall(place, key) for key in keys]
+    return [report for report, _ in found] + [value for _, value in found]
+
+
+def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], Any], start: float) -> tuple[Report, Any]:
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            args, kwargs = arguments()
+            value = call(*args, **kwargs)
+            break
+        except (Exception, SystemExit) as error:
+            worth = job.retry_exceptions
+            again = isinstance(error, worth) if isinstance(worth, tuple) else worth
+            if not again or attempt >= job.attempts:
+                return failed(job, error, start, attempt)
+    if isinstance(value, DAGNode):
+        return _kept_graph(job, value, start, attempt)
+    return kept(job, (value, None) if job.catches else value, start, attempt)
+
+
+def failed(job: Job, error: BaseException, start: float, attempts: int) -> tuple[Report, Any]:
+    if job.catches and isinstance(error, Exception):
+        return kept(job, (None, unpack_error(pack_error(error))), start, attempts)
+    return Report("error", pack_error(error), start, time.time(), attempts), NoValue()
+
+
+def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any]:
+    """Store a value, and return it; or that of whoever was faster."""
+    end = time.time()
+    report = Report("value", b"", start, end, attempts)
+    if not job.checkpoint:
+        return report, value
+    try:
+        packed = pack(value)
+    except Exception as error:
+        problem = (
+            error if type(error) is TypeError and "continuation" in str(error) else unpicklable_result(value, error)
+        )
+        return Report("error", pack_error(problem), start, end, attempts), NoValue()
+    objects = keep_all(job.place, packed.references) if packed.references else []
+    won = _journal(job).put(f"out/{job.key}", "value", packed.data, objects, **_meta(job, report))
+    return (report, value) if won else recall(job.place, job.key)
+
+
+def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Report, Any]:
+    """Store the graph that a task returned, and the functions in it before."""
+    journal = _journal(job)
+    captured = Captured(dag, lambda references: keep_all(job.place, references))
+    for sha, pickled in captured.functions.items():
+        keep_function(job.place, sha, pickled)
+    report = Report("graph", cloudpickle.dumps(captured.graph), start, time.time(), attempts)
+    if job.checkpoint and not journal.put(f"out/{job.key}", "graph", report.data, **_meta(job, report)):
+        return recall(job.place, job.key)
+    return report, NoValue()
+
+
+def _meta(job: Job, report: Report) -> dict[str, Any]:
+    return {
+        "task": job.name,
+        "ended": report.ended,
+        "start_time": report.start,
+        "end_time": report.end,
+        "attempts": report.attempts,
+    }
+
+
+def _journal(job: Job) -> Journal:
+    return Journal(opened(job.place.store), job.place.workflow_id, job.place.run)
+
+
+_kept_functions: set[tuple[str, str]] = set()
+
+
+def keep_function(place: Place, sha: str, pickled: bytes) -> None:
+    """Store a function, unless this process did."""
+    if (place.run, sha) not in _kept_functions:
+        Journal(opened(place.store), place.workflow_id, place.run).put(f"fn/{sha}", "function", pickled)
+        _kept_functions.add((place.run, sha))
+
+
+_functions: dict[str, Callable[..., Any]] = {}
+
+
+def _call_of(sha: str, reference: Reference) -> Callable[..., Any]:
+    """Return a function; it is fetched once in each process."""
+    function = _functions.get(sha)
+    if function is None:
+        function = _functions[sha] = cloudpickle.loads(ray.get(reference))
+    return function

@@ -1,0 +1,235 @@
+"""Durable workflows: what users call. The signatures are those of ray.workflow in Ray 2.47."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+from ray.dag import DAGNode
+from ray.dag.input_node import DAGInputData
+
+from functionfuse.backends.addons.rayworkflow import _controller
+from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
+from functionfuse.backends.addons.rayworkflow._context import current
+from functionfuse.backends.addons.rayworkflow._engine import Order
+from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
+from functionfuse.backends.addons.rayworkflow._options import check_metadata
+from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+
+if TYPE_CHECKING:
+    import os
+
+    from functionfuse.stores import Catalogue
+
+logger = logging.getLogger(__name__)
+
+
+def init(
+    *,
+    max_running_workflows: int | None = None,
+    max_pending_workflows: int | None = None,
+    storage: Catalogue | str | os.PathLike[str] | None = None,
+    lease_seconds: float | None = None,
+) -> None:
+    """Start the controller of this cluster's workflows. Ray is initialised if it is not.
+
+    Args:
+        max_running_workflows: how many workflows run at a time; -1 for any number.
+        max_pending_workflows: how many may wait for that; -1 for any number.
+        storage: where workflows are stored: a folder, ``"file:/folder"``, ``"s3://bucket/prefix"`` or a store. By
+            default what the environment variable FUNCTIONFUSE_WORKFLOW_STORAGE names, else a temporary folder.
+        lease_seconds: how long a controller shows no sign of life before another cluster may take over its workflows.
+
+    Raises:
+        ValueError: the controller runs already, with other options; or a number cannot be used.
+        TypeError: something that must be a number is none.
+    """
+    _check_limit("max_running_workflows", max_running_workflows, least=1)
+    _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    _controller.start(
+        storage, max_running=max_running_workflows, max_pending=max_pending_workflows, lease=lease_seconds
+    )
+
+
+def run(
+    dag: DAGNode, *args: Any, workflow_id: str | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any
+) -> Any:
+    """Run a workflow to its end, and return its output.
+
+    A workflow of this id that is stored already is resumed, and ``dag`` is not looked at.
+
+    Args:
+        dag: the node whose result is wanted.
+        args: for the InputNode of the DAG, if it has one.
+        workflow_id: an id to find the workflow by; a new one by default.
+        metadata: what JSON can hold, for :func:`get_metadata`.
+        kwargs: as ``args``.
+
+    Raises:
+        WorkflowExecutionError: a task failed; its ``__cause__`` is what the function raised.
+        WorkflowCancellationError: somebody cancelled it.
+    """
+    return _controller.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
+
+
+def run_async(
+    dag: DAGNode, *args: Any, workflow_id: str | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any
+) -> ray.ObjectRef[Any]:
+    """Store a workflow and let it run; return an ObjectRef of its output. For the arguments see :func:`run`.
+
+    What ObjectRefs in arguments are to is stored first, and therefore waited for.
+
+    Raises:
+        RuntimeError: a workflow of this id is running or pending.
+        queue.Full: too many workflows are pending.
+    """
+    if not isinstance(dag, DAGNode):
+        raise TypeError("Input should be a DAG.")
+    check_metadata(metadata)
+    if workflow_id is None:
+        workflow_id = f"{uuid.uuid4()}.{time.time():.9f}"
+    place = Place(_controller.packed_store(), workflow_id, uuid.uuid4().hex[:8])
+    captured = Captured(dag, lambda references: keep_all(place, references), DAGInputData(*args, **kwargs))
+    graph = cloudpickle.dumps(captured.graph)
+    order = Order(workflow_id, place.run, graph, captured.functions, metadata or {}, _runtime_env())
+    _controller.asked("submit", order)
+    logger.info('Workflow job created. [id="%s"].', workflow_id)
+    return _controller.ask("output", workflow_id, None)
+
+
+def resume(workflow_id: str) -> Any:
+    """Let a stored workflow go on, and return its output; at once if it was successful.
+
+    Raises:
+        RuntimeError: it is running or pending.
+        WorkflowNotResumableError: nothing is stored under this id.
+    """
+    return _controller.awaited(resume_async(workflow_id))
+
+
+def resume_async(workflow_id: str) -> ray.ObjectRef[Any]:
+    """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
+    logger.info('Resuming workflow [id="%s"].', workflow_id)
+    _controller.asked("resume", _checked(workflow_id), _runtime_env())
+    return _controller.ask("output", workflow_id, None)
+
+
+def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[Any]]]:
+    """Let all workflows go on that were running or pending when their cluster ended.
+
+    What another cluster runs stays with it. A workflow that cannot be resumed is logged and left out.
+
+    Args:
+        include_failed: those that failed too.
+
+    Returns:
+        Ids, and ObjectRefs of outputs.
+    """
+    wanted = {WorkflowStatus.RESUMABLE} | ({WorkflowStatus.FAILED} if include_failed else set())
+    resumed = []
+    for workflow_id, _ in list_all(wanted):
+        try:
+            resumed.append((workflow_id, resume_async(workflow_id)))
+        except Exception:
+            logger.exception("Failed to resume workflow %s", workflow_id)
+    return resumed
+
+
+def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
+    """Return the output of a workflow, or of one of its tasks, once there is one.
+
+    Raises:
+        WorkflowExecutionError: the workflow failed; the ``__cause__`` is what was raised.
+        ValueError: there is no such output, and nothing that would make it.
+    """
+    return _controller.awaited(get_output_async(workflow_id, task_id=task_id))
+
+
+def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.ObjectRef[Any]:
+    """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun."""
+    return _controller.ask("output", _checked(workflow_id), task_id)
+
+
+def list_all(
+    status_filter: WorkflowStatus | str | set[WorkflowStatus] | set[str] | None = None,
+) -> list[tuple[str, WorkflowStatus]]:
+    """Return the ids and states of all workflows, or of those in certain states."""
+    if status_filter is None:
+        wanted = set(WorkflowStatus)
+    elif isinstance(status_filter, str):
+        wanted = {WorkflowStatus(status_filter)}
+    elif isinstance(status_filter, set):
+        if not all(isinstance(status, str) for status in status_filter):
+            raise TypeError(
+                f"status_filter contains element which is not a type of `WorkflowStatus or str`. {status_filter}"
+            )
+        wanted = {WorkflowStatus(status) for status in status_filter}
+    else:
+        raise TypeError("status_filter must be WorkflowStatus or a set of WorkflowStatus.")
+    return [(workflow_id, status) for workflow_id, status in _controller.asked("list_all") if status in wanted]
+
+
+def get_status(workflow_id: str) -> WorkflowStatus:
+    """Return the status of a workflow.
+
+    Raises:
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
+    status: WorkflowStatus = _controller.asked("status", _checked(workflow_id))
+    return status
+
+
+def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+    """Return what is known of a workflow, or of one of its tasks.
+
+    Raises:
+        ValueError: there is no such workflow or task.
+    """
+    known: dict[str, Any] = _controller.asked("metadata", _checked(workflow_id), task_id)
+    return known
+
+
+def cancel(workflow_id: str) -> None:
+    """Stop a workflow, its running tasks too. What it stored stays; see :func:`delete`."""
+    _controller.asked("cancel", _checked(workflow_id))
+
+
+def delete(workflow_id: str) -> None:
+    """Remove a workflow, and all that is stored of it.
+
+    Raises:
+        WorkflowStillActiveError: it is running or pending.
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
+    _controller.asked("delete", _checked(workflow_id))
+
+
+def continuation(dag_node: DAGNode) -> Any:
+    """Return what a task returns so that a DAG goes on in its place. Outside of workflows, execute the DAG."""
+    if not isinstance(dag_node, DAGNode):
+        raise TypeError("Input should be a DAG.")
+    return dag_node if current.get() is not None else ray.get(execute_plainly(dag_node))
+
+
+def _runtime_env() -> dict[str, Any]:
+    return dict(ray.get_runtime_context().runtime_env)
+
+
+def _checked(workflow_id: str) -> str:
+    if not isinstance(workflow_id, str):
+        raise TypeError("workflow_id has to be a string type.")
+    return workflow_id
+
+
+def _check_limit(name: str, limit: object, *, least: int) -> None:
+    if limit is None:
+        return
+    if not isinstance(limit, int):
+        raise TypeError(f"'{name}' must be None or an integer.")
+    if limit < least and limit != -1:
+        kind = "a positive integer" if least else "a non-negative integer"
+        raise ValueError(f"'{name}' must be {kind} or use -1 as infinity.")

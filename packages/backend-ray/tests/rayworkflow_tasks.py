@@ -1,0 +1,61 @@
+"""What the tests of durable workflows run."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import ray
+
+
+def note(path, word="x"):
+    """Append a word to a file, in one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, f"{word}\n".encode())
+    os.close(descriptor)
+
+
+def noted(path):
+    """The words that were noted."""
+    try:
+        return Path(path).read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def await_that(condition, seconds=60):
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come to hold"
+        time.sleep(0.02)
+
+
+@ray.remote
+def add(*numbers):
+    return sum(numbers)
+
+
+@ray.remote
+def counted(path, value, *_):
+    note(path)
+    return value
+
+
+@ray.remote(num_cpus=0)
+def held(path, value=1):
+    """Runs until a file is there."""
+    note(f"{path}.started")
+    await_that(lambda: Path(path).exists())
+    return value
+
+
+@ray.remote
+def failing(message="oops"):
+    raise ValueError(message)
+
+
+@ray.remote
+def gather(*args):
+    return args

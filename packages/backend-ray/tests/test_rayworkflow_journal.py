@@ -1,0 +1,167 @@
+"""What durable workflows store, and who may run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from functionfuse.backends.addons.rayworkflow import _lease
+from functionfuse.backends.addons.rayworkflow._journal import Journal, place_of, stored_ids
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+from functionfuse.errors import OptionError, StorageError, UnsupportedRecord
+from functionfuse.storage import FileStore
+
+PATIENT = 0.4  # seconds of a lease
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FileStore(tmp_path / "store", durable=False)
+
+
+@pytest.fixture
+def journal(store):
+    return Journal(store, "w", "run")
+
+
+def file_of(store, record):
+    return Path(store.path, "durable=2Fw", record.replace("/", "=2F") + ".ffr")
+
+
+def test_a_record_is_written_once(journal):
+    assert [journal.put("out/a", "value", b"1"), journal.put("out/a", "value", b"2")] == [True, False]
+    assert journal.get("out/a") == ("value", b"1")
+    assert journal.put_or_get("out/a", "value", b"3") == ("value", b"1")
+
+
+def test_what_is_missing_is_none(journal):
+    assert (journal.get("out/a"), journal.meta("out/a"), journal.has("out/a")) == (None, None, False)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: b"", lambda data: data[:9] + b"#" + data[10:]])
+def test_a_damaged_record_counts_as_missing_and_is_written_again(journal, store, damage):
+    journal.put("out/a", "value", b"1" * 100)
+    path = file_of(store, "run/out/a")
+    path.write_bytes(damage(path.read_bytes()))
+    assert journal.get("out/a") is None
+    assert journal.put("out/a", "value", b"2")
+    assert journal.get("out/a") == ("value", b"2")
+
+
+def test_names_are_those_of_a_folder_and_a_run(journal, store):
+    for name in ("out/b", "out/a", "obj/c"):
+        journal.put(name, "value")
+    Journal(store, "w", "other").put("out/d", "value")
+    assert journal.names("out") == ["a", "b"]
+
+
+def test_meta_is_kept_beside_the_record(journal):
+    journal.put("out/a", "value", b"1", start_time=1.5)
+    assert journal.meta("out/a") == {"start_time": 1.5}
+
+
+def test_workflows_are_found_by_their_ids_and_removed(journal, store):
+    journal.put("out/a", "value")
+    store.save("plain", "a", 1)
+    assert stored_ids(store) == ["w"]
+    assert (journal.remove(), journal.remove()) == (True, False)
+    assert stored_ids(store) == []
+
+
+def test_an_id_is_a_text_that_is_not_empty():
+    with pytest.raises(TypeError, match="has to be a string"):
+        place_of(1)
+    with pytest.raises(OptionError, match="must not be empty"):
+        place_of("")
+
+
+def test_a_newer_format_is_refused(store):
+    Journal(store, "w").put("spec", "spec", 2, "run", b"", {})
+    with pytest.raises(UnsupportedRecord, match="'w' has format 2; this release reads 1"):
+        StoredWorkflow.find(store, "w")
+
+
+class Flaky(FileStore):
+    """Fails some times, at whatever it is asked."""
+
+    failures = 2
+
+    def has_tasks(self, *args):
+        if self.failures:
+            self.failures -= 1
+            raise StorageError("cannot be reached")
+        return super().has_tasks(*args)
+
+
+def test_a_store_that_fails_for_a_moment_is_asked_again(tmp_path):
+    store = Flaky(tmp_path / "store", durable=False)
+    Journal(store, "w", "run").put("out/a", "value")
+    assert Journal(store, "w", "run").get("out/a") == ("value",)
+    assert store.failures == 0
+
+
+# -- leases
+
+
+def test_one_owner_at_a_time(journal, store):
+    first, second = (_lease.Owner(store, actor, PATIENT) for actor in "ab")
+    assert _lease.acquire(journal, first) == 1
+    assert _lease.acquire(journal, second) is None
+    assert _lease.is_held(journal, first, 1)
+
+
+def test_a_lease_that_ended_is_free(journal, store):
+    first, second = (_lease.Owner(store, actor, PATIENT) for actor in "ab")
+    epoch = _lease.acquire(journal, first)
+    journal.put(f"end/{_lease.key(epoch)}", "end", "FAILED", "", b"", "")
+    assert _lease.acquire(journal, second) == 2
+    assert not _lease.is_held(journal, first, 1)
+
+
+def test_a_later_process_of_the_same_actor_takes_over_at_once(journal, store):
+    assert _lease.acquire(journal, _lease.Owner(store, "a", 1000)) == 1
+    assert _lease.acquire(journal, _lease.Owner(store, "a", 1000)) == 2
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, store):
+    program = (
+        "import sys\n"
+        "from functionfuse.storage import FileStore\n"
+        "from functionfuse.backends.addons.rayworkflow import _lease\n"
+        "from functionfuse.backends.addons.rayworkflow._journal import Journal\n"
+        "store = FileStore(sys.argv[1], durable=False)\n"
+        "print(_lease.acquire(Journal(store, 'w', 'run'), _lease.Owner(store, 'elsewhere', 1000)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, store.path], capture_output=True, text=True, check=True)
+    assert ended.stdout == "1\n"
+    assert _lease.acquire(journal, _lease.Owner(store, "here", 1000)) == 2
+
+
+def test_an_owner_elsewhere_counts_as_dead_when_its_count_stands_still(journal, store):
+    far = "far|another machine|1:1|x"
+    journal.put("lease/00000001", "lease", far, None)
+    store.save(_lease.OWNERS, far, 1)
+    assert _lease.acquire(journal, _lease.Owner(store, "here", PATIENT)) == 2
+
+
+def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, store, monkeypatch):
+    far = "far|another machine|1:1|x"
+    journal.put("lease/00000001", "lease", far, None)
+    counts = iter(range(100))
+    monkeypatch.setattr(_lease.Owner, "_count_of", lambda self, owner: next(counts))
+    assert _lease.acquire(journal, _lease.Owner(store, "here", PATIENT)) is None
+
+
+def test_the_end_of_an_older_epoch_is_not_read(journal, store):
+    Journal(store, "w").put("spec", "spec", 1, "run", b"", {})
+    stale, owner, reader = (_lease.Owner(store, actor, 1000) for actor in ("a", "a", "b"))
+    _lease.acquire(journal, stale)
+    _lease.acquire(journal, owner)
+    journal.put("end/00000001", "end", "SUCCESSFUL", "out", b"", "")
+    stored = StoredWorkflow.find(store, "w")
+    assert stored.status(reader) is WorkflowStatus.RUNNING
+    assert stored.status(owner) is WorkflowStatus.RESUMABLE
