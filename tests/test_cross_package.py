@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from functionfuse import workflow
+from functionfuse.backends.builtin.localback import LocalWorkflow
 from functionfuse.storage import FileStore
 
 if TYPE_CHECKING:

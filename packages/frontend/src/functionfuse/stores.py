@@ -107,7 +107,7 @@ def open_store(place: str, **options: Any) -> Catalogue:
     from functionfuse.errors import OptionError
 
     kind, colon, _ = place.partition(":")
-    kind = kind.lower() if colon else "file"
+    kind = kind if colon else "file"
     found = {entry.name: entry for entry in entry_points(group="functionfuse.stores")}
     if kind not in found:
         known = ", ".join(f"{name}:" for name in sorted(found)) or "none; install functionfuse-storage"

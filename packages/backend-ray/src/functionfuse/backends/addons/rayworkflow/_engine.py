@@ -251,8 +251,11 @@ class Engine:
 
     async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
         """Queue a workflow, unless it was successful."""
-        if await asyncio.to_thread(stored.status) is WorkflowStatus.SUCCESSFUL:
+        status = await asyncio.to_thread(stored.status, self._owner)
+        if status is WorkflowStatus.SUCCESSFUL:
             return
+        if status is WorkflowStatus.RUNNING:  # elsewhere
+            raise WorkflowStillActiveError("RESUME", stored.workflow_id)
         self._refuse_active(stored.workflow_id)
         self._refuse_crowd()
         active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)

@@ -1,0 +1,158 @@
+"""Durable workflows outlive their drivers, workers, controller and cluster, and no committed task runs again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray_addresses import WORKERS
+from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted
+
+from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.storage import FileStore
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("durable")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def durable(local_ray, root):
+    workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "notes")
+
+
+@contextmanager
+def driver(script, path, *args):
+    """Another driver, which is killed in the end."""
+    program = (
+        "import sys\nimport ray\nfrom rayworkflow_tasks import *\n"
+        "from functionfuse.backends.addons import rayworkflow as workflow\n"
+        "from functionfuse.storage import FileStore\npath, root, address = sys.argv[1:4]\n" + script
+    )
+    address = ray.get_runtime_context().gcs_address
+    env = {**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]}
+    log = Path(f"{path}.log")
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, path, *map(str, args), address], env=env, stdout=out, stderr=out
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def pid_of_the_controller():
+
+    commands = {entry: entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found = [int(entry.name) for entry, line in commands.items() if b"ray::Controller" in _read(line)]
+    mine = [pid for pid in found if os.getpid() in _ancestors(pid)]
+    assert len(mine) == 1
+    return mine[0]
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _ancestors(pid):
+    while pid > 1:
+        pid = int(_read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()[1] or 0)
+        yield pid
+
+
+def test_a_killed_controller_comes_back_and_goes_on(path):
+    dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow.sleep(1))
+    output = workflow.run_async(dag, workflow_id="controller")
+    await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
+    await_that(lambda: "rayworkflow_tasks.counted" in stored("controller"))
+    os.kill(pid_of_the_controller(), signal.SIGKILL)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == (2, None)
+    assert len(noted(path)) == 1
+    assert workflow.get_status("controller") == workflow.SUCCESSFUL
+
+
+def stored(workflow_id):
+    """Keys of the tasks whose results are stored."""
+    store = workflow_store()
+    return [name.partition("/out/")[2] for name in store.list_tasks(f"durable/{workflow_id}", "*/out/*")]
+
+
+def workflow_store():
+    from functionfuse.backends.addons.rayworkflow._controller import packed_store
+
+    return ray.cloudpickle.loads(packed_store())
+
+
+def test_a_workflow_outlives_its_driver(path):
+    script = (
+        "ray.init(address=address, log_to_driver=False)\n"
+        "workflow.run(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow_id='driver')\n"
+    )
+    with driver(script, path, "-") as process:
+        await_that(lambda: noted(f"{path}.gate.started"))
+        process.kill()
+        process.wait()
+    note(f"{path}.gate")
+    assert workflow.get_output("driver") == 2
+    assert len(noted(path)) == 1
+
+
+CLUSTER = """
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
+"""
+
+
+def test_a_workflow_outlives_its_cluster(path, root):
+    script = CLUSTER + (
+        "dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow.sleep(0.1))\n"
+        "workflow.run(dag, workflow_id='cluster')\n"
+    )
+    with driver(script, path, root) as process:
+        await_that(lambda: noted(f"{path}.gate.started"))
+        await_that(lambda: "rayworkflow_tasks.counted" in stored("cluster"))
+        assert workflow.get_status("cluster") == workflow.RUNNING
+        with pytest.raises(workflow.WorkflowStillActiveError):  # its controller lives
+            workflow.resume("cluster")
+        process.kill()
+        process.wait()
+    note(f"{path}.gate")
+    await_that(lambda: workflow.get_status("cluster") == workflow.RESUMABLE)
+    assert workflow.list_all("RESUMABLE") == [("cluster", workflow.RESUMABLE)]
+    ((workflow_id, output),) = workflow.resume_all()
+    assert (workflow_id, ray.get(output)) == ("cluster", (2, None))
+    assert len(noted(path)) == 1
+
+
+def test_a_damaged_result_is_made_again(path, root):
+    @ray.remote
+    def fails_once(x, path):
+        note(f"{path}.tries")
+        if len(noted(f"{path}.tries")) == 1:
+            raise OSError("not yet")
+        return x
+
+    with pytest.raises(workflow.WorkflowExecutionError):
+        workflow.run(fails_once.bind(counted.bind(path, 1), path), workflow_id="damaged")
+    (record,) = root.glob("durable=2Fdamaged/*counted*")
+    record.write_bytes(record.read_bytes()[:-20])
+    assert workflow.resume("damaged") == 1
+    assert len(noted(path)) == 2
