@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from functionfuse.backends.addons.rayworkflow._objects import Place
 
 
 class TaskContext(NamedTuple):
@@ -11,6 +14,7 @@ class TaskContext(NamedTuple):
 
     workflow_id: str
     task_id: str
+    place: Place
 
 
 current: ContextVar[TaskContext | None] = ContextVar("functionfuse_task", default=None)

@@ -20,6 +20,8 @@ from functionfuse.stores import Catalogue, open_store
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from functionfuse.stores import Store
+
 NAME, NAMESPACE = "functionfuse-workflows", "functionfuse"
 STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
 LEASE = 10.0
@@ -101,11 +103,11 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
         )
 
 
-def controller() -> Any:
-    """Return the controller, started if need be."""
+def controller(default: Store | None = None) -> Any:
+    """Return the controller, started if need be, with this store."""
     actor = _found() if ray.is_initialized() else None
     if actor is None:
-        start(None)
+        start(default if isinstance(default, Catalogue) else None)
         actor = _found()
     return actor
 

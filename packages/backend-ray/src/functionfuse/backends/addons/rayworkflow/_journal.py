@@ -13,6 +13,9 @@ The records of workflow ``w`` are those of the store's workflow ``durable/w``:
 ``<run>/end/<epoch>``     how that ended
 ========================  ==================================================================================
 
+Beside it, ``durable events/w`` holds events that were sent to the workflow, and ``durable nodes/w/<run>`` the results
+of a graph of Function Fuse whose user set no store.
+
 Each is a tuple that begins with its kind. The store adds length and checksum; what fails them counts as not there.
 """
 
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PREFIX = "durable/"
+EVENTS = "durable events/"
+NODES = "durable nodes/"
 _PAUSES = (0.05, 0.2, 0.8, 2.0, 4.0)  # seconds
 _ANSWERS = (
     LostRace,
@@ -115,10 +120,41 @@ class Journal:
 
     def remove(self) -> bool:
         """Remove all records, in one visible step where the store has one; whether there were any."""
-        return bool(_patiently(self.store.remove_workflow, self._place))
+        there = bool(_patiently(self.store.remove_workflow, self._place))
+        for beside in (EVENTS + self.workflow_id, f"{NODES}{self.workflow_id}/{self.run}"):
+            _patiently(self.store.remove_workflow, beside)
+        return there
 
     def _full(self, name: str) -> str:
         return name if name == "spec" else f"{self.run}/{name}"
+
+
+class Inbox:
+    """The events that were sent to a workflow, by key; they may come before the workflow.
+
+    Args:
+        store: where they are.
+        workflow_id: of the workflow.
+    """
+
+    def __init__(self, store: Catalogue, workflow_id: str) -> None:
+        self._store = store
+        self._place = EVENTS + workflow_id
+
+    def put(self, key: str, event: str) -> bool:
+        """Store an event; return whether it, or its equal, is the one of this key then."""
+        try:
+            _patiently(self._store.save, self._place, key, event, create=True)
+        except LostRace:
+            return self.get(key) == event
+        return True
+
+    def get(self, key: str) -> str | None:
+        """Return the event of a key, None when there is none."""
+        if not _patiently(self._store.has_tasks, self._place, [key]):
+            return None
+        event: str = _patiently(self._store.read_task, self._place, key)
+        return event
 
 
 def _patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:

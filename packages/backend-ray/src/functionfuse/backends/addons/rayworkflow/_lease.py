@@ -32,17 +32,19 @@ class Owner:
         store: where.
         actor: the same in all processes of one actor, of which at most one lives.
         seconds: after which others may take it for dead.
+        shown: without it, it only looks at others.
     """
 
-    def __init__(self, store: Catalogue, actor: str, seconds: float) -> None:
+    def __init__(self, store: Catalogue, actor: str, seconds: float, *, shown: bool = True) -> None:
         self.name = f"{actor}|{_machine()}|{os.getpid()}:{_started(os.getpid())}|{uuid.uuid4().hex}"
         self._store = store
         self._actor = actor
         self._seconds = seconds
         self._count = 0
         self._shown = 0.0
-        self._seen: dict[str, tuple[int, float, bool]] = {}
         self._stop = threading.Event()
+        if not shown:
+            return
         self._beat()
         threading.Thread(target=self._live, daemon=True, name="leases").start()
 

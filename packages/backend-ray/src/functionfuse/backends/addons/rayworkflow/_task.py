@@ -99,7 +99,7 @@ def execute(
         stored = recall(job.place, job.key)
         if stored[0].ended != "lost":
             return stored
-    token = current.set(TaskContext(job.place.workflow_id, job.name))
+    token = current.set(TaskContext(job.place.workflow_id, job.name, job.place))
     start = time.time()
     try:
         call = _call_of(job.function, function[0])

@@ -1,0 +1,96 @@
+"""Look after durable workflows from a command line: ``python -m functionfuse.backends.addons.rayworkflow list``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import ray
+
+from functionfuse.backends.addons.rayworkflow import _controller, api
+from functionfuse.backends.addons.rayworkflow._journal import stored_ids
+from functionfuse.backends.addons.rayworkflow._lease import Owner
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
+from functionfuse.errors import FunctionFuseError
+from functionfuse.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from functionfuse.stores import Catalogue
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, or 1 after an error, which is told."""
+    given = _parser().parse_args(arguments)
+    storage = given.storage or os.environ.get(_controller.STORAGE)
+    if not storage:
+        print(f"say where the workflows are: --storage URL, or the variable {_controller.STORAGE}", file=sys.stderr)
+        return 1
+    try:
+        if given.command in ("resume", "cancel"):
+            _in_a_cluster(given, storage)
+        else:
+            _in_the_store(given, open_store(storage))
+    except (FunctionFuseError, RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
+    """Do what needs no cluster."""
+    reader = Owner(store, "command", given.lease, shown=False)
+    if given.command == "list":
+        for workflow_id in stored_ids(store):
+            stored = StoredWorkflow.find(store, workflow_id)
+            if stored is not None:
+                print(f"{stored.status(reader).value:10}  {workflow_id}")
+        return
+    stored = StoredWorkflow.find(store, given.id)
+    if stored is None:
+        raise WorkflowNotFoundError(given.id)
+    status = stored.status(reader)
+    if given.command == "status":
+        print(status.value)
+    elif status == "RUNNING":
+        raise WorkflowStillActiveError("DELETE", given.id)
+    else:
+        stored.journal.remove()
+
+
+def _in_a_cluster(given: argparse.Namespace, storage: str) -> None:
+    """Do what the controller of a cluster does; without an address, one that runs here, or a new one."""
+    ray.init(address=given.address, log_to_driver=False, logging_level="ERROR")
+    api.init(storage=storage)
+    if given.command == "cancel":
+        api.cancel(given.id)
+    else:
+        print(repr(api.resume(given.id)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m functionfuse.backends.addons.rayworkflow", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, said in (
+        ("list", "all workflows, with their states"),
+        ("status", "the state of one"),
+        ("resume", "let one go on, and print its output"),
+        ("cancel", "stop one"),
+        ("delete", "remove one, and all that is stored of it"),
+    ):
+        command = commands.add_parser(name, help=said)
+        command.add_argument("--storage", help="a folder, file:/folder or s3://bucket/prefix")
+        command.add_argument("--lease", type=float, default=_controller.LEASE, help="seconds of a lease (%(default)s)")
+        if name != "list":
+            command.add_argument("id", help="of the workflow")
+        if name in ("resume", "cancel"):
+            command.add_argument("--address", help="of the cluster; by default the one that runs here, or a new one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

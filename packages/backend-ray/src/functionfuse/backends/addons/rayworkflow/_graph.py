@@ -1,0 +1,251 @@
+"""A graph of Function Fuse as one durable task: its nodes are stored one by one, so that it goes on where it was."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ray import cloudpickle
+
+from functionfuse.backends.addons.rayworkflow._context import current
+from functionfuse.backends.addons.rayworkflow._journal import NODES, Journal, opened
+from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.backends.calls import RemoteError
+from functionfuse.backends.objects import Verdict
+from functionfuse.backends.planning import Planner
+from functionfuse.backends.report import RunReport
+from functionfuse.errors import WorkflowFailed
+from functionfuse.stores import OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from functionfuse.backends.addons.rayworkflow._objects import Place
+    from functionfuse.backends.observers import Event
+    from functionfuse.backends.query import Options
+    from functionfuse.plan import Ref, Step
+
+
+class Shipment(NamedTuple):
+    """A graph as it travels.
+
+    Attributes:
+        workflow_name: under which the store keeps results.
+        steps: the plan.
+        wanted: what is asked for.
+        options: what queries set.
+        store: the store, pickled; empty when the user set none.
+        on_error: see :meth:`~functionfuse.backends.base.BaseWorkflow.run`.
+        reuse: likewise.
+        watched: whether somebody wants to hear of events.
+    """
+
+    workflow_name: str
+    steps: Sequence[Step]
+    wanted: Sequence[Ref]
+    options: Options
+    store: bytes
+    on_error: str
+    reuse: str
+    watched: bool
+
+
+class Ran(NamedTuple):
+    """What came of a graph.
+
+    Attributes:
+        results: what was asked for.
+        events: what happened, as :func:`pack_failure` lets it travel.
+        warnings: what was warned of.
+    """
+
+    results: Sequence[Any]
+    events: Sequence[tuple[Any, ...]] = ()
+    warnings: Sequence[str] = ()
+
+
+class GraphFailed(Exception):  # noqa: N818
+    """Raised where a graph failed; says what failed, and carries it.
+
+    Attributes:
+        packed: the failure.
+        ran: events and warnings.
+    """
+
+    def __init__(self, message: str, packed: tuple[Any, ...], ran: Ran) -> None:
+        super().__init__(message, packed, ran)
+        self.packed = packed
+        self.ran = ran
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def run_graph(packed: bytes) -> Ran:
+    """Run a graph here, as a driver would. GraphFailed."""
+    context = current.get()
+    assert context is not None
+    shipment: Shipment = pickle.loads(packed)
+    events: list[tuple[Any, ...]] = []
+    workflow = _Shipped(shipment, context.place)
+    if shipment.watched:
+        workflow.add_observer(lambda event: events.append(_packed_event(event)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            results = workflow.run(on_error=shipment.on_error, reuse=shipment.reuse)
+        except Exception as error:
+            ran = Ran((), events, _said(told))
+            raise GraphFailed(f"{type(error).__name__}: {error}", pack_failure(error), ran) from error
+    return Ran(results if len(shipment.wanted) > 1 else [results], events, _said(told))
+
+
+class _Shipped(RayWorkflow):
+    """A workflow that came from a driver, without its nodes."""
+
+    def __init__(self, shipment: Shipment, place: Place) -> None:
+        self.workflow_name = shipment.workflow_name
+        self._given = list(shipment.wanted)  # type: ignore[arg-type]  # only counted
+        self._shipment = shipment
+        self._options = shipment.options
+        self._observers = []
+        self._running = threading.Lock()
+        self._started_ray = False
+        self._store = RunStore(shipment, place)
+
+    def _steps(self) -> list[Step]:
+        return list(self._shipment.steps)
+
+    def _wanted(self) -> list[Ref]:
+        return list(self._shipment.wanted)
+
+    def _planner(self, reuse: str, lost: Mapping[str, str]) -> Planner:
+        store = self._store
+        assert isinstance(store, RunStore)
+        options_of = self._options.of if self._options else None
+        return _RunPlanner(self.workflow_name, store, reuse, options_of, self.lacks, lost)
+
+
+class RunStore:
+    """The store of one run, which knows what this run stored in it.
+
+    Without a store of the user's it is a part of the one for durable workflows.
+    """
+
+    def __init__(self, shipment: Shipment, place: Place) -> None:
+        self._packed = shipment.store or place.store
+        self._folder = "" if shipment.store else f"{NODES}{place.workflow_id}/{place.run}"
+        self._notes_all = shipment.reuse != "recipe"
+        self._place = place
+        self.always_read = bool(self._store.always_read)
+
+    @property
+    def _store(self) -> Any:
+        return opened(self._packed)
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make room for results."""
+        self._store.new_workflow(self._named(workflow_name))
+
+    def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
+        """Store a result; where its recipe will not tell, note that this run made it."""
+        footer: Mapping[str, Any] = self._store.save(self._named(workflow_name), task_name, obj, **options)
+        if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
+            self._journal().put(f"node/{task_name}", "node")
+        return footer
+
+    def read_task(self, workflow_name: str, task_name: str) -> Any:
+        """Return a result."""
+        return self._store.read_task(self._named(workflow_name), task_name)
+
+    def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
+        """Return the footer of a result."""
+        footer: Mapping[str, Any] = self._store.info(self._named(workflow_name), task_name)
+        return footer
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Which names have a result."""
+        found: set[str] = self._store.has_tasks(self._named(workflow_name), names)
+        return found
+
+    def noted(self) -> set[str]:
+        """Names of what this run stored and a recipe will not tell."""
+        return set(self._journal().names("node"))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or (name == "submit" and self._notes_all):
+            raise AttributeError(name)
+        return getattr(self._store, name)
+
+    def _named(self, workflow_name: str) -> str:
+        return self._folder + (OBJECTS if workflow_name.endswith(OBJECTS) else "") if self._folder else workflow_name
+
+    def _journal(self) -> Journal:
+        return Journal(opened(self._place.store), self._place.workflow_id, self._place.run)
+
+
+class _RunPlanner(Planner):
+    """Plans with the recipes that the driver wrote, and reuses what this very run stored."""
+
+    def __init__(self, workflow_name: str, store: RunStore, *args: Any) -> None:
+        super().__init__(workflow_name, store, *args)
+        self._noted = store.noted()
+
+    def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
+        return super()._with_recipes(steps, prefix) if prefix else list(steps)
+
+    def _verdict(self, step: Step, name: str, stored: set[str]) -> Verdict:
+        if name in self._noted and name not in self._distrusted and step.target.kind != "constructor":
+            return Verdict("reuse", "stored by this run")
+        return super()._verdict(step, name, stored)
+
+
+# -- what travels back
+
+
+def pack_failure(error: BaseException) -> tuple[Any, ...]:
+    """Let an error travel with what caused it; and with a report, all of that."""
+    cause = None if error.__cause__ is None else pack_failure(error.__cause__)
+    if not isinstance(error, WorkflowFailed):
+        return _pickled(error), cause, None
+    report = error.report
+    failed = {name: pack_failure(one) for name, one in report.failed.items()}
+    return str(error), cause, (report.finished, report.reused, report.skipped, failed)
+
+
+def unpack_failure(packed: tuple[Any, ...]) -> BaseException:
+    """Return the error that was packed."""
+    said, cause, reported = packed
+    if reported is None:
+        error: BaseException = pickle.loads(said)
+    else:
+        report = RunReport()
+        report.finished, report.reused, report.skipped = reported[:3]
+        report.failed = {name: unpack_failure(one) for name, one in reported[3].items()}  # type: ignore[misc]
+        error = WorkflowFailed(said, report)
+    error.__cause__ = None if cause is None else unpack_failure(cause)
+    return error
+
+
+def _pickled(error: BaseException) -> bytes:
+    try:
+        packed: bytes = cloudpickle.dumps(error)
+        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
+    except Exception:
+        stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            stand_in.add_note(note)
+        packed = cloudpickle.dumps(stand_in)
+    return packed
+
+
+def _packed_event(event: Event) -> tuple[Any, ...]:
+    error = None if event.error is None else pack_failure(event.error)
+    return event.kind, event.name, event.time or time.time(), event.seconds, error
+
+
+def _said(told: Sequence[warnings.WarningMessage]) -> list[str]:
+    return [str(warning.message) for warning in told if warning.category is UserWarning]

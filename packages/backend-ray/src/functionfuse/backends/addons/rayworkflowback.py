@@ -1,0 +1,149 @@
+"""Run a graph durably on a Ray cluster: it outlives its driver, its workers and the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+
+from functionfuse._warning import warn_user
+from functionfuse.backends.addons import rayworkflow
+from functionfuse.backends.addons.rayworkflow import _controller
+from functionfuse.backends.addons.rayworkflow._graph import GraphFailed, Shipment, run_graph, unpack_failure
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
+from functionfuse.backends.base import refuse_blocked
+from functionfuse.backends.builtin import rayback
+from functionfuse.backends.observers import Event
+from functionfuse.backends.shipping import cannot_be_sent
+from functionfuse.errors import EngineError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from functionfuse.backends.addons.rayworkflow._graph import Ran
+    from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+    from functionfuse.plan import Plan, Step
+
+_RETRIES = 20  # of the task that runs a graph, when its worker dies
+
+
+class RayWorkflow(rayback.RayWorkflow):
+    """Runs a graph on a Ray cluster, durably.
+
+    It is a workflow of :mod:`functionfuse.backends.addons.rayworkflow` whose id is the workflow's name. Every node's
+    result is stored when the node is finished, in the store of :meth:`set_storage`, or without one beside the
+    workflow. What was stored does not run again when the run goes on elsewhere.
+
+    Args:
+        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        workflow_name: under which a store keeps the results, and the run is found.
+        ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already.
+        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+    """
+
+    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:  # type: ignore[override]
+        """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
+
+        When this process ends meanwhile the run goes on; :meth:`output` returns what comes of it. Observers hear of
+        events when the run has ended.
+
+        Args:
+            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
+            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+
+        Raises:
+            NodeError: a node failed; its ``__cause__`` is what the function raised.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+            EngineError: a run of this name is going on.
+        """
+        self.start(on_error=on_error, reuse=reuse)
+        return self.output()
+
+    def start(self, *, on_error: str = "raise", reuse: str = "recipe") -> None:
+        """Let the graph run in the cluster, and return. For the arguments see :meth:`run`."""
+        if on_error not in ("raise", "continue"):
+            raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
+        if self._store is not None:
+            self._store.new_workflow(self.workflow_name)
+        plan = self.plan(reuse=reuse)
+        refuse_blocked(plan, type(self).__name__)
+        packed = self._packed(plan, on_error, reuse)
+        self._forget_former_run()
+        task = ray.remote(num_cpus=0, max_retries=_RETRIES)(run_graph).bind(packed)
+        try:
+            rayworkflow.run_async(task, workflow_id=self.workflow_name)
+        except RuntimeError as error:
+            raise EngineError(
+                f"a run of workflow {self.workflow_name!r} is going on: wait for its output(), or cancel() it"
+            ) from error
+
+    def status(self) -> WorkflowStatus:
+        """Return the status of the run. WorkflowNotFoundError when there is none."""
+        return rayworkflow.get_status(self.workflow_name)
+
+    def cancel(self) -> None:
+        """Stop the run. What it stored stays, and another run takes it."""
+        rayworkflow.cancel(self.workflow_name)
+
+    def resume(self) -> Any:
+        """Let a run go on that its cluster left, or that failed, and return its results.
+
+        The graph is the one that was stored when the run began.
+        """
+        return self._came_of(rayworkflow.resume_async(self.workflow_name))
+
+    def output(self) -> Any:
+        """Return the results of the run, once it has ended; errors are raised as by :meth:`run`."""
+        return self._came_of(rayworkflow.get_output_async(self.workflow_name))
+
+    def _came_of(self, reference: Any) -> Any:
+        try:
+            ran: Ran = _controller.awaited(reference)
+        except WorkflowExecutionError as error:
+            failure = error.__cause__
+            if not isinstance(failure, GraphFailed):
+                raise
+            self._tell(failure.ran)
+            raise unpack_failure(failure.packed) from unpack_failure(failure.packed).__cause__
+        self._tell(ran)
+        return ran.results[0] if len(self._given) == 1 else list(ran.results)
+
+    def _tell(self, ran: Ran) -> None:
+        """Pass on what happened in the cluster."""
+        for warning in ran.warnings:
+            warn_user(warning)
+        for kind, name, when, seconds, packed in ran.events:
+            error: Any = None if packed is None else unpack_failure(packed)
+            for observer in self._observers:
+                observer(Event(kind, self.workflow_name, name, when, seconds, error))
+
+    def _packed(self, plan: Plan, on_error: str, reuse: str) -> bytes:
+        store = b"" if self._store is None else cloudpickle.dumps(self._store)
+        shipment = Shipment(
+            self.workflow_name, list(plan), self._wanted(), self._options, store, on_error, reuse, bool(self._observers)
+        )
+        try:
+            packed: bytes = cloudpickle.dumps(shipment)
+        except Exception as error:
+            raise _culprit(list(plan), error) from error
+        return packed
+
+    def _forget_former_run(self) -> None:
+        """Make room for another run of this name; what the former one stored of nodes stays."""
+        _controller.controller(default=self._store)
+        try:
+            if rayworkflow.get_status(self.workflow_name) not in ("RUNNING", "PENDING"):
+                rayworkflow.delete(self.workflow_name)
+        except WorkflowNotFoundError:
+            pass
+
+
+def _culprit(steps: Sequence[Step], problem: Exception) -> Exception:
+    """Return the error of the step that cannot be pickled."""
+    for step in steps:
+        try:
+            cloudpickle.dumps(step)
+        except Exception as error:
+            return cannot_be_sent(step.name, step.target, step.args, step.kwargs, {}, cloudpickle.dumps, error)
+    return problem

@@ -1,0 +1,31 @@
+"""The durable Ray workflow passes the exam for backends."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from functionfuse.backends.addons import rayworkflow
+from functionfuse.backends.addons.rayworkflowback import RayWorkflow
+from functionfuse.storage import FileStore
+from functionfuse.testing import BackendTests
+
+
+@pytest.fixture(scope="module")
+def durable(local_ray, tmp_path_factory):
+    rayworkflow.init(storage=FileStore(tmp_path_factory.mktemp("durable"), durable=False))
+
+
+class TestDurable(BackendTests):
+    objects_stay = True
+    chain_length = 300
+    recursion_depth = 300
+
+    @pytest.fixture
+    def make_workflow(self, durable):
+        return partial(RayWorkflow, workflow_name="exam")
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FileStore(tmp_path / "store", durable=False)
