@@ -32,6 +32,28 @@ def await_that(condition, seconds=60):
         time.sleep(0.02)
 
 
+def pid_of(title):
+    """The process of this test's cluster whose title begins like this."""
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    (pid,) = [
+        pid for pid in found if _read(f"/proc/{pid}/cmdline").startswith(title) and os.getpid() in _ancestors(pid)
+    ]
+    return pid
+
+
+def _read(path):
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _ancestors(pid):
+    while pid > 1:
+        pid = int((_read(f"/proc/{pid}/stat").rpartition(b")")[2].split() or [0, 0])[1])
+        yield pid
+
+
 @ray.remote
 def add(*numbers):
     return sum(numbers)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray_addresses import WORKERS
-from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted
+from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -55,34 +55,12 @@ def driver(script, path, *args):
             process.wait()
 
 
-def pid_of_the_controller():
-
-    commands = {entry: entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    found = [int(entry.name) for entry, line in commands.items() if b"ray::Controller" in _read(line)]
-    mine = [pid for pid in found if os.getpid() in _ancestors(pid)]
-    assert len(mine) == 1
-    return mine[0]
-
-
-def _read(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _ancestors(pid):
-    while pid > 1:
-        pid = int(_read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()[1] or 0)
-        yield pid
-
-
 def test_a_killed_controller_comes_back_and_goes_on(path):
     dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow.sleep(1))
     output = workflow.run_async(dag, workflow_id="controller")
     await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
     await_that(lambda: "rayworkflow_tasks.counted" in stored("controller"))
-    os.kill(pid_of_the_controller(), signal.SIGKILL)
+    os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == (2, None)
     assert len(noted(path)) == 1

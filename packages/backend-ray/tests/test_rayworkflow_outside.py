@@ -85,8 +85,13 @@ def test_an_event_may_come_before_its_workflow_and_again(address):
 
 @pytest.mark.parametrize(
     ("path", "data", "status"),
-    [("w", b"no json", 400), ("w", b"{}", 400), ("w", b"[]", 400), ("w", b'{"event_key": 1, "event_payload": 1}', 400)]
-    + [("", b"{}", 404)],
+    [
+        ("w", b"no json", 400),
+        ("w", b"{}", 400),
+        ("w", b"[]", 400),
+        ("w", b'{"event_key": 1, "event_payload": 1}', 400),
+        ("", b"{}", 404),
+    ],
 )
 def test_what_is_no_event_is_refused(address, path, data, status):
     answered, answer = send(address, path, None, data=data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -10,19 +11,22 @@ from ray import cloudpickle
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._graph import GraphFailed, Shipment, run_graph, unpack_failure
+from functionfuse.backends.addons.rayworkflow._graph import GraphFailed, Shipment, run_graph
+from functionfuse.backends.addons.rayworkflow._relay import new_relay
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.base import refuse_blocked
 from functionfuse.backends.builtin import rayback
-from functionfuse.backends.observers import Event
+from functionfuse.backends.observers import Announcer
+from functionfuse.backends.plugins import initializer
 from functionfuse.backends.shipping import cannot_be_sent
-from functionfuse.errors import EngineError, OptionError
+from functionfuse.errors import EngineError, NodeError, OptionError, WorkflowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from functionfuse.backends.addons.rayworkflow._graph import Ran
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+    from functionfuse.backends.observers import Event
     from functionfuse.plan import Plan, Step
 
 _RETRIES = 20  # of the task that runs a graph, when its worker dies
@@ -42,11 +46,13 @@ class RayWorkflow(rayback.RayWorkflow):
         scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
     """
 
+    _relay: Any = None  # the actor that events come from
+
     def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
-        When this process ends meanwhile the run goes on; :meth:`output` returns what comes of it. Observers hear of
-        events when the run has ended.
+        When this process is killed meanwhile the run goes on, and :meth:`output` returns what comes of it; Ctrl-C
+        cancels it. With observers, the run waits for them at each event.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
@@ -58,7 +64,11 @@ class RayWorkflow(rayback.RayWorkflow):
             EngineError: a run of this name is going on.
         """
         self.start(on_error=on_error, reuse=reuse)
-        return self.output()
+        try:
+            return self.output()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def start(self, *, on_error: str = "raise", reuse: str = "recipe") -> None:
         """Let the graph run in the cluster, and return. For the arguments see :meth:`run`."""
@@ -98,30 +108,51 @@ class RayWorkflow(rayback.RayWorkflow):
         return self._came_of(rayworkflow.get_output_async(self.workflow_name))
 
     def _came_of(self, reference: Any) -> Any:
+        heard = self._listen(reference)
         try:
             ran: Ran = _controller.awaited(reference)
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if not isinstance(failure, GraphFailed):
                 raise
-            self._tell(failure.ran)
-            raise unpack_failure(failure.packed) from unpack_failure(failure.packed).__cause__
-        self._tell(ran)
+            self._warn(failure.warnings)
+            told = _as_heard(pickle.loads(failure.packed), heard)
+            raise told from told.__cause__
+        self._warn(ran.warnings)
         return ran.results[0] if len(self._given) == 1 else list(ran.results)
 
-    def _tell(self, ran: Ran) -> None:
-        """Pass on what happened in the cluster."""
-        for warning in ran.warnings:
+    def _listen(self, reference: Any) -> dict[str, NodeError]:
+        """Pass events on to observers until a run has ended; return the errors among them by name."""
+        heard: dict[str, NodeError] = {}
+        if self._relay is None:
+            return heard
+        announcer = Announcer(self.workflow_name, self._observers)
+        while True:
+            event = self._relay.next.remote()
+            ray.wait([event, reference])
+            if not ray.wait([event], timeout=0)[0]:
+                break
+            told: Event = pickle.loads(ray.get(event))
+            if told.error is not None:
+                heard[told.error.name] = told.error
+            announcer.tell(told.kind, told.name, told.seconds, told.error)
+        self._relay = None
+        return heard
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
             warn_user(warning)
-        for kind, name, when, seconds, packed in ran.events:
-            error: Any = None if packed is None else unpack_failure(packed)
-            for observer in self._observers:
-                observer(Event(kind, self.workflow_name, name, when, seconds, error))
 
     def _packed(self, plan: Plan, on_error: str, reuse: str) -> bytes:
         store = b"" if self._store is None else cloudpickle.dumps(self._store)
+        name, self._relay = new_relay() if self._observers else ("", None)
+        plugins = {
+            step.name: step.options["plugin"] for step in plan if step.action == "run" and "plugin" in step.options
+        }
+        prepared = {name: initializer(plugin, name) for name, plugin in plugins.items()}
+        wanted = self._wanted()
         shipment = Shipment(
-            self.workflow_name, list(plan), self._wanted(), self._options, store, on_error, reuse, bool(self._observers)
+            self.workflow_name, list(plan), wanted, self._options, store, on_error, reuse, name, prepared
         )
         try:
             packed: bytes = cloudpickle.dumps(shipment)
@@ -137,6 +168,17 @@ class RayWorkflow(rayback.RayWorkflow):
                 rayworkflow.delete(self.workflow_name)
         except WorkflowNotFoundError:
             pass
+
+
+def _as_heard(error: BaseException, heard: dict[str, NodeError]) -> BaseException:
+    """Let an error that an observer heard of be the same object."""
+    if isinstance(error, NodeError):
+        return heard.get(error.name, error)
+    if isinstance(error, WorkflowFailed):
+        error.report.failed = {name: heard.get(name, failed) for name, failed in error.report.failed.items()}
+        if isinstance(error.__cause__, NodeError):
+            error.__cause__ = heard.get(error.__cause__.name, error.__cause__)
+    return error
 
 
 def _culprit(steps: Sequence[Step], problem: Exception) -> Exception:

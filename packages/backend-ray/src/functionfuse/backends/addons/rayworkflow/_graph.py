@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ray import cloudpickle
-
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._journal import NODES, Journal, opened
+from functionfuse.backends.addons.rayworkflow._relay import pack_failure, teller_to
 from functionfuse.backends.builtin.rayback import RayWorkflow
-from functionfuse.backends.calls import RemoteError
 from functionfuse.backends.objects import Verdict
 from functionfuse.backends.planning import Planner
-from functionfuse.backends.report import RunReport
-from functionfuse.errors import WorkflowFailed
+from functionfuse.backends.plugins import InitializerPlugin
+from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.errors import StorageError
 from functionfuse.stores import OBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from functionfuse.backends.addons.rayworkflow._objects import Place
-    from functionfuse.backends.observers import Event
     from functionfuse.backends.query import Options
     from functionfuse.plan import Ref, Step
 
@@ -40,7 +37,8 @@ class Shipment(NamedTuple):
         store: the store, pickled; empty when the user set none.
         on_error: see :meth:`~functionfuse.backends.base.BaseWorkflow.run`.
         reuse: likewise.
-        watched: whether somebody wants to hear of events.
+        relay: the name of the actor that passes events on; "" when nobody wants to hear of them.
+        prepared: by step, what its plugin wants called in the worker.
     """
 
     workflow_name: str
@@ -50,7 +48,8 @@ class Shipment(NamedTuple):
     store: bytes
     on_error: str
     reuse: str
-    watched: bool
+    relay: str
+    prepared: Mapping[str, Callable[[], object]]
 
 
 class Ran(NamedTuple):
@@ -58,13 +57,11 @@ class Ran(NamedTuple):
 
     Attributes:
         results: what was asked for.
-        events: what happened, as :func:`pack_failure` lets it travel.
         warnings: what was warned of.
     """
 
     results: Sequence[Any]
-    events: Sequence[tuple[Any, ...]] = ()
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str]
 
 
 class GraphFailed(Exception):  # noqa: N818
@@ -72,13 +69,13 @@ class GraphFailed(Exception):  # noqa: N818
 
     Attributes:
         packed: the failure.
-        ran: events and warnings.
+        warnings: what was warned of before.
     """
 
-    def __init__(self, message: str, packed: tuple[Any, ...], ran: Ran) -> None:
-        super().__init__(message, packed, ran)
+    def __init__(self, message: str, packed: bytes, warnings: Sequence[str]) -> None:
+        super().__init__(message, packed, warnings)
         self.packed = packed
-        self.ran = ran
+        self.warnings = warnings
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -89,18 +86,16 @@ def run_graph(packed: bytes) -> Ran:
     context = current.get()
     assert context is not None
     shipment: Shipment = pickle.loads(packed)
-    events: list[tuple[Any, ...]] = []
     workflow = _Shipped(shipment, context.place)
-    if shipment.watched:
-        workflow.add_observer(lambda event: events.append(_packed_event(event)))
+    if shipment.relay and (teller := teller_to(shipment.relay)) is not None:
+        workflow.add_observer(teller)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
             results = workflow.run(on_error=shipment.on_error, reuse=shipment.reuse)
         except Exception as error:
-            ran = Ran((), events, _said(told))
-            raise GraphFailed(f"{type(error).__name__}: {error}", pack_failure(error), ran) from error
-    return Ran(results if len(shipment.wanted) > 1 else [results], events, _said(told))
+            raise GraphFailed(f"{type(error).__name__}: {error}", pack_failure(error), _said(told)) from error
+    return Ran(results if len(shipment.wanted) > 1 else [results], _said(told))
 
 
 class _Shipped(RayWorkflow):
@@ -126,7 +121,9 @@ class _Shipped(RayWorkflow):
         store = self._store
         assert isinstance(store, RunStore)
         options_of = self._options.of if self._options else None
-        return _RunPlanner(self.workflow_name, store, reuse, options_of, self.lacks, lost)
+        planner = _RunPlanner(self.workflow_name, store, reuse, options_of, self.lacks, lost)
+        planner.prepared = self._shipment.prepared
+        return planner
 
 
 class RunStore:
@@ -152,7 +149,12 @@ class RunStore:
 
     def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
         """Store a result; where its recipe will not tell, note that this run made it."""
-        footer: Mapping[str, Any] = self._store.save(self._named(workflow_name), task_name, obj, **options)
+        try:
+            footer: Mapping[str, Any] = self._store.save(self._named(workflow_name), task_name, obj, **options)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise unpicklable_result(obj, error) from error
         if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
             self._journal().put(f"node/{task_name}", "node")
         return footer
@@ -193,6 +195,15 @@ class _RunPlanner(Planner):
     def __init__(self, workflow_name: str, store: RunStore, *args: Any) -> None:
         super().__init__(workflow_name, store, *args)
         self._noted = store.noted()
+        self.prepared: Mapping[str, Callable[[], object]] = {}
+
+    def decide(self, steps: Sequence[Step], prefix: str = "", wanted: Collection[str] = ()) -> list[Step]:
+        decided = super().decide(steps, prefix, wanted)
+        if prefix or not self.prepared:
+            return decided
+        return [
+            _with_plugin(step, self.prepared[step.name]) if step.name in self.prepared else step for step in decided
+        ]
 
     def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
         return super()._with_recipes(steps, prefix) if prefix else list(steps)
@@ -203,48 +214,8 @@ class _RunPlanner(Planner):
         return super()._verdict(step, name, stored)
 
 
-# -- what travels back
-
-
-def pack_failure(error: BaseException) -> tuple[Any, ...]:
-    """Let an error travel with what caused it; and with a report, all of that."""
-    cause = None if error.__cause__ is None else pack_failure(error.__cause__)
-    if not isinstance(error, WorkflowFailed):
-        return _pickled(error), cause, None
-    report = error.report
-    failed = {name: pack_failure(one) for name, one in report.failed.items()}
-    return str(error), cause, (report.finished, report.reused, report.skipped, failed)
-
-
-def unpack_failure(packed: tuple[Any, ...]) -> BaseException:
-    """Return the error that was packed."""
-    said, cause, reported = packed
-    if reported is None:
-        error: BaseException = pickle.loads(said)
-    else:
-        report = RunReport()
-        report.finished, report.reused, report.skipped = reported[:3]
-        report.failed = {name: unpack_failure(one) for name, one in reported[3].items()}  # type: ignore[misc]
-        error = WorkflowFailed(said, report)
-    error.__cause__ = None if cause is None else unpack_failure(cause)
-    return error
-
-
-def _pickled(error: BaseException) -> bytes:
-    try:
-        packed: bytes = cloudpickle.dumps(error)
-        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
-    except Exception:
-        stand_in = RemoteError(f"{type(error).__qualname__}: {error}")
-        for note in getattr(error, "__notes__", ()):
-            stand_in.add_note(note)
-        packed = cloudpickle.dumps(stand_in)
-    return packed
-
-
-def _packed_event(event: Event) -> tuple[Any, ...]:
-    error = None if event.error is None else pack_failure(event.error)
-    return event.kind, event.name, event.time or time.time(), event.seconds, error
+def _with_plugin(step: Step, prepared: Callable[[], object]) -> Step:
+    return step._replace(options={**step.options, "plugin": InitializerPlugin(prepared)})
 
 
 def _said(told: Sequence[warnings.WarningMessage]) -> list[str]:

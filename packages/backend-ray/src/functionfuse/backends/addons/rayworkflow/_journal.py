@@ -9,6 +9,7 @@ The records of workflow ``w`` are those of the store's workflow ``durable/w``:
 ``<run>/out/<task>``      what a task returned: a value, or the graph that goes on in its place
 ``<run>/caught/<task>``   the exception that a task with catch_exceptions caught from its graph
 ``<run>/wait/<task>``     until when a task sleeps, or the event that it received
+``<run>/node/<name>``     that this run stored a node of Function Fuse whose recipe will not tell
 ``<run>/lease/<epoch>``   who runs the workflow since then
 ``<run>/end/<epoch>``     how that ended
 ========================  ==================================================================================

@@ -1,0 +1,142 @@
+"""Durable runs of graphs of Function Fuse: what the exam does not ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from rayworkflow_tasks import await_that, note, noted, pid_of
+
+from functionfuse import workflow
+from functionfuse.backends.addons import rayworkflow
+from functionfuse.backends.addons.rayworkflowback import RayWorkflow
+from functionfuse.errors import EngineError, NodeError
+from functionfuse.storage import FileStore
+
+
+@pytest.fixture(scope="module", autouse=True)
+def durable(local_ray, tmp_path_factory):
+    rayworkflow.init(storage=FileStore(tmp_path_factory.mktemp("durable"), durable=False))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "notes")
+
+
+@workflow
+def counted(path, value, *_):
+    note(path)
+    return value
+
+
+@workflow
+def once(path, value):
+    """Ends the process that runs the graph, the first time."""
+    if not noted(f"{path}.once"):
+        note(f"{path}.once")
+        os.kill(int(noted(f"{path}.runner")[-1]), signal.SIGKILL)
+        await_that(lambda: False)
+    return value
+
+
+@workflow
+def held(path, value):
+    note(f"{path}.started")
+    await_that(lambda: os.path.exists(f"{path}.gate"))  # noqa: PTH110
+    return value
+
+
+@workflow
+class Counter:
+    def __init__(self, path):
+        note(path, "made")
+        self.path = path
+        self.count = 0
+
+    def add(self, number):
+        note(self.path, "added")
+        self.count += number
+        return self.count
+
+
+@pytest.mark.parametrize("kept", ["beside the workflow", "in a store", "in a store, with reuse='never'"])
+def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path, kept, monkeypatch):
+    first = counted(path, 2)
+    flow = RayWorkflow(once(path, first).set_name("last"), workflow_name=f"runner dies, results {kept}")
+    if kept != "beside the workflow":
+        flow.set_storage(f"file:{tmp_path / 'store'}")
+    flow.start(reuse="never" if "never" in kept else "recipe")
+    await_that(lambda: noted(path))
+    note(f"{path}.runner", _pid_of_the_runner())
+    assert flow.output() == 2
+    assert (len(noted(path)), len(noted(f"{path}.once"))) == (1, 1)
+
+
+def _pid_of_the_runner():
+    return pid_of(b"ray::functionfuse.backends.addons.rayworkflow._graph.run_graph")
+
+
+def test_an_object_goes_on_from_its_last_state(path, tmp_path):
+    counter = Counter(path).set_name("counter")
+    one = counter.add(1).set_name("one")
+    flow = RayWorkflow(
+        counter.add(
+            once(
+                path,
+                2,
+            )
+        ).set_name("sum"),
+        workflow_name="object",
+    )
+    flow.set_storage(FileStore(tmp_path / "store", durable=False))
+    flow.start()
+    await_that(lambda: flow._store.has_tasks("object", ["one"]))
+    note(f"{path}.runner", _pid_of_the_runner())
+    assert flow.output() == 3
+    assert noted(path) == ["made", "added", "added"]
+    assert one is not None
+
+
+def test_status_and_cancel_and_another_run(path):
+    flow = RayWorkflow(held(path, 1), workflow_name="cancelled")
+    with pytest.raises(rayworkflow.WorkflowNotFoundError):
+        flow.status()
+    flow.start()
+    await_that(lambda: noted(f"{path}.started"))
+    assert flow.status() == rayworkflow.RUNNING
+    with pytest.raises(EngineError, match=r"a run of workflow 'cancelled' is going on: wait for its output\(\)"):
+        flow.run()
+    flow.cancel()
+    assert flow.status() == rayworkflow.CANCELED
+    with pytest.raises(rayworkflow.WorkflowCancellationError):
+        flow.output()
+    note(f"{path}.gate")
+    assert flow.run() == 1
+    assert (flow.status(), flow.output()) == (rayworkflow.SUCCESSFUL, 1)
+
+
+def test_a_failed_run_is_resumed_from_what_is_stored(path, tmp_path):
+    @workflow
+    def second(value):
+        if not noted(f"{path}.ready"):
+            raise OSError("not yet")
+        return value
+
+    flow = RayWorkflow(second(counted(path, 5)).set_name("second"), workflow_name="failed")
+    with pytest.raises(NodeError, match="'second' failed: OSError: not yet") as told:
+        flow.run()
+    assert repr(told.value.__cause__) == "OSError('not yet')"
+    note(f"{path}.ready")
+    other = RayWorkflow(counted(path, 0), workflow_name="failed")  # resumes what was stored, whatever its own graph
+    assert other.resume() == 5
+    assert len(noted(path)) == 1
+
+
+def test_an_argument_that_cannot_be_pickled_is_named():
+    import threading
+
+    flow = RayWorkflow(counted("", threading.Lock()).set_name("locked"), workflow_name="lock")
+    with pytest.raises(NodeError, match=r"'locked' cannot be sent to another process: argument 1 \(lock\)"):
+        flow.run()
