@@ -36,6 +36,7 @@ def once(path, value):
     """Ends the process that runs the graph, the first time."""
     if not noted(f"{path}.once"):
         note(f"{path}.once")
+        await_that(lambda: noted(f"{path}.runner"))
         os.kill(int(noted(f"{path}.runner")[-1]), signal.SIGKILL)
         await_that(lambda: False)
     return value
