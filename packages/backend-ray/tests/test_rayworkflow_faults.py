@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import ray
 from ray_addresses import WORKERS
-from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of
+from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -134,3 +136,66 @@ def test_a_damaged_result_is_made_again(path, root):
     record.write_bytes(record.read_bytes()[:-20])
     assert workflow.resume("damaged") == 1
     assert len(noted(path)) == 2
+
+
+# -- kills at random
+
+
+@ray.remote(max_retries=50)
+def careful(folder, name, *values):
+    """Notes that it runs, and that it does so although its result is stored."""
+    if list(Path(folder).glob(f"*=2Fout=2F{name}.ffr")):
+        note(f"{folder}.again", name)
+    time.sleep(random.uniform(0, 0.05))
+    return 1 + sum(values)
+
+
+@ray.remote(max_retries=50)
+def grows(folder, name, depth):
+    if not depth:
+        return 1
+    step = careful.options(**workflow.options(task_id=f"{name}-{depth}")).bind(folder, f"{name}-{depth}*")
+    return workflow.continuation(both.bind(step, grows.bind(folder, name, depth - 1)))
+
+
+@ray.remote(max_retries=50)
+def both(a, b):
+    return a + b
+
+
+def a_graph(folder):
+    """A fan, a chain behind it, and a recursion; its result is 1 + 20 + 20 + 9."""
+
+    def task(name, *values):
+        return careful.options(**workflow.options(task_id=name)).bind(folder, name, *values)
+
+    fan = task("sum", *[task(f"fan-{number}") for number in range(20)])
+    for number in range(20):
+        fan = task(f"chain-{number}", fan)
+    return both.bind(both.bind(fan, grows.bind(folder, "grow", 8)), workflow_value.bind(workflow.sleep(0.5)))
+
+
+@ray.remote(max_retries=50)
+def workflow_value(_):
+    return 0
+
+
+VICTIMS = [b"ray::Controller", b"ray::Hub", b"ray::test_rayworkflow_faults", b"ray::fan", b"ray::chain", b"ray::grow"]
+ROUNDS = int(os.environ.get("FUNCTIONFUSE_CHAOS_ROUNDS", "2"))
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_kills_at_random_moments(root, seed):
+    dice = random.Random(seed)
+    workflow_id = f"chaos-{seed}"
+    folder = root / f"durable=2F{workflow_id}"
+    output = workflow.run_async(a_graph(str(folder)), workflow_id=workflow_id)
+    for _ in range(dice.randint(1, 4)):
+        time.sleep(dice.uniform(0.05, 0.8))
+        victims = pids_of(dice.choice(VICTIMS))
+        if victims:
+            with suppress(ProcessLookupError):
+                os.kill(dice.choice(victims), signal.SIGKILL)
+    assert ray.get(output, timeout=120) == 50
+    assert noted(f"{folder}.again") == []
+    assert len(stored(workflow_id)) == len(set(stored(workflow_id)))

