@@ -34,11 +34,14 @@ def await_that(condition, seconds=60):
 
 def pid_of(title):
     """The process of this test's cluster whose title begins like this."""
-    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    (pid,) = [
-        pid for pid in found if _read(f"/proc/{pid}/cmdline").startswith(title) and os.getpid() in _ancestors(pid)
-    ]
+    (pid,) = pids_of(title)
     return pid
+
+
+def pids_of(title):
+    """Processes of this test's cluster whose titles begin like this."""
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in found if _read(f"/proc/{pid}/cmdline").startswith(title) and os.getpid() in _ancestors(pid)]
 
 
 def _read(path):

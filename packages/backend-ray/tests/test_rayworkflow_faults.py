@@ -146,7 +146,7 @@ def careful(folder, name, *values):
     """Notes that it runs, and that it does so although its result is stored."""
     if list(Path(folder).glob(f"*=2Fout=2F{name}.ffr")):
         note(f"{folder}.again", name)
-    time.sleep(random.uniform(0, 0.05))
+    time.sleep(random.uniform(0, 0.1))
     return 1 + sum(values)
 
 
@@ -180,7 +180,7 @@ def workflow_value(_):
     return 0
 
 
-VICTIMS = [b"ray::Controller", b"ray::Hub", b"ray::test_rayworkflow_faults", b"ray::fan", b"ray::chain", b"ray::grow"]
+VICTIMS = [b"ray::Controller", b"ray::Hub", b"ray::IDLE", b"ray::fan", b"ray::chain", b"ray::grow"]
 ROUNDS = int(os.environ.get("FUNCTIONFUSE_CHAOS_ROUNDS", "2"))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+import ray
 from rayworkflow_tasks import await_that, note, noted, pid_of
 
 from functionfuse import workflow
@@ -141,3 +142,42 @@ def test_an_argument_that_cannot_be_pickled_is_named():
     flow = RayWorkflow(counted("", threading.Lock()).set_name("locked"), workflow_name="lock")
     with pytest.raises(NodeError, match=r"'locked' cannot be sent to another process: argument 1 \(lock\)"):
         flow.run()
+
+
+# -- nodes of Function Fuse among tasks of Ray
+
+
+@workflow
+def double(x):
+    return 2 * x
+
+
+@ray.remote
+def add(*numbers):
+    return sum(numbers)
+
+
+def test_nodes_are_run_as_workflows_and_taken_by_tasks(path):
+    shared = counted(path, double(3).set_name("six")).set_name("shared")
+    assert rayworkflow.run(shared, workflow_id="a node") == 6
+    assert rayworkflow.get_output("a node", task_id="shared") == 6
+    task = rayworkflow.as_dag(shared)
+    assert rayworkflow.run(add.bind(task, add.bind(task, 1), rayworkflow.as_dag(double(double(1))))) == 17
+    assert len(noted(path)) == 2
+
+
+def test_a_task_returns_nodes():
+    @ray.remote
+    def grows(n):
+        return double(double(n))
+
+    assert rayworkflow.run(add.bind(grows.bind(2), rayworkflow.continuation(add.bind(1)))) == 9
+
+
+def test_a_node_that_fails_is_named():
+    @workflow
+    def fails():
+        raise ValueError("no")
+
+    with pytest.raises(rayworkflow.WorkflowExecutionError, match="node 'bad' failed: ValueError: no"):
+        rayworkflow.run(add.bind(rayworkflow.as_dag(fails().set_name("bad"))))

@@ -11,7 +11,7 @@ from ray import cloudpickle
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._graph import GraphFailed, Shipment, run_graph
+from functionfuse.backends.addons.rayworkflow._graph import RETRIES, GraphFailed, Shipment, run_graph
 from functionfuse.backends.addons.rayworkflow._relay import new_relay
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.base import refuse_blocked
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
     from functionfuse.backends.observers import Event
     from functionfuse.plan import Plan, Step
-
-_RETRIES = 20  # of the task that runs a graph, when its worker dies
 
 
 class RayWorkflow(rayback.RayWorkflow):
@@ -80,7 +78,7 @@ class RayWorkflow(rayback.RayWorkflow):
         refuse_blocked(plan, type(self).__name__)
         packed = self._packed(plan, on_error, reuse)
         self._forget_former_run()
-        task = ray.remote(num_cpus=0, max_retries=_RETRIES)(run_graph).bind(packed)
+        task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_graph).bind(packed)
         try:
             rayworkflow.run_async(task, workflow_id=self.workflow_name)
         except RuntimeError as error:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from functionfuse.backends.addons.rayworkflow._graph import as_dag
 from functionfuse.backends.addons.rayworkflow._options import options
 from functionfuse.backends.addons.rayworkflow._waits import sleep, wait_for_event
 from functionfuse.backends.addons.rayworkflow.api import (
@@ -53,6 +54,7 @@ __all__ = [
     "WorkflowNotResumableError",
     "WorkflowStatus",
     "WorkflowStillActiveError",
+    "as_dag",
     "cancel",
     "continuation",
     "delete",

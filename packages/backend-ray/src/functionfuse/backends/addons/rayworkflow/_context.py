@@ -10,10 +10,18 @@ if TYPE_CHECKING:
 
 
 class TaskContext(NamedTuple):
-    """The task that is running here."""
+    """The task that is running here.
+
+    Attributes:
+        workflow_id: of its workflow.
+        task_id: its name.
+        key: under which its result is stored.
+        place: where the records of the workflow are.
+    """
 
     workflow_id: str
     task_id: str
+    key: str
     place: Place
 
 

@@ -7,22 +7,34 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import ray
+from ray import cloudpickle
+
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._journal import NODES, Journal, opened
+from functionfuse.backends.addons.rayworkflow._options import options
 from functionfuse.backends.addons.rayworkflow._relay import pack_failure, teller_to
 from functionfuse.backends.builtin.rayback import RayWorkflow
 from functionfuse.backends.objects import Verdict
 from functionfuse.backends.planning import Planner
 from functionfuse.backends.plugins import InitializerPlugin
+from functionfuse.backends.query import Options
 from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.errors import StorageError
+from functionfuse.graph import Graph
+from functionfuse.nodes import Item, Node
+from functionfuse.plan import ref_of, steps_of
 from functionfuse.stores import OBJECTS
+
+RETRIES = 20  # of a task that runs a graph, when its worker dies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from functionfuse.backends.addons.rayworkflow._objects import Place
-    from functionfuse.backends.query import Options
+    from ray.dag import FunctionNode
+
+    from functionfuse.backends.addons.rayworkflow._context import TaskContext
+    from functionfuse.nodes import Deferred
     from functionfuse.plan import Ref, Step
 
 
@@ -86,7 +98,7 @@ def run_graph(packed: bytes) -> Ran:
     context = current.get()
     assert context is not None
     shipment: Shipment = pickle.loads(packed)
-    workflow = _Shipped(shipment, context.place)
+    workflow = _Shipped(shipment, context)
     if shipment.relay and (teller := teller_to(shipment.relay)) is not None:
         workflow.add_observer(teller)
     with warnings.catch_warnings(record=True) as told:
@@ -98,10 +110,32 @@ def run_graph(packed: bytes) -> Ran:
     return Ran(results if len(shipment.wanted) > 1 else [results], _said(told))
 
 
+def run_node(packed: bytes) -> Any:
+    """Run a graph here, and return the one result that was asked for. NodeError."""
+    try:
+        return run_graph(packed).results[0]
+    except GraphFailed as failure:
+        raise pickle.loads(failure.packed) from failure
+
+
+def as_dag(node: Deferred) -> FunctionNode:
+    """Return a node for Ray's ``bind`` whose result is that of a node of Function Fuse.
+
+    The graph that the node needs runs as one durable task; its results are stored one by one.
+    """
+    assert isinstance(node, Node | Item)
+    graph = Graph([node._node if isinstance(node, Item) else node], scope="ancestors")
+    wanted = ref_of(node, graph)
+    shipment = Shipment(wanted.step, steps_of(graph), [wanted], Options(), b"", "raise", "recipe", "", {})
+    task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_node)
+    named: FunctionNode = task.options(**options(task_id=wanted.step)).bind(cloudpickle.dumps(shipment))
+    return named
+
+
 class _Shipped(RayWorkflow):
     """A workflow that came from a driver, without its nodes."""
 
-    def __init__(self, shipment: Shipment, place: Place) -> None:
+    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
         self.workflow_name = shipment.workflow_name
         self._given = list(shipment.wanted)  # type: ignore[arg-type]  # only counted
         self._shipment = shipment
@@ -109,7 +143,7 @@ class _Shipped(RayWorkflow):
         self._observers = []
         self._running = threading.Lock()
         self._started_ray = False
-        self._store = RunStore(shipment, place)
+        self._store = RunStore(shipment, context)
 
     def _steps(self) -> list[Step]:
         return list(self._shipment.steps)
@@ -132,11 +166,14 @@ class RunStore:
     Without a store of the user's it is a part of the one for durable workflows.
     """
 
-    def __init__(self, shipment: Shipment, place: Place) -> None:
+    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
+        place = context.place
         self._packed = shipment.store or place.store
         self._folder = "" if shipment.store else f"{NODES}{place.workflow_id}/{place.run}"
         self._notes_all = shipment.reuse != "recipe"
         self._place = place
+        self._task = f"{context.key}/"
+        self._before = self._task if self._folder else ""  # of names, as several graphs share the folder
         self.always_read = bool(self._store.always_read)
 
     @property
@@ -150,32 +187,36 @@ class RunStore:
     def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
         """Store a result; where its recipe will not tell, note that this run made it."""
         try:
-            footer: Mapping[str, Any] = self._store.save(self._named(workflow_name), task_name, obj, **options)
+            footer: Mapping[str, Any] = self._store.save(
+                self._named(workflow_name), self._before + task_name, obj, **options
+            )
         except StorageError:
             raise
         except Exception as error:
             raise unpicklable_result(obj, error) from error
         if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
-            self._journal().put(f"node/{task_name}", "node")
+            self._journal().put(f"node/{self._task}{task_name}", "node")
         return footer
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
         """Return a result."""
-        return self._store.read_task(self._named(workflow_name), task_name)
+        return self._store.read_task(self._named(workflow_name), self._before + task_name)
 
     def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
         """Return the footer of a result."""
-        footer: Mapping[str, Any] = self._store.info(self._named(workflow_name), task_name)
+        footer: Mapping[str, Any] = self._store.info(self._named(workflow_name), self._before + task_name)
         return footer
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
         """Which names have a result."""
-        found: set[str] = self._store.has_tasks(self._named(workflow_name), names)
-        return found
+        before = self._before
+        found: set[str] = self._store.has_tasks(self._named(workflow_name), [before + name for name in names])
+        return {name.removeprefix(before) for name in found}
 
     def noted(self) -> set[str]:
         """Names of what this run stored and a recipe will not tell."""
-        return set(self._journal().names("node"))
+        noted = self._journal().names("node")
+        return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or (name == "submit" and self._notes_all):

@@ -87,7 +87,7 @@ async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -
         loop.call_soon_threadsafe(lambda: None if done.done() else set_it(what))
 
     def run() -> None:
-        current.set(TaskContext(job.place.workflow_id, job.name, job.place))
+        current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
         try:
             task.append(inner.create_task(work()))
             tell(done.set_result, inner.run_until_complete(task[0]))

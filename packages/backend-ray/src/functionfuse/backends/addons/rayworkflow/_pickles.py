@@ -54,7 +54,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # without types
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
         if isinstance(obj, ray.ObjectRef):
             return "reference", self.references.setdefault(obj, len(self.references))
-        if isinstance(obj, DAGNode) and not isinstance(obj, InputNode | InputAttributeNode):
+        if is_task(obj):
             place = self.place_of(obj)
             self.inner.add(place)
             return "node", place
@@ -68,7 +68,13 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # without types
         return reduce_class(obj) or super().reducer_override(obj)
 
     def place_of(self, node: DAGNode) -> int:
+        """Return the place of a node among those that are left out."""
         return self.nodes.setdefault(node, len(self.nodes))
+
+
+def is_task(value: Any) -> bool:
+    """Whether something in the arguments of a task stands for the result of another one."""
+    return isinstance(value, DAGNode) and not isinstance(value, InputNode | InputAttributeNode)
 
 
 def pack(value: Any) -> Packed:
@@ -97,7 +103,7 @@ def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any], value_of: Callab
     direct: set[int] = set()
 
     def argument(value: Any) -> Any:
-        if not isinstance(value, DAGNode) or isinstance(value, InputNode | InputAttributeNode):
+        if not is_task(value):
             return value
         place = packer.place_of(value)
         direct.add(place)

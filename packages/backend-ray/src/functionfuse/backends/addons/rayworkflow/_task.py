@@ -17,6 +17,7 @@ from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all, l
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.nodes import Deferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def execute(
         stored = recall(job.place, job.key)
         if stored[0].ended != "lost":
             return stored
-    token = current.set(TaskContext(job.place.workflow_id, job.name, job.place))
+    token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
     start = time.time()
     try:
         call = _call_of(job.function, function[0])
@@ -167,6 +168,10 @@ def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], An
             again = isinstance(error, worth) if isinstance(worth, tuple) else worth
             if not again or attempt >= job.attempts:
                 return failed(job, error, start, attempt)
+    if isinstance(value, Deferred):
+        from functionfuse.backends.addons.rayworkflow._graph import as_dag  # which takes long to import
+
+        value = as_dag(value)
     if isinstance(value, DAGNode):
         return _kept_graph(job, value, start, attempt)
     return kept(job, (value, None) if job.catches else value, start, attempt)

@@ -16,9 +16,11 @@ from functionfuse.backends.addons.rayworkflow import _controller
 from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._engine import Order
+from functionfuse.backends.addons.rayworkflow._graph import as_dag
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._options import check_metadata
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
@@ -64,14 +66,18 @@ def init(
 
 
 def run(
-    dag: DAGNode, *args: Any, workflow_id: str | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any
+    dag: DAGNode | Deferred,
+    *args: Any,
+    workflow_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> Any:
     """Run a workflow to its end, and return its output.
 
     A workflow of this id that is stored already is resumed, and ``dag`` is not looked at.
 
     Args:
-        dag: the node whose result is wanted.
+        dag: the node whose result is wanted; one of Function Fuse is fine, too.
         args: for the InputNode of the DAG, if it has one.
         workflow_id: an id to find the workflow by; a new one by default.
         metadata: what JSON can hold, for :func:`get_metadata`.
@@ -85,7 +91,11 @@ def run(
 
 
 def run_async(
-    dag: DAGNode, *args: Any, workflow_id: str | None = None, metadata: dict[str, Any] | None = None, **kwargs: Any
+    dag: DAGNode | Deferred,
+    *args: Any,
+    workflow_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> ray.ObjectRef[Any]:
     """Store a workflow and let it run; return an ObjectRef of its output. For the arguments see :func:`run`.
 
@@ -95,6 +105,8 @@ def run_async(
         RuntimeError: a workflow of this id is running or pending.
         queue.Full: too many workflows are pending.
     """
+    if isinstance(dag, Deferred):
+        dag = as_dag(dag)
     if not isinstance(dag, DAGNode):
         raise TypeError("Input should be a DAG.")
     check_metadata(metadata)
@@ -216,8 +228,10 @@ def delete(workflow_id: str) -> None:
     _controller.asked("delete", _checked(workflow_id))
 
 
-def continuation(dag_node: DAGNode) -> Any:
+def continuation(dag_node: DAGNode | Deferred) -> Any:
     """Return what a task returns so that a DAG goes on in its place. Outside of workflows, execute the DAG."""
+    if isinstance(dag_node, Deferred):
+        dag_node = as_dag(dag_node)
     if not isinstance(dag_node, DAGNode):
         raise TypeError("Input should be a DAG.")
     return dag_node if current.get() is not None else ray.get(execute_plainly(dag_node))
