@@ -32,16 +32,17 @@ def await_that(condition, seconds=60):
         time.sleep(0.02)
 
 
-def pid_of(title):
+def pid_of(title, below=None):
     """The process of this test's cluster whose title begins like this."""
-    (pid,) = pids_of(title)
+    (pid,) = pids_of(title, below)
     return pid
 
 
-def pids_of(title):
-    """Processes of this test's cluster whose titles begin like this."""
+def pids_of(title, below=None):
+    """Processes below this one, or another one, whose titles begin like this."""
     found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in found if _read(f"/proc/{pid}/cmdline").startswith(title) and os.getpid() in _ancestors(pid)]
+    found = [pid for pid in found if _read(f"/proc/{pid}/cmdline").startswith(title)]
+    return [pid for pid in found if (below or os.getpid()) in _ancestors(pid)]
 
 
 def _read(path):

@@ -122,6 +122,29 @@ def test_a_workflow_outlives_its_cluster(path, root):
     assert len(noted(path)) == 1
 
 
+def test_a_controller_that_was_paused_past_its_lease_ends_nothing(path, root):
+    script = (
+        CLUSTER + "workflow.run(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow_id='paused')\n"
+    )
+    with driver(script, path, root) as process:
+        await_that(lambda: "rayworkflow_tasks.counted" in stored("paused"))
+        await_that(lambda: noted(f"{path}.gate.started"))
+        paused = pid_of(b"ray::Controller", process.pid)
+        os.kill(paused, signal.SIGSTOP)
+        try:
+            assert workflow.get_status("paused") == workflow.RESUMABLE
+            output = workflow.resume_async("paused")
+            await_that(lambda: len(noted(f"{path}.gate.started")) == 2)
+        finally:
+            os.kill(paused, signal.SIGCONT)
+        note(f"{path}.gate")
+        assert ray.get(output) == 2
+        assert process.wait(60) == 1
+        assert "WorkflowStillActiveError" in Path(f"{path}.log").read_text()
+    assert workflow.get_output("paused") == 2
+    assert len(noted(path)) == 1
+
+
 def test_a_damaged_result_is_made_again(path, root):
     @ray.remote
     def fails_once(x, path):

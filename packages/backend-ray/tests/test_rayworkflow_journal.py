@@ -158,7 +158,7 @@ def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, store, monkeypa
 
 def test_the_end_of_an_older_epoch_is_not_read(journal, store):
     Journal(store, "w").put("spec", "spec", 1, "run", b"", {})
-    stale, owner, reader = (_lease.Owner(store, actor, 1000) for actor in ("a", "a", "b"))
+    stale, owner, reader = (_lease.Owner(store, actor, PATIENT) for actor in ("a", "a", "b"))
     _lease.acquire(journal, stale)
     _lease.acquire(journal, owner)
     journal.put("end/00000001", "end", "SUCCESSFUL", "out", b"", "")

@@ -8,11 +8,13 @@ import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from functionfuse.backends.addons.rayworkflow import _lease
+from functionfuse.backends.addons.rayworkflow._active import Active, failure
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, opened, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place
@@ -24,66 +26,19 @@ from functionfuse.backends.addons.rayworkflow._task import Report, keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
-    WorkflowExecutionError,
     WorkflowNotFoundError,
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine
 
-    from functionfuse.backends.addons.rayworkflow._execution import Node
+    from functionfuse.backends.addons.rayworkflow._active import Order
+    from functionfuse.backends.addons.rayworkflow._nodes import Node
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
-
-
-class Order(NamedTuple):
-    """What a driver wants to be run.
-
-    Attributes:
-        workflow_id: its id.
-        run: a word that tells this order from others.
-        graph: the pickle of its graph.
-        functions: by sha256, the pickles of its functions.
-        metadata: the user's own.
-        runtime_env: for its tasks, but for those that have their own.
-    """
-
-    workflow_id: str
-    run: str
-    graph: bytes
-    functions: Mapping[str, bytes]
-    metadata: dict[str, Any]
-    runtime_env: dict[str, Any]
-
-
-class Active:
-    """A workflow that runs, or waits to.
-
-    Attributes:
-        stored: its records.
-        journal: the same.
-        status: PENDING or RUNNING.
-        execution: once it runs.
-        nodes: by name, the first task of that name.
-        ended: how it ended, in the future.
-        asked: by task, those who wait for its value.
-        runtime_env: of its tasks.
-        retaken: whether a former process of this actor ran it.
-    """
-
-    def __init__(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool) -> None:
-        self.stored = stored
-        self.runtime_env = runtime_env
-        self.retaken = retaken
-        self.journal = stored.journal
-        self.status = WorkflowStatus.PENDING
-        self.execution: Execution | None = None
-        self.nodes: dict[str, Node] = {}
-        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self.asked: dict[str, list[asyncio.Future[Output]]] = {}
 
 
 class Engine:
@@ -281,7 +236,7 @@ class Engine:
     async def _execute(self, active: Active) -> Ending:
         """Run a workflow to its end, and store how it ended."""
         journal, stored = active.journal, active.stored
-        epoch = await self._acquire(journal, active.runtime_env)
+        epoch = active.epoch = await self._acquire(journal, active.runtime_env)
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING
@@ -318,13 +273,25 @@ class Engine:
     def _submit_now(self) -> None:
         self._is_submitting = False
         if not self._owner.is_sure():
-            self.loop.call_later(0.1, self._submit)
+            self._keep(self._make_sure())
             return
         hungry = [one.execution for one in self._active.values() if one.execution and one.execution.has_ready]
         for execution in hungry:
             execution.submit(min(self._workers.room, IN_TURN))
         if self._workers.room > 0 and any(execution.has_ready for execution in hungry):
             self._submit()
+
+    async def _make_sure(self) -> None:
+        """After a time without a sign of life: stop what others run now, and go on with the rest."""
+        await asyncio.sleep(0.1)
+        if self._owner.lapsed:
+            self._owner.lapsed = False
+            for active in list(self._active.values()):
+                execution = active.execution
+                held = partial(_lease.is_held, active.journal, self._owner, active.epoch)
+                if execution is not None and not await asyncio.to_thread(held):
+                    execution.end(Ending("FAILED", error=WorkflowStillActiveError("RUN", active.stored.workflow_id)))
+        self._submit()
 
     # -- what happens to tasks
 
@@ -398,16 +365,6 @@ class Engine:
         if not stored.journal.has(f"out/{ended.output}"):
             raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
         return Output(None, place, ended.output)
-
-
-def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:
-    """Return the error of a workflow of which a task failed."""
-    if isinstance(cause, WorkflowStillActiveError):
-        return cause
-    reason = f"Task {task!r}: {type(cause).__name__}: {cause}" if task else f"{type(cause).__name__}: {cause}"
-    error = WorkflowExecutionError(workflow_id, reason)
-    error.__cause__ = cause
-    return error
 
 
 def _store(journal: Journal, place: Place, order: Order) -> None:

@@ -33,6 +33,9 @@ class Owner:
         actor: the same in all processes of one actor, of which at most one lives.
         seconds: after which others may take it for dead.
         shown: without it, it only looks at others.
+
+    Attributes:
+        lapsed: whether it showed no sign of life for so long that others may have taken it for dead.
     """
 
     def __init__(self, store: Catalogue, actor: str, seconds: float, *, shown: bool = True) -> None:
@@ -41,7 +44,8 @@ class Owner:
         self._actor = actor
         self._seconds = seconds
         self._count = 0
-        self._shown = 0.0
+        self._shown = time.monotonic()
+        self.lapsed = False
         self._stop = threading.Event()
         if not shown:
             return
@@ -49,8 +53,8 @@ class Owner:
         threading.Thread(target=self._live, daemon=True, name="leases").start()
 
     def is_sure(self) -> bool:
-        """Whether nobody can have taken this owner for dead."""
-        return time.monotonic() - self._shown < self._seconds * 0.75
+        """Whether nobody can have taken this owner for dead since ``lapsed`` was last set to False."""
+        return not self.lapsed and time.monotonic() - self._shown < self._seconds * 0.75
 
     def is_alive(self, owner: str) -> bool:
         """Whether another owner lives; this may take as long as it has to stand still."""
@@ -61,7 +65,8 @@ class Owner:
             return False
         if machine and machine == _machine():
             pid, _, started = process.partition(":")
-            return bool(started) and _started(int(pid)) == started
+            if not started or _started(int(pid)) != started:
+                return False
         return self._is_counting(owner)
 
     def _is_counting(self, owner: str) -> bool:
@@ -83,6 +88,7 @@ class Owner:
         self._count += 1
         now = time.monotonic()
         self._store.save(OWNERS, self.name, self._count)
+        self.lapsed = self.lapsed or time.monotonic() - self._shown > self._seconds * 0.75
         self._shown = now
 
     def _live(self) -> None:

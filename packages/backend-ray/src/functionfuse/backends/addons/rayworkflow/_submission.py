@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from functionfuse.backends.addons.rayworkflow._execution import Execution, Node
+    from functionfuse.backends.addons.rayworkflow._execution import Execution
     from functionfuse.backends.addons.rayworkflow._journal import Journal
+    from functionfuse.backends.addons.rayworkflow._nodes import Node
     from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._spec import TaskSpec

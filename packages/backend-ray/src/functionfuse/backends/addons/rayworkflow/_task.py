@@ -37,7 +37,7 @@ class Job(NamedTuple):
         function: the sha256 of the function.
         checkpoint: whether to store the result.
         catches: whether the result is a pair of value and exception.
-        attempts: how often to call the function at most.
+        attempts: how often to call the function at most; 0 for any number.
         retry_exceptions: whether, or after which exceptions, to call it again.
         direct: places of those needs that are arguments themselves; the others are reported on.
     """
@@ -166,7 +166,7 @@ def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], An
         except (Exception, SystemExit) as error:
             worth = job.retry_exceptions
             again = isinstance(error, worth) if isinstance(worth, tuple) else worth
-            if not again or attempt >= job.attempts:
+            if not again or 0 < job.attempts <= attempt:
                 return failed(job, error, start, attempt)
     if isinstance(value, Deferred):
         from functionfuse.backends.addons.rayworkflow._graph import as_dag  # which takes long to import

@@ -13,9 +13,9 @@ from ray.dag import DAGNode
 from ray.dag.input_node import DAGInputData
 
 from functionfuse.backends.addons.rayworkflow import _controller
+from functionfuse.backends.addons.rayworkflow._active import Order
 from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
 from functionfuse.backends.addons.rayworkflow._context import current
-from functionfuse.backends.addons.rayworkflow._engine import Order
 from functionfuse.backends.addons.rayworkflow._graph import as_dag
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._options import check_metadata

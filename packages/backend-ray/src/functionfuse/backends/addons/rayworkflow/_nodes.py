@@ -1,0 +1,106 @@
+"""The tasks of a workflow while it is executed, and their graphs."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from functionfuse.backends.addons.rayworkflow._spec import key_of
+
+if TYPE_CHECKING:
+    from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
+
+
+class State(Enum):
+    """What a node does."""
+
+    IDLE = auto()
+    WAITING = auto()
+    READY = auto()
+    RUNNING = auto()
+    EXPANDED = auto()
+    DONE = auto()
+
+
+class Node:
+    """A task of a graph that is executed.
+
+    Attributes:
+        spec: what it is.
+        key: under which its result is stored.
+        frame: the graph.
+        checkpoint: whether its result is stored.
+        catches: whether its result is a pair of value and exception.
+        state: what it does.
+        lacks: how many tasks it still waits for.
+        waiters: who waits for it.
+        users: how many still take its value.
+        report: a reference to how it ended.
+        value: a reference to its value.
+        final: the key under which the value is stored: its own, or that of the task that went on in its place.
+        inner: the graph that goes on in its place.
+        counted: whether it is among the users of what it needs.
+        reloads: how often what it needs was lost.
+    """
+
+    __slots__ = (
+        "catches",
+        "checkpoint",
+        "counted",
+        "final",
+        "frame",
+        "inner",
+        "key",
+        "lacks",
+        "reloads",
+        "report",
+        "spec",
+        "state",
+        "users",
+        "value",
+        "waiters",
+    )
+
+    def __init__(self, spec: TaskSpec, frame: Frame, *, last: bool) -> None:
+        creator, options = frame.creator, spec.options
+        self.spec = spec
+        self.frame = frame
+        self.key: str = key_of(spec.name, "" if creator is None else creator.key)
+        self.final = self.key
+        self.checkpoint: bool = (
+            (creator is None or creator.checkpoint) if options.checkpoint is None else options.checkpoint
+        )
+        inherited = last and creator is not None and creator.catches
+        self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
+        self.state = State.IDLE
+        self.lacks = self.users = self.reloads = 0
+        self.counted = False
+        self.waiters: list[Node] = []
+        self.report: Reference | None = None
+        self.value: Reference | None = None
+        self.inner: Frame | None = None
+
+    def needs(self) -> list[Node]:
+        """The tasks whose results it takes."""
+        nodes = self.frame.nodes
+        return [nodes[place] for place in self.spec.needs]
+
+
+class Frame:
+    """A graph that is executed.
+
+    Attributes:
+        creator: the task that returned it.
+        nodes: its tasks.
+        dead: nobody waits for it any more.
+    """
+
+    __slots__ = ("creator", "dead", "nodes")
+
+    def __init__(self, graph: GraphSpec, creator: Node | None) -> None:
+        self.creator = creator
+        self.dead = False
+        last = len(graph.tasks) - 1
+        self.nodes: list[Node] = []
+        self.nodes += [Node(spec, self, last=place == last) for place, spec in enumerate(graph.tasks)]
