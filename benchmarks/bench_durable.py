@@ -32,7 +32,8 @@ import json, logging, sys, tempfile, time, warnings
 warnings.simplefilter("ignore")
 import ray
 from ray import workflow
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, storage=sys.argv[1])
+options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+ray.init(address="local", storage=sys.argv[1], **options)
 workflow.init()
 
 @ray.remote
