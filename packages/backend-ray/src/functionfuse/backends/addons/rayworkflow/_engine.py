@@ -312,7 +312,7 @@ class Engine:
         async def store() -> None:
             packed = pack_error(error)
             record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
-            node.report = ray.put(Report("value"))
+            node.report = ray.put(pickle.dumps(Report("value")))
             node.value = ray.put((None, unpack_error(record[1])))
             assert active.execution is not None
             active.execution.resolve(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpa
 from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._task import Job
@@ -26,21 +27,24 @@ class Hub:
     """An actor whose methods end when a wait does; they answer as tasks do."""
 
     async def sleep(
-        self, job: Job, arguments: bytes, inner: list[Reference | None], objects: list[Reference], *needs: Any
-    ) -> tuple[Report, Any]:
+        self, packed: bytes, arguments: bytes, inner: list[Any] | None, objects: list[Any] | None, *needs: Any
+    ) -> tuple[bytes, Any]:
         """Sleep until the time that is stored, which the first attempt computes."""
+        job: Job = pickle.loads(packed)
 
         async def wait(duration: float) -> None:
             until = await asyncio.to_thread(_deadline, job, duration)
             while (left := until - time.time()) > 0:
                 await asyncio.sleep(min(left, _LONGEST))
 
-        return await _answer(job, arguments, inner, objects, needs, wait)
+        report, value = await _answer(job, arguments, inner or (), objects or (), needs, wait)
+        return pickle.dumps(report), value
 
     async def event(
-        self, job: Job, arguments: bytes, inner: list[Reference | None], objects: list[Reference], *needs: Any
-    ) -> tuple[Report, Any]:
+        self, packed: bytes, arguments: bytes, inner: list[Any] | None, objects: list[Any] | None, *needs: Any
+    ) -> tuple[bytes, Any]:
         """Wait for an event, store it, and tell the listener so."""
+        job: Job = pickle.loads(packed)
 
         async def wait(listener: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
             event = await asyncio.to_thread(_received, job)
@@ -50,15 +54,16 @@ class Hub:
             await _in_a_thread(job, lambda: listener().event_checkpointed(event[0]))
             return event[0]
 
-        return await _answer(job, arguments, inner, objects, needs, wait)
+        report, value = await _answer(job, arguments, inner or (), objects or (), needs, wait)
+        return pickle.dumps(report), value
 
 
 async def _answer(
     job: Job,
     arguments: bytes,
-    inner: list[Reference | None],
-    objects: list[Reference],
-    needs: tuple[Any, ...],
+    inner: Sequence[Reference | None],
+    objects: Sequence[Reference],
+    needs: Sequence[Any],
     wait: Callable[..., Coroutine[Any, Any, Any]],
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._spec import TaskSpec
+
+
+_SHORT = 4096  # bytes of a function that is sent along with each task
 
 
 class Workers:
@@ -68,7 +72,7 @@ class Workers:
     def _take_in(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
         self.room += 1
         error = future.exception()
-        ended(future.result() if error is None else error)
+        ended(pickle.loads(future.result()) if error is None else error)
         self.resumed()
 
 
@@ -87,7 +91,7 @@ class Submission:
         self._journal = journal
         self._place = place
         self._workers = workers
-        self._functions: dict[str, Reference] = {}
+        self._functions: dict[str, bytes | list[Reference]] = {}
         self._objects: dict[str, Reference] = {}
         self._batches: dict[Node, Reference] = {}
 
@@ -98,15 +102,20 @@ class Submission:
             self._place, node.key, spec.name, spec.function, node.checkpoint, node.catches,
             spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
         )  # fmt: skip
-        inner = [need.value if place in spec.inner else None for place, need in enumerate(needs)]
+        inner = (
+            [need.value if place in spec.inner else None for place, need in enumerate(needs)] if spec.inner else None
+        )
         taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
-        objects = [self._object(sha) for sha in spec.objects]
+        objects = [self._object(sha) for sha in spec.objects] if spec.objects else None
+        packed = pickle.dumps(job)
         if spec.kind == "task":
             send = self._workers.task(spec, self._runtime_env).remote
-            node.report, node.value = send(job, spec.arguments, [self._function(spec.function)], inner, objects, *taken)
+            node.report, node.value = send(
+                packed, spec.arguments, self._function(spec.function), inner, objects, *taken
+            )
         else:
             send = getattr(self._workers.hub, spec.kind).options(num_returns=2).remote
-            node.report, node.value = send(job, spec.arguments, inner, objects, *taken)
+            node.report, node.value = send(packed, spec.arguments, inner, objects, *taken)
         self._workers.watch(node.report, partial(execution.take_in, node))
 
     def recall(self, execution: Execution, nodes: list[Node]) -> None:
@@ -122,12 +131,13 @@ class Submission:
         assert node.report is not None
         ray.cancel(node.report, force=node.spec.kind == "task")
 
-    def _function(self, sha: str) -> Reference:
+    def _function(self, sha: str) -> bytes | list[Reference]:
+        """Return the pickle of a function, or a reference to a long one."""
         if sha not in self._functions:
             record = self._journal.get(f"fn/{sha}")
             if record is None:
                 raise LookupError(f"a function of workflow {self._journal.workflow_id!r} is gone from its store: {sha}")
-            self._functions[sha] = ray.put(record[1])
+            self._functions[sha] = record[1] if len(record[1]) <= _SHORT else [ray.put(record[1])]
         return self._functions[sha]
 
     def _object(self, sha: str) -> Reference:

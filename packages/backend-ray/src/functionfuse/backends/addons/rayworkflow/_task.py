@@ -77,23 +77,41 @@ class NoValue:
 
 
 def execute(
-    job: Job,
+    packed: bytes,
     arguments: bytes,
-    function: list[Reference],
-    inner: list[Reference | None],
-    objects: list[Reference],
+    function: bytes | list[Reference],
+    inner: list[Reference | None] | None,
+    objects: list[Reference] | None,
     *needs: Any,
-) -> tuple[Report, Any]:
+) -> tuple[bytes, Any]:
     """Run a task in a worker, unless its result is stored.
 
+    What can be bytes or None is: for anything else Ray's own pickler is called, which takes longer than the rest.
+
     Args:
-        job: which task.
+        packed: the pickled job.
         arguments: their pickle.
-        function: a reference to the pickle of the function.
+        function: the pickle of the function, or a reference to it.
         inner: for each need, the reference to put into containers.
         objects: the references in the arguments.
         needs: for each need its value, or the report on it if it is within containers only.
+
+    Returns:
+        The pickled report, and the value.
     """
+    job: Job = pickle.loads(packed)
+    report, value = _execute(job, arguments, function, inner or (), objects or (), needs)
+    return pickle.dumps(report), value
+
+
+def _execute(
+    job: Job,
+    arguments: bytes,
+    function: bytes | list[Reference],
+    inner: Sequence[Reference | None],
+    objects: Sequence[Reference],
+    needs: Sequence[Any],
+) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
     if job.checkpoint:
@@ -103,7 +121,7 @@ def execute(
     token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
     start = time.time()
     try:
-        call = _call_of(job.function, function[0])
+        call = _call_of(job.function, function)
         return _persistently(job, call, lambda: unpack_arguments(arguments, needs, inner, objects), start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
         return failed(job, error, start, 1)
@@ -114,7 +132,7 @@ def execute(
 def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
     """Whether something that a task takes has no value."""
     return any(
-        isinstance(need, NoValue) or (place not in job.direct and need.ended != "value")
+        isinstance(need, NoValue) or (place not in job.direct and pickle.loads(need).ended != "value")
         for place, need in enumerate(needs)
     )
 
@@ -150,9 +168,9 @@ def recall_output(place: Place, key: str) -> Any:
 
 
 def recall_many(place: Place, keys: Sequence[str]) -> list[Any]:
-    """Return what is stored of many tasks: all reports, then all values."""
+    """Return what is stored of many tasks: all reports, pickled, then all values."""
     found = [recall(place, key) for key in keys]
-    return [report for report, _ in found] + [value for _, value in found]
+    return [pickle.dumps(report) for report, _ in found] + [value for _, value in found]
 
 
 def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], Any], start: float) -> tuple[Report, Any]:
@@ -240,9 +258,10 @@ def keep_function(place: Place, sha: str, pickled: bytes) -> None:
 _functions: dict[str, Callable[..., Any]] = {}
 
 
-def _call_of(sha: str, reference: Reference) -> Callable[..., Any]:
-    """Return a function; it is fetched once in each process."""
+def _call_of(sha: str, given: bytes | list[Reference]) -> Callable[..., Any]:
+    """Return a function; it is loaded once in each process."""
     function = _functions.get(sha)
     if function is None:
-        function = _functions[sha] = cloudpickle.loads(ray.get(reference))
+        pickled = given if isinstance(given, bytes) else ray.get(given[0])
+        function = _functions[sha] = cloudpickle.loads(pickled)
     return function
