@@ -33,7 +33,11 @@ MODULES = {
         "functionfuse.backends.builtin.localback",
         "functionfuse.backends.builtin.graphback",
     ],
-    "functionfuse-backend-ray": ["functionfuse.backends.builtin.rayback"],
+    "functionfuse-backend-ray": [
+        "functionfuse.backends.builtin.rayback",
+        "functionfuse.backends.addons.rayworkflow",
+        "functionfuse.backends.addons.rayworkflowback",
+    ],
     "functionfuse-backend-prefect": ["functionfuse.backends.addons.prefectback"],
     "functionfuse-backend-kfp": ["functionfuse.backends.addons.kfpback"],
 }
