@@ -58,30 +58,30 @@ for name, dag in graphs.items():
 """
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def nothing(*values: object) -> None:
     """Do nothing."""
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def add(a: int, b: int) -> int:
     """Add."""
     return a + b
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def fib(n: int) -> Any:
     """Return a number of Fibonacci, the long way."""
     return n if n <= 1 else workflow.continuation(add.bind(fib.bind(n - 1), fib.bind(n - 2)))
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def down(n: int) -> Any:
     """Count down, by one task after another."""
     return workflow.continuation(down.bind(n - 1)) if n else 0
 
 
-@ray.remote
+@ray.remote  # type: ignore[untyped-decorator]
 def once(path: str, *_: object) -> float:
     """Fail at first; then say when this ran."""
     if not Path(path).exists():
