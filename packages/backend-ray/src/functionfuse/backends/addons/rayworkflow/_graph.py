@@ -11,7 +11,7 @@ import ray
 from ray import cloudpickle
 
 from functionfuse.backends.addons.rayworkflow._context import current
-from functionfuse.backends.addons.rayworkflow._journal import NODES, Journal, opened
+from functionfuse.backends.addons.rayworkflow._journal import NODES, opened
 from functionfuse.backends.addons.rayworkflow._options import options
 from functionfuse.backends.addons.rayworkflow._relay import pack_failure, teller_to
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -195,7 +195,7 @@ class RunStore:
         except Exception as error:
             raise unpicklable_result(obj, error) from error
         if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
-            self._journal().put(f"node/{self._task}{task_name}", "node")
+            self._place.journal.put(f"node/{self._task}{task_name}", "node")
         return footer
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
@@ -215,7 +215,7 @@ class RunStore:
 
     def noted(self) -> set[str]:
         """Names of what this run stored and a recipe will not tell."""
-        noted = self._journal().names("node")
+        noted = self._place.journal.names("node")
         return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
 
     def __getattr__(self, name: str) -> Any:
@@ -225,10 +225,6 @@ class RunStore:
 
     def _named(self, workflow_name: str) -> str:
         return self._folder + (OBJECTS if workflow_name.endswith(OBJECTS) else "") if self._folder else workflow_name
-
-    def _journal(self) -> Journal:
-        return Journal(opened(self._place.store), self._place.workflow_id, self._place.run)
-
 
 class _RunPlanner(Planner):
     """Plans with the recipes that the driver wrote, and reuses what this very run stored."""

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._journal import Journal, opened
 from functionfuse.backends.addons.rayworkflow._objects import keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
 from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
@@ -113,13 +112,13 @@ async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -
 
 
 def _deadline(job: Job, duration: float) -> float:
-    until: float = _journal(job).put_or_get(f"wait/{job.key}", "until", time.time() + duration)[1]
+    until: float = job.place.journal.put_or_get(f"wait/{job.key}", "until", time.time() + duration)[1]
     return until
 
 
 def _received(job: Job) -> tuple[Any] | None:
     """Return the event that is stored, in a tuple."""
-    record = _journal(job).get(f"wait/{job.key}")
+    record = job.place.journal.get(f"wait/{job.key}")
     return None if record is None else (unpack(record[1], load_all(job.place, record[2])),)
 
 
@@ -127,9 +126,5 @@ def _receive(job: Job, event: Any) -> tuple[Any]:
     """Store an event; return it, or the one that was stored before."""
     packed = pack(event)
     objects = keep_all(job.place, packed.references) if packed.references else []
-    record = _journal(job).put_or_get(f"wait/{job.key}", "event", packed.data, objects)
+    record = job.place.journal.put_or_get(f"wait/{job.key}", "event", packed.data, objects)
     return (unpack(record[1], load_all(job.place, record[2])),)
-
-
-def _journal(job: Job) -> Journal:
-    return Journal(opened(job.place.store), job.place.workflow_id, job.place.run)

@@ -24,6 +24,11 @@ class Place(NamedTuple):
     workflow_id: str
     run: str
 
+    @property
+    def journal(self) -> Journal:
+        """The records."""
+        return Journal(opened(self.store), self.workflow_id, self.run)
+
 
 def keep_all(place: Place, references: Sequence[Reference]) -> list[str]:
     """Store the values of references, in the workers that are next to them; return their sha256."""
@@ -36,7 +41,7 @@ def keep(place: Place, boxed: list[Reference]) -> str:
     packed = pack(ray.get(boxed[0]))
     inner = keep_all(place, packed.references) if packed.references else []
     sha = hashlib.sha256(packed.data + "".join(inner).encode()).hexdigest()
-    Journal(opened(place.store), place.workflow_id, place.run).put(f"obj/{sha}", "object", packed.data, inner)
+    place.journal.put(f"obj/{sha}", "object", packed.data, inner)
     return sha
 
 
@@ -47,7 +52,7 @@ def load_all(place: Place, objects: Sequence[str]) -> list[Reference]:
 
 def load(place: Place, sha: str) -> Any:
     """Read a stored value."""
-    record = Journal(opened(place.store), place.workflow_id, place.run).get(f"obj/{sha}")
+    record = place.journal.get(f"obj/{sha}")
     if record is None:
         raise LookupError(f"an object of workflow {place.workflow_id!r} is gone from its store, or damaged: {sha}")
     return unpack(record[1], load_all(place, record[2]))

@@ -12,7 +12,6 @@ from ray.dag import DAGNode
 
 from functionfuse.backends.addons.rayworkflow._capture import Captured
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._journal import Journal, opened
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
@@ -139,7 +138,7 @@ def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
 
 def recall(place: Place, key: str) -> tuple[Report, Any]:
     """Return what is stored of a task."""
-    journal = Journal(opened(place.store), place.workflow_id, place.run)
+    journal = place.journal
     record = journal.get(f"out/{key}")
     if record is None:
         return Report("lost"), NoValue()
@@ -215,13 +214,13 @@ def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any
         )
         return Report("error", pack_error(problem), start, end, attempts), NoValue()
     objects = keep_all(job.place, packed.references) if packed.references else []
-    won = _journal(job).put(f"out/{job.key}", "value", packed.data, objects, **_meta(job, report))
+    won = job.place.journal.put(f"out/{job.key}", "value", packed.data, objects, **_meta(job, report))
     return (report, value) if won else recall(job.place, job.key)
 
 
 def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Report, Any]:
     """Store the graph that a task returned, and the functions in it before."""
-    journal = _journal(job)
+    journal = job.place.journal
     captured = Captured(dag, lambda references: keep_all(job.place, references))
     for sha, pickled in captured.functions.items():
         keep_function(job.place, sha, pickled)
@@ -241,17 +240,13 @@ def _meta(job: Job, report: Report) -> dict[str, Any]:
     }
 
 
-def _journal(job: Job) -> Journal:
-    return Journal(opened(job.place.store), job.place.workflow_id, job.place.run)
-
-
 _kept_functions: set[tuple[str, str]] = set()
 
 
 def keep_function(place: Place, sha: str, pickled: bytes) -> None:
     """Store a function, unless this process did."""
     if (place.run, sha) not in _kept_functions:
-        Journal(opened(place.store), place.workflow_id, place.run).put(f"fn/{sha}", "function", pickled)
+        place.journal.put(f"fn/{sha}", "function", pickled)
         _kept_functions.add((place.run, sha))
 
 
