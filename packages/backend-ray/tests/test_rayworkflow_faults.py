@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray_addresses import WORKERS
+from ray_addresses import PATH
 from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
@@ -44,7 +44,7 @@ def driver(script, path, *args):
         "from functionfuse.storage import FileStore\npath, root, address = sys.argv[1:4]\n" + script
     )
     address = ray.get_runtime_context().gcs_address
-    env = {**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]}
+    env = {**os.environ, "PYTHONPATH": PATH}
     log = Path(f"{path}.log")
     with log.open("w") as out:
         process = subprocess.Popen(

@@ -9,20 +9,22 @@ import threading
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._active import Active, failure
+from functionfuse.backends.addons.rayworkflow._commits import Commits
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, opened, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place
 from functionfuse.backends.addons.rayworkflow._output import Output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow._results import Log, Results
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report, keep_function
+from functionfuse.backends.addons.rayworkflow._task import Report, about, keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
@@ -36,27 +38,42 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._nodes import Node
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
+
+
+class Settings(NamedTuple):
+    """What the workflows of a cluster have in common.
+
+    Attributes:
+        store: the store, pickled.
+        lease: seconds without a sign of life after which another cluster may take over a workflow.
+        checkpoint: how results are stored: "strict" or "grouped".
+        max_running: workflows that run at a time; -1 for any number.
+        max_pending: workflows that wait for that; -1 for any number.
+    """
+
+    store: bytes
+    lease: float
+    checkpoint: Checkpoint
+    max_running: int
+    max_pending: int
 
 
 class Engine:
     """Runs workflows. All methods run in the engine's own loop.
 
     Args:
-        packed_store: where the workflows are stored, pickled.
+        settings: what was set when the controller was started.
         actor: see :class:`~functionfuse.backends.addons.rayworkflow._lease.Owner`.
-        lease: seconds without a sign of life after which another cluster may take over a workflow.
-        max_running: workflows that run at a time; -1 for any number.
-        max_pending: workflows that wait for that; -1 for any number.
     """
 
-    def __init__(self, packed_store: bytes, actor: str, lease: float, max_running: int, max_pending: int) -> None:
-        self.store = opened(packed_store)
-        self._packed_store = packed_store
-        self._owner = _lease.Owner(self.store, actor, lease)
-        self._limits = max_running, max_pending
+    def __init__(self, settings: Settings, actor: str) -> None:
+        self.store = opened(settings.store)
+        self._settings = settings
+        self._owner = _lease.Owner(self.store, actor, settings.lease)
         self._active: dict[str, Active] = {}
         self._pending: deque[Active] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +126,7 @@ class Engine:
             return self._result(active, await asyncio.shield(active.ended))
         node = active.nodes.get(task)
         if node is not None and node.state.name == "DONE":
-            return self._output_of(active, node)
+            return await self._stored_output_of(active, node)
         asked: asyncio.Future[Output] = self.loop.create_future()
         active.asked.setdefault(task, []).append(asked)
         return await asked
@@ -188,8 +205,8 @@ class Engine:
             raise RuntimeError(f"Workflow '{workflow_id}' is already running or pending.")
 
     def _refuse_crowd(self) -> None:
-        running, pending = self._limits
-        if -1 not in self._limits and self._number_of_running() >= running and len(self._pending) >= pending:
+        running, pending = self._settings.max_running, self._settings.max_pending
+        if -1 not in (running, pending) and self._number_of_running() >= running and len(self._pending) >= pending:
             raise queue.Full("Workflow queue has been full")
 
     def _number_of_running(self) -> int:
@@ -202,7 +219,7 @@ class Engine:
         return stored
 
     def _place(self, journal: Journal) -> Place:
-        return Place(self._packed_store, journal.workflow_id, journal.run)
+        return Place(self._settings.store, journal.workflow_id, journal.run)
 
     async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
         """Queue a workflow, unless it was successful."""
@@ -218,7 +235,7 @@ class Engine:
         self._begin_pending()
 
     def _begin_pending(self) -> None:
-        most = self._limits[0]
+        most = self._settings.max_running
         while self._pending and (most == -1 or self._number_of_running() < most):
             self._begin(self._pending.popleft())
 
@@ -240,19 +257,26 @@ class Engine:
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING
-            known = await asyncio.to_thread(journal.names, "out") if epoch > 1 else []
+            log = Log(journal, epoch)
+            await asyncio.to_thread(log.open)
+            known = await asyncio.to_thread(log.tasks) if epoch > 1 else []
             quiet: asyncio.Future[Ending] = self.loop.create_future()
+            place = self._place(journal)
+            active.commits = Commits(log, partial(self._fail, active))
             active.execution = Execution(
                 pickle.loads(stored.graph),
+                checkpoint=self._settings.checkpoint,
                 stored=known,
-                submission=Submission(journal, self._place(journal), self._workers, active.runtime_env),
+                submission=Submission(journal, place, self._workers, active.runtime_env, log.log_of),
                 ended=quiet.set_result,
+                commit=partial(_commit, active.commits),
                 catch=lambda node, error: self._catch(active, node, error),
                 named=lambda node: self._name(active, node),
                 settled=lambda node: self._settled(active, node),
             )
             self._submit()
             ending = await quiet
+            await active.commits.flushed()
         if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
             raise WorkflowStillActiveError("RUN", journal.workflow_id)
         await asyncio.to_thread(stored.end, epoch, ending)
@@ -303,8 +327,15 @@ class Engine:
         for name in (node.spec.name, node.key):
             if active.asked and active.nodes.get(name) is node:
                 for asked in active.asked.pop(name, ()):
-                    if not asked.done():
-                        asked.set_result(self._output_of(active, node))
+                    self._keep(self._answer(asked, active, node))
+
+    async def _answer(self, asked: asyncio.Future[Output], active: Active, node: Node) -> None:
+        try:
+            output = await self._stored_output_of(active, node)
+        except Exception as error:
+            asked.set_exception(error)
+        else:
+            asked.set_result(output)
 
     def _catch(self, active: Active, node: Node, error: BaseException) -> None:
         """Store the exception that a task caught from its graph, then go on with it."""
@@ -319,6 +350,11 @@ class Engine:
             self._submit()
 
         self._keep(store())
+
+    def _fail(self, active: Active, error: Exception) -> None:
+        """End a workflow whose results cannot be stored."""
+        assert active.execution is not None
+        active.execution.end(Ending("FAILED", error=error))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -342,6 +378,12 @@ class Engine:
     def _output_of(self, active: Active, node: Node) -> Output:
         return Output(node.value, self._place(active.journal), node.final)
 
+    async def _stored_output_of(self, active: Active, node: Node) -> Output:
+        """Return the output of a task once it is stored."""
+        assert active.commits is not None
+        await active.commits.flushed()
+        return self._output_of(active, node)
+
     def _result(self, active: Active, ending: Ending) -> Output:
         workflow_id = active.stored.workflow_id
         if ending.status == "CANCELED":
@@ -362,9 +404,13 @@ class Engine:
             raise WorkflowCancellationError(stored.workflow_id)
         if ended.error:
             raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
-        if not stored.journal.has(f"out/{ended.output}"):
+        if not Results(stored.journal).has(ended.output):
             raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
         return Output(None, place, ended.output)
+
+
+def _commit(commits: Commits, node: Node, report: Report) -> None:
+    commits.add(node.key, report.data, about(node.spec.name, report))
 
 
 def _store(journal: Journal, place: Place, order: Order) -> None:

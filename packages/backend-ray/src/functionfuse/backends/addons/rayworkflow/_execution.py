@@ -20,7 +20,7 @@ from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint, GraphSpec
     from functionfuse.backends.addons.rayworkflow._submission import Submission
     from functionfuse.backends.addons.rayworkflow._task import Report
 
@@ -48,9 +48,11 @@ class Execution:
 
     Args:
         graph: what to execute.
+        checkpoint: how results are stored where nothing else is said.
         stored: keys of tasks whose results are stored.
         submission: hands tasks to Ray, and has :meth:`take_in` called.
         ended: called once with the ending, when nothing runs any more.
+        commit: stores a value that a worker left to the controller.
         catch: stores an exception that a task caught, and then has :meth:`resolve` called.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
@@ -60,9 +62,11 @@ class Execution:
         self,
         graph: GraphSpec,
         *,
+        checkpoint: Checkpoint,
         stored: Iterable[str],
         submission: Submission,
         ended: Callable[[Ending], None],
+        commit: Callable[[Node, Report], None],
         catch: Callable[[Node, BaseException], None],
         named: Callable[[Node], None],
         settled: Callable[[Node], None],
@@ -70,6 +74,8 @@ class Execution:
         self._stored = set(stored)
         self._submission = submission
         self._ended = ended
+        self._checkpoint = checkpoint
+        self._commit = commit
         self._catch = catch
         self._named = named
         self._settled = settled
@@ -123,6 +129,8 @@ class Execution:
         if isinstance(report, BaseException):
             self._broken(node, report)
         elif report.ended == "value":
+            if report.data:
+                self._commit(node, report)
             self.resolve(node)
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
@@ -223,7 +231,7 @@ class Execution:
     # -- what is ready
 
     def _open(self, graph: GraphSpec, creator: Node | None) -> Frame:
-        frame = Frame(graph, creator)
+        frame = Frame(graph, creator, self._checkpoint)
         for node in frame.nodes:
             self._named(node)
         output = frame.nodes[-1]

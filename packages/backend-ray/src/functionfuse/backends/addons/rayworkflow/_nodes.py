@@ -9,7 +9,7 @@ from functionfuse.backends.addons.rayworkflow._spec import key_of
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
-    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint, GraphSpec, TaskSpec
 
 
 class State(Enum):
@@ -30,7 +30,7 @@ class Node:
         spec: what it is.
         key: under which its result is stored.
         frame: the graph.
-        checkpoint: whether its result is stored.
+        checkpoint: how its result is stored.
         catches: whether its result is a pair of value and exception.
         state: what it does.
         lacks: how many tasks it still waits for.
@@ -68,9 +68,7 @@ class Node:
         self.frame = frame
         self.key: str = key_of(spec.name, "" if creator is None else creator.key)
         self.final = self.key
-        self.checkpoint: bool = (
-            (creator is None or creator.checkpoint) if options.checkpoint is None else options.checkpoint
-        )
+        self.checkpoint = frame.checkpoint_for(options.checkpoint)
         inherited = last and creator is not None and creator.catches
         self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
         self.state = State.IDLE
@@ -92,15 +90,25 @@ class Frame:
 
     Attributes:
         creator: the task that returned it.
+        checkpoint: how results are stored where nothing else is said.
         nodes: its tasks.
         dead: nobody waits for it any more.
     """
 
-    __slots__ = ("creator", "dead", "nodes")
+    __slots__ = ("checkpoint", "creator", "dead", "nodes")
 
-    def __init__(self, graph: GraphSpec, creator: Node | None) -> None:
+    def __init__(self, graph: GraphSpec, creator: Node | None, checkpoint: Checkpoint) -> None:
         self.creator = creator
+        self.checkpoint = checkpoint
         self.dead = False
         last = len(graph.tasks) - 1
         self.nodes: list[Node] = []
         self.nodes += [Node(spec, self, last=place == last) for place, spec in enumerate(graph.tasks)]
+
+    def checkpoint_for(self, wanted: bool | str | None) -> Checkpoint:
+        """Return how a result is stored of which the user said this."""
+        if wanted is None:
+            return self.checkpoint if self.creator is None else self.creator.checkpoint
+        if isinstance(wanted, str):
+            return "grouped" if wanted == "grouped" else "strict"
+        return self.checkpoint if wanted else ""

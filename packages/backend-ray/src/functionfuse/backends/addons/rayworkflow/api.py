@@ -18,7 +18,7 @@ from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._graph import as_dag
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
-from functionfuse.backends.addons.rayworkflow._options import check_metadata
+from functionfuse.backends.addons.rayworkflow._options import CHECKPOINTS, check_metadata
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
@@ -39,6 +39,7 @@ def init(
     storage: Catalogue | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     lease_seconds: float | None = None,
+    checkpoint: str | None = None,
 ) -> None:
     """Start the controller of this cluster's workflows. Ray is initialised if it is not.
 
@@ -49,6 +50,9 @@ def init(
             default what the environment variable FUNCTIONFUSE_WORKFLOW_STORAGE names, else a temporary folder.
         storage_options: of the store that is opened there, like ``endpoint_url`` and ``credentials`` of a bucket.
         lease_seconds: how long a controller shows no sign of life before another cluster may take over its workflows.
+        checkpoint: "strict", the default, stores a result before its task ends. "grouped" lets tasks go on with results
+            up to 32 KiB that the controller stores many at a time; outputs are told when they are stored. It is faster,
+            and what was not stored when the controller dies runs again.
 
     Raises:
         ValueError: the controller runs already, with other options; or a number cannot be used.
@@ -56,12 +60,18 @@ def init(
     """
     _check_limit("max_running_workflows", max_running_workflows, least=1)
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    if checkpoint not in (None, *CHECKPOINTS):
+        raise ValueError(f"checkpoint must be one of {', '.join(map(repr, CHECKPOINTS))}, not {checkpoint!r}.")
     if storage_options and isinstance(storage, str):
         storage = open_store(storage, **storage_options)
     elif storage_options:
         raise ValueError(f"storage_options are for a place that is text, not for {storage!r}")
     _controller.start(
-        storage, max_running=max_running_workflows, max_pending=max_pending_workflows, lease=lease_seconds
+        storage,
+        max_running=max_running_workflows,
+        max_pending=max_pending_workflows,
+        lease=lease_seconds,
+        checkpoint=checkpoint,
     )
 
 
