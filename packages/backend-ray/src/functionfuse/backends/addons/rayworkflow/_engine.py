@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,7 @@ from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
+from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -267,9 +269,11 @@ class Engine:
                 pickle.loads(stored.graph),
                 checkpoint=self._settings.checkpoint,
                 stored=known,
+                reached=await asyncio.to_thread(stored.reached) if known else {},
                 submission=Submission(journal, place, self._workers, active.runtime_env, log.log_of),
                 ended=quiet.set_result,
                 commit=partial(_commit, active.commits),
+                reach=partial(self._reach, active),
                 catch=lambda node, error: self._catch(active, node, error),
                 named=lambda node: self._name(active, node),
                 settled=lambda node: self._settled(active, node),
@@ -351,6 +355,11 @@ class Engine:
 
         self._keep(store())
 
+    def _reach(self, active: Active, head: Node, key: str, links: int) -> None:
+        """Write down how far a recursion came, so that it goes on from there."""
+        put = partial(active.journal.put, f"link/{head.key}/{links:08d}", "link", key)
+        self._keep(_quietly(asyncio.to_thread(put)))
+
     def _fail(self, active: Active, error: Exception) -> None:
         """End a workflow whose results cannot be stored."""
         assert active.execution is not None
@@ -407,6 +416,12 @@ class Engine:
         if not Results(stored.journal).has(ended.output):
             raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
         return Output(None, place, ended.output)
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    """Await what only spares time later."""
+    with suppress(StorageError):
+        await work
 
 
 def _commit(commits: Commits, node: Node, report: Report) -> None:

@@ -104,6 +104,18 @@ class StoredWorkflow:
                 return key
         raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
 
+    def reached(self) -> dict[str, tuple[str, int]]:
+        """Return, by the keys of tasks that are deep recursions, the key of a late link, and how many are before it."""
+        latest = {}
+        for name in self.journal.names("link"):
+            head, _, links = name.rpartition("/")
+            latest[head] = links
+        records = {head: self.journal.get(f"link/{head}/{links}") for head, links in latest.items()}
+        caught = {head for head in latest if self.journal.has(f"caught/{head}")}
+        return {
+            head: (record[1], int(latest[head])) for head, record in records.items() if record and head not in caught
+        }
+
     # -- metadata
 
     def metadata(self, status: WorkflowStatus) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Submission:
     def recall(self, execution: Execution, nodes: list[Node]) -> None:
         """Let stored results be read, many of them by one task."""
         many = remote(recall_many).options(num_returns=2 * len(nodes))
-        keys = [node.key for node in nodes]
+        keys = [node.final for node in nodes]
         references = many.remote(self._place, keys, list(map(self._log_of, keys)))
         for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
             node.report, node.value = report, value
