@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import queue
 import threading
@@ -16,10 +17,11 @@ import ray
 
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._active import Active, failure
+from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
 from functionfuse.backends.addons.rayworkflow._commits import Commits
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, opened, stored_ids
-from functionfuse.backends.addons.rayworkflow._objects import Place
+from functionfuse.backends.addons.rayworkflow._objects import Place, remote
 from functionfuse.backends.addons.rayworkflow._output import Output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._nodes import Node
     from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
@@ -100,13 +104,11 @@ class Engine:
             await asyncio.to_thread(_store, journal, self._place(journal), order)
             stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
             assert stored is not None
-        elif await asyncio.to_thread(stored.status) is WorkflowStatus.CANCELED:
-            raise WorkflowNotResumableError(
-                workflow_id, "It was cancelled; resume() lets it go on, delete() forgets it."
-            )
-        await self._let_run(stored, order.runtime_env)
+        else:
+            refuse_other(workflow_id, await asyncio.to_thread(stored.status), stored.graph, order.graph)
+        await self._let_run(stored, order.runtime_env, trusted=order.run == stored.journal.run)
 
-    async def resume(self, workflow_id: str, runtime_env: dict[str, Any]) -> None:
+    async def resume(self, workflow_id: str, runtime_env: dict[str, Any], allow_changed_code: bool) -> None:
         """Let a stored workflow go on."""
         active = self._active.get(workflow_id)
         if active is not None and active.retaken:
@@ -116,7 +118,7 @@ class Engine:
             stored = await self._find(workflow_id)
         except WorkflowNotFoundError as error:
             raise WorkflowNotResumableError(workflow_id, "Nothing is stored under this id.") from error
-        await self._let_run(stored, runtime_env)
+        await self._let_run(stored, runtime_env, trusted=allow_changed_code)
 
     async def output(self, workflow_id: str, task: str | None) -> Output:
         """Return the output of a workflow, or of one of its tasks, once there is one."""
@@ -195,16 +197,32 @@ class Engine:
     async def retake(self, actor: str) -> None:
         """Go on with the workflows that a former process of this actor ran."""
         for workflow_id in await asyncio.to_thread(stored_ids, self.store):
-            stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
-            env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
-            if stored is not None and env is not None and workflow_id not in self._active:
-                await self._let_run(stored, env, retaken=True)
+            try:
+                await self._retake(workflow_id, actor)
+            except Exception:
+                logger.exception("Failed to resume workflow %s", workflow_id)
 
     # -- how
+
+    async def _retake(self, workflow_id: str, actor: str) -> None:
+        stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+        env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
+        if stored is not None and env is not None and workflow_id not in self._active:
+            await self._let_run(stored, env, retaken=True)
 
     def _refuse_active(self, workflow_id: str) -> None:
         if workflow_id in self._active:
             raise RuntimeError(f"Workflow '{workflow_id}' is already running or pending.")
+
+    async def _refuse_changed(self, stored: StoredWorkflow, runtime_env: dict[str, Any]) -> None:
+        """Refuse to go on with functions that workers import, and that are not any more what they were."""
+        asked = []
+        for task in stored.functions():
+            env = task.options.ray_options.get("runtime_env") or runtime_env
+            look = remote(changed_code).options(**({"runtime_env": env} if env else {}))
+            asked.append(look.remote(self._place(stored.journal), task).future())
+        changed = [name for names in asked for name in await asyncio.wrap_future(names)]
+        refuse_changed(stored.workflow_id, changed)
 
     def _refuse_crowd(self) -> None:
         running, pending = self._settings.max_running, self._settings.max_pending
@@ -223,13 +241,17 @@ class Engine:
     def _place(self, journal: Journal) -> Place:
         return Place(self._settings.store, journal.workflow_id, journal.run)
 
-    async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
-        """Queue a workflow, unless it was successful."""
+    async def _let_run(
+        self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False, trusted: bool = False
+    ) -> None:
+        """Queue a workflow, unless it was successful; its code is trusted, or compared with what workers have."""
         status = await asyncio.to_thread(stored.status, self._owner)
         if status is WorkflowStatus.SUCCESSFUL:
             return
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
+        if not trusted:
+            await self._refuse_changed(stored, runtime_env)
         self._refuse_active(stored.workflow_id)
         self._refuse_crowd()
         active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)

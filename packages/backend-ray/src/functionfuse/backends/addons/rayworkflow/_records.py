@@ -10,7 +10,7 @@ from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
 from functionfuse.backends.addons.rayworkflow._results import Results
-from functionfuse.backends.addons.rayworkflow._spec import key_of
+from functionfuse.backends.addons.rayworkflow._spec import GRAPH, key_of
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.errors import UnsupportedRecord
 
@@ -103,6 +103,14 @@ class StoredWorkflow:
             if key.startswith(f"{task}@"):
                 return key
         raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+
+    def functions(self) -> list[TaskSpec]:
+        """Return tasks in which all code of the graph is."""
+        found: dict[tuple[str, bytes], TaskSpec] = {}
+        for task in pickle.loads(self.graph).tasks:
+            if task.code:
+                found.setdefault((task.function, task.arguments if task.code == GRAPH else b""), task)
+        return list(found.values())
 
     def reached(self) -> dict[str, tuple[str, int]]:
         """Return, by the keys of tasks that are deep recursions, the key of a late link, and how many are before it."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["task", "event", "sleep"]
+GRAPH = "graph"  # in the place of a digest of code: that is in the arguments, a graph of Function Fuse
 Checkpoint = Literal["strict", "grouped", ""]  # how a result is stored; "" for not at all
 
 
@@ -46,6 +47,7 @@ class TaskSpec(NamedTuple):
         inner: which of them are taken within containers, by reference.
         objects: the sha256 under which the values of the references are stored.
         options: what was set.
+        code: a digest of the function's code, or GRAPH; "" if there is none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TaskSpec(NamedTuple):
     inner: frozenset[int] = frozenset()
     objects: tuple[str, ...] = ()
     options: TaskOptions = TaskOptions()
+    code: str = ""
 
 
 class GraphSpec(NamedTuple):

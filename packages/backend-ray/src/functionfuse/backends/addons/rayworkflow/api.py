@@ -84,7 +84,7 @@ def run(
 ) -> Any:
     """Run a workflow to its end, and return its output.
 
-    A workflow of this id that is stored already is resumed, and ``dag`` is not looked at.
+    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then.
 
     Args:
         dag: the node whose result is wanted; one of Function Fuse is fine, too.
@@ -96,6 +96,7 @@ def run(
     Raises:
         WorkflowExecutionError: a task failed; its ``__cause__`` is what the function raised.
         WorkflowCancellationError: somebody cancelled it.
+        WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
     """
     return _controller.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
 
@@ -113,6 +114,7 @@ def run_async(
 
     Raises:
         RuntimeError: a workflow of this id is running or pending.
+        WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
         queue.Full: too many workflows are pending.
     """
     if isinstance(dag, Deferred):
@@ -131,20 +133,24 @@ def run_async(
     return _controller.ask("output", workflow_id, None)
 
 
-def resume(workflow_id: str) -> Any:
+def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
     """Let a stored workflow go on, and return its output; at once if it was successful.
+
+    Args:
+        workflow_id: its id.
+        allow_changed_code: go on even if workers import functions whose code has changed since it was stored.
 
     Raises:
         RuntimeError: it is running or pending.
-        WorkflowNotResumableError: nothing is stored under this id.
+        WorkflowNotResumableError: nothing is stored under this id, or code has changed.
     """
-    return _controller.awaited(resume_async(workflow_id))
+    return _controller.awaited(resume_async(workflow_id, allow_changed_code=allow_changed_code))
 
 
-def resume_async(workflow_id: str) -> ray.ObjectRef[Any]:
+def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
     """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
     logger.info('Resuming workflow [id="%s"].', workflow_id)
-    _controller.asked("resume", _checked(workflow_id), _runtime_env())
+    _controller.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
     return _controller.ask("output", workflow_id, None)
 
 
