@@ -222,3 +222,35 @@ def test_kills_at_random_moments(root, seed):
     assert ray.get(output, timeout=120) == 50
     assert noted(f"{folder}.again") == []
     assert len(stored(workflow_id)) == len(set(stored(workflow_id)))
+
+
+def test_an_isolated_task_goes_on_while_its_controller_is_away(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    output = workflow.run_async(add.bind(isolated.bind(f"{path}.gate"), 1), workflow_id="isolated")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    (runner,) = pids_of(b"ray::Runner")
+    os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == 2
+    assert len(noted(f"{path}.gate.started")) == 1
+    await_that(lambda: runner not in pids_of(b"ray::"))
+
+
+def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and cancelled")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    workflow.cancel("isolated and cancelled")
+    await_that(lambda: not pids_of(b"ray::Runner"))
+    note(f"{path}.gate")
+    assert workflow.resume("isolated and cancelled") == 1
+
+
+def test_an_isolated_task_whose_process_dies_is_tried_again(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    output = workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and killed")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    os.kill(pid_of(b"ray::Runner"), signal.SIGKILL)
+    await_that(lambda: len(noted(f"{path}.gate.started")) == 2)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == 1

@@ -14,6 +14,7 @@ from ray import cloudpickle
 from ray.exceptions import RayTaskError
 
 from functionfuse.backends.addons.rayworkflow._engine import Engine, Settings
+from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from functionfuse.stores import Store
 
-NAME, NAMESPACE = "functionfuse-workflows", "functionfuse"
+NAME = "functionfuse-workflows"
 STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
 LEASE = 10.0
 

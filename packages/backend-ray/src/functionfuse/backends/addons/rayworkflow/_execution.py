@@ -12,7 +12,7 @@ import pickle
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from ray.exceptions import ObjectLostError, RayError
+from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
 from functionfuse.backends.addons.rayworkflow._nodes import Frame, Node, State
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
@@ -208,7 +208,8 @@ class Execution:
     def _broken(self, node: Node, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
         node.reloads += 1
-        if node.reloads > _RELOADS or not _is_loss(error):
+        is_over = not _is_loss(error) and not (node.spec.options.isolate and isinstance(error, ActorDiedError))
+        if node.reloads > _RELOADS or is_over:
             self._fail(node, error)
             return
         if node.key in self._stored or node.state is State.DONE:
