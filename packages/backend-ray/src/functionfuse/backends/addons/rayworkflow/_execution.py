@@ -56,7 +56,7 @@ class Execution:
         ended: called once with the ending, when nothing runs any more.
         commit: stores a value that a worker left to the controller.
         reach: notes a late link of a recursion, as in ``reached``.
-        catch: stores an exception that a task caught, and then has :meth:`resolve` called.
+        catch: stores an exception that a task caught from another one, and then has :meth:`resolve` called.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
     """
@@ -72,7 +72,7 @@ class Execution:
         ended: Callable[[Ending], None],
         commit: Callable[[Node, Report], None],
         reach: Callable[[Node, str, int], None],
-        catch: Callable[[Node, BaseException], None],
+        catch: Callable[[Node, Node, BaseException], None],
         named: Callable[[Node], None],
         settled: Callable[[Node], None],
     ) -> None:
@@ -190,7 +190,7 @@ class Execution:
             self.end(Ending("FAILED", error=error, task=node.spec.name))
             return
         self._abandon(catcher)
-        self._catch(catcher, error)
+        self._catch(catcher, node, error)
 
     def _abandon(self, node: Node) -> None:
         """Stop all that goes on in the place of a task."""

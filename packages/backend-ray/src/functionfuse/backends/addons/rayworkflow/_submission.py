@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse.backends.addons.rayworkflow import _logs
 from functionfuse.backends.addons.rayworkflow._hub import Hub
 from functionfuse.backends.addons.rayworkflow._objects import load, remote
 from functionfuse.backends.addons.rayworkflow._runner import runner
@@ -127,6 +128,7 @@ class Submission:
             send = getattr(self._workers.hub, spec.kind).options(num_returns=2).remote
             node.report, node.value = send(packed, spec.arguments, inner, objects, *taken)
         self._workers.watch(node.report, partial(self._take_in, execution, node))
+        _logs.running(self._place.workflow_id, node)
 
     def _sender(self, node: Node) -> Callable[..., Any]:
         spec = node.spec
@@ -141,6 +143,8 @@ class Submission:
         actor = self._runners.pop(node, None)
         if actor is not None and isinstance(report, Report) and report.ended in ("value", "graph"):
             ray.kill(actor)
+        if isinstance(report, Report) and report.attempts > 1:
+            _logs.retried(self._place.workflow_id, node, report.attempts)
         execution.take_in(node, report)
 
     def recall(self, execution: Execution, nodes: list[Node]) -> None:
