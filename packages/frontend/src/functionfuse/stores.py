@@ -89,7 +89,10 @@ class Catalogue(Store, Protocol):
         """Return the names with a result, sorted; ``pattern`` is a glob over names."""
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
-        """Remove the result of one name, or of all that match a glob; return the names."""
+        """Remove the result of one name, or of all that match a glob; return the names.
+
+        TaskNotFound for a name without a result.
+        """
 
 
 def open_store(place: str, **options: Any) -> Catalogue:
