@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from functionfuse.backends.addons._prefect_artifact import Table
 from functionfuse.backends.addons._prefect_options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect_run import PrefectRun
+from functionfuse.backends.addons._prefect_settings import SharedSettings
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.query import Query
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
@@ -141,7 +142,8 @@ class PrefectWorkflow(BaseWorkflow):
         assert context is not None
         table = Table()
         try:
-            PrefectRun(run, context, table).execute()
+            with SharedSettings.of_now():
+                PrefectRun(run, context, table).execute()
         finally:
             table.publish(run.root.plan, self.workflow_name)
 
