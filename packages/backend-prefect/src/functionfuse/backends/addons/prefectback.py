@@ -14,9 +14,9 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect_artifact import Table
+from functionfuse.backends.addons._prefect_context import light
 from functionfuse.backends.addons._prefect_options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect_run import PrefectRun
-from functionfuse.backends.addons._prefect_settings import SharedSettings
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.query import Query
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
@@ -142,7 +142,7 @@ class PrefectWorkflow(BaseWorkflow):
         assert context is not None
         table = Table()
         try:
-            with SharedSettings.of_now():
+            with light(context):
                 PrefectRun(run, context, table).execute()
         finally:
             table.publish(run.root.plan, self.workflow_name)

@@ -1,13 +1,38 @@
-"""Prefect's settings on their way to workers: some hundred values, that go along with every task."""
+"""What goes along with every task to workers in other processes, as small as it can be."""
 
 from __future__ import annotations
 
 from collections import UserDict
+from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from prefect.context import SettingsContext
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.context import FlowRunContext
+
+
+@contextmanager
+def light(context: FlowRunContext) -> Iterator[None]:
+    """Send with tasks the flow without its graph, and settings that are read out once."""
+    fields = vars(context)  # it is frozen
+    flow = context.flow
+    fields["flow"] = sent = copy(flow)
+    vars(sent).update(fn=_elsewhere, __wrapped__=_elsewhere)
+    try:
+        with SharedSettings.of_now():
+            yield
+    finally:
+        fields["flow"] = flow
+
+
+def _elsewhere() -> None:
+    """The flow runs where it submits tasks."""
 
 
 class SharedSettings(SettingsContext):
