@@ -8,18 +8,29 @@ import tempfile
 # Read when prefect is imported.
 os.environ |= {
     "PREFECT_HOME": tempfile.mkdtemp(prefix="functionfuse-prefect-"),
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A server writes down what became of tasks once a second, and not one event at a time.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "DO_NOT_TRACK": "1",
     "RAY_AUTH_MODE": "disabled",
 }
 
 from contextlib import contextmanager
+from pathlib import Path
 
+import certifi
 import pytest
 from prefect_servers import IN_MEMORY, running_server
+
+# Each client of Prefect reads the certificates that it trusts, and each task in another process has two clients.
+ONE_CERTIFICATE = Path(os.environ["PREFECT_HOME"], "one.pem")
+ONE_CERTIFICATE.write_text(certifi.contents().split("\n\n")[1])
+os.environ["PREFECT_API_SSL_CERT_FILE"] = str(ONE_CERTIFICATE)
 
 
 @contextmanager

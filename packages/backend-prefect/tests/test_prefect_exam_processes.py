@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 from prefect_runners import WarmProcessPool, workflows_on
 
+from functionfuse import workflow
+from functionfuse.errors import WorkflowFailed
 from functionfuse.testing import BackendTests
+from functionfuse.testing.exam_functions import same
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +29,23 @@ class TestProcesses(BackendTests):
     def make_workflow(self, processes):
 
         return workflows_on(lambda: processes)
+
+
+def test_the_settings_of_a_run_hold_in_its_processes(processes):
+    @workflow
+    def retries(_):
+        return get_current_settings().client.max_retries
+
+    for number in (7, 8):
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: number}):
+            assert workflows_on(lambda: processes)(retries(1), retries(2)).run() == [number, number]
+
+
+def test_a_node_is_sent_without_the_rest_of_the_graph(processes):
+    nodes = same(threading.Lock()).set_name("cannot be sent"), same(1).set_name("can")
+    made = workflows_on(lambda: processes)(*nodes)
+    heard = []
+    made.add_observer(lambda event: heard.append((event.kind, event.name)))
+    with pytest.raises(WorkflowFailed, match="1 finished, 0 reused, 1 failed"):
+        made.run(on_error="continue")
+    assert ("finished", "can") in heard

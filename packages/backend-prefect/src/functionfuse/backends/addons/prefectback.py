@@ -14,6 +14,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect_artifact import Table
+from functionfuse.backends.addons._prefect_context import light
 from functionfuse.backends.addons._prefect_options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect_run import PrefectRun
 from functionfuse.backends.base import BaseWorkflow
@@ -141,7 +142,8 @@ class PrefectWorkflow(BaseWorkflow):
         assert context is not None
         table = Table()
         try:
-            PrefectRun(run, context, table).execute()
+            with light(context):
+                PrefectRun(run, context, table).execute()
         finally:
             table.publish(run.root.plan, self.workflow_name)
 
