@@ -20,7 +20,7 @@ from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, o
 from functionfuse.backends.addons.rayworkflow._objects import Place
 from functionfuse.backends.addons.rayworkflow._output import Output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
 from functionfuse.backends.addons.rayworkflow._task import Report, keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
@@ -30,6 +30,7 @@ from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
+from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -130,7 +131,11 @@ class Engine:
         for workflow_id in ids:
             if workflow_id in self._active:
                 continue
-            stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+            try:
+                stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+            except (CorruptRecord, UnsupportedRecord):
+                found.append((workflow_id, WorkflowStatus.FAILED))
+                continue
             if stored is not None:
                 status = await asyncio.to_thread(stored.status, self._owner)
                 was_running = await asyncio.to_thread(_lease.latest, stored.journal)
@@ -158,10 +163,7 @@ class Engine:
         """Remove a workflow that does not run from the store."""
         if workflow_id in self._active:
             raise WorkflowStillActiveError("DELETE", workflow_id)
-        stored = await self._find(workflow_id)
-        if await asyncio.to_thread(stored.status, self._owner) is WorkflowStatus.RUNNING:
-            raise WorkflowStillActiveError("DELETE", workflow_id)
-        await asyncio.to_thread(stored.journal.remove)
+        await asyncio.to_thread(delete, self.store, workflow_id, self._owner)
 
     async def metadata(self, workflow_id: str, task: str | None) -> dict[str, Any]:
         """Return what is known of a workflow, or of one of its tasks."""

@@ -16,6 +16,7 @@ from ray.exceptions import ObjectLostError, RayError
 
 from functionfuse.backends.addons.rayworkflow._nodes import Frame, Node, State
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
+from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,8 +103,12 @@ class Execution:
             if node.frame.dead or node.state is not State.READY:
                 continue
             most -= 1
+            try:
+                self._submission.execute(self, node)
+            except StorageError as error:  # its function cannot be read
+                self.end(Ending("FAILED", error=error, task=node.spec.name))
+                return
             self._started([node])
-            self._submission.execute(self, node)
             if node.spec.function not in self._surprising:
                 self._release(node)
 

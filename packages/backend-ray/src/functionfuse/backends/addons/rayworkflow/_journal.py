@@ -94,6 +94,21 @@ class Journal:
             return None
         return record
 
+    def demand(self, name: str, what: str) -> tuple[Any, ...]:
+        """Return a record that nothing can replace.
+
+        Raises:
+            CorruptRecord: it is damaged, or gone.
+        """
+        try:
+            record: tuple[Any, ...] = _patiently(self.store.read_task, self._place, self._full(name))
+        except (TaskNotFound, CorruptRecord) as error:
+            raise CorruptRecord(
+                f"{what} of workflow {self.workflow_id!r} cannot be read: {error}; put it back from a copy, or delete the "
+                "workflow and run it anew"
+            ) from error
+        return record
+
     def has(self, name: str) -> bool:
         """Whether there is a record, valid or not."""
         return bool(_patiently(self.store.has_tasks, self._place, [self._full(name)]))

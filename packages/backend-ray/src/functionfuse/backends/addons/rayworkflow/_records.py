@@ -11,7 +11,8 @@ from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
-from functionfuse.errors import UnsupportedRecord
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
+from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._execution import Ending
@@ -46,11 +47,16 @@ class StoredWorkflow:
 
     @classmethod
     def find(cls, store: Catalogue, workflow_id: str) -> Self | None:
-        """Return what is stored under an id; None if that is nothing."""
-        record = Journal(store, workflow_id).get("spec")
-        if record is None:
+        """Return what is stored under an id; None if that is nothing. CorruptRecord if the graph is damaged."""
+        journal = Journal(store, workflow_id)
+        if not journal.has("spec"):
             return None
-        _, version, *rest = record
+        try:
+            _, version, *rest = journal.demand("spec", "the graph")
+        except CorruptRecord:
+            if journal.has("spec"):
+                raise
+            return None  # somebody deleted it
         if version != FORMAT:
             raise UnsupportedRecord(f"workflow {workflow_id!r} has format {version!r}; this release reads {FORMAT}")
         run, graph, user_metadata = rest
@@ -150,3 +156,22 @@ class StoredWorkflow:
             "workflow_refs": [graph.tasks[place].name for place in spec.needs],
             "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
         }
+
+
+def delete(store: Catalogue, workflow_id: str, reader: _lease.Owner) -> None:
+    """Remove a workflow that does not run, also one whose graph is damaged.
+
+    Raises:
+        WorkflowStillActiveError: it runs.
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
+    try:
+        stored = StoredWorkflow.find(store, workflow_id)
+    except CorruptRecord:
+        Journal(store, workflow_id).remove()
+        return
+    if stored is None:
+        raise WorkflowNotFoundError(workflow_id)
+    if stored.status(reader) is WorkflowStatus.RUNNING:
+        raise WorkflowStillActiveError("DELETE", workflow_id)
+    stored.journal.remove()
