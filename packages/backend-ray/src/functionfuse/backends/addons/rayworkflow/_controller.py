@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
+from ray.exceptions import RaySystemError, RayTaskError
 
 from functionfuse.backends.addons.rayworkflow._engine import Engine
 from functionfuse.errors import OptionError
@@ -126,8 +126,10 @@ def awaited(reference: Any) -> Any:
     """Return what a reference is to; errors are raised as they were in the controller."""
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        cause = error.cause
+    except (RayTaskError, RaySystemError) as error:
+        # The latter when the value could not be read here; it holds the error of the task that was to read it.
+        told = error.client_exc if isinstance(error, RaySystemError) else error
+        cause = told.cause if isinstance(told, RayTaskError) else None
         if isinstance(cause, Exception):
             raise cause from cause.__cause__
         raise

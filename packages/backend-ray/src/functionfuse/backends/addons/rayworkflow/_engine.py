@@ -22,7 +22,7 @@ from functionfuse.backends.addons.rayworkflow._output import Output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report, keep_function
+from functionfuse.backends.addons.rayworkflow._task import Report, keep_function, sound_record
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
@@ -209,7 +209,7 @@ class Engine:
     async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
         """Queue a workflow, unless it was successful."""
         status = await asyncio.to_thread(stored.status, self._owner)
-        if status is WorkflowStatus.SUCCESSFUL:
+        if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(self._has_output, stored):
             return
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
@@ -352,6 +352,14 @@ class Engine:
             raise failure(workflow_id, ending.task, ending.error)
         assert ending.output is not None
         return self._output_of(active, ending.output)
+
+    def _has_output(self, stored: StoredWorkflow) -> bool:
+        """Whether the output of a successful workflow is as it was stored, or was not to be."""
+        ended = stored.ended()
+        place = self._place(stored.journal)
+        return ended is not None and (
+            not stored.journal.has(f"out/{ended.output}") or sound_record(place, ended.output) is not None
+        )
 
     def _stored_output(self, stored: StoredWorkflow, task: str | None) -> Output:
         place = self._place(stored.journal)

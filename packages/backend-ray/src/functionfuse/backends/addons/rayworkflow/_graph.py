@@ -226,6 +226,7 @@ class RunStore:
     def _named(self, workflow_name: str) -> str:
         return self._folder + (OBJECTS if workflow_name.endswith(OBJECTS) else "") if self._folder else workflow_name
 
+
 class _RunPlanner(Planner):
     """Plans with the recipes that the driver wrote, and reuses what this very run stored."""
 

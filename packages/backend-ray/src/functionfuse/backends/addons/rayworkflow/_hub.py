@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._objects import keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._objects import are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
 from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
 
@@ -119,12 +119,18 @@ def _deadline(job: Job, duration: float) -> float:
 def _received(job: Job) -> tuple[Any] | None:
     """Return the event that is stored, in a tuple."""
     record = job.place.journal.get(f"wait/{job.key}")
-    return None if record is None else (unpack(record[1], load_all(job.place, record[2])),)
+    if record is None or not are_kept(job.place, record[2]):
+        return None
+    return (unpack(record[1], load_all(job.place, record[2])),)
 
 
 def _receive(job: Job, event: Any) -> tuple[Any]:
     """Store an event; return it, or the one that was stored before."""
     packed = pack(event)
     objects = keep_all(job.place, packed.references) if packed.references else []
-    record = job.place.journal.put_or_get(f"wait/{job.key}", "event", packed.data, objects)
-    return (unpack(record[1], load_all(job.place, record[2])),)
+    if not job.place.journal.put(f"wait/{job.key}", "event", packed.data, objects):
+        received = _received(job)
+        if received is not None:
+            return received
+        job.place.journal.replace(f"wait/{job.key}", "event", packed.data, objects)
+    return (unpack(packed.data, load_all(job.place, objects)),)

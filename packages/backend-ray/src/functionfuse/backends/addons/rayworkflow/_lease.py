@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import StorageError
+from functionfuse.backends.addons.rayworkflow._journal import patiently
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._journal import Journal
@@ -79,9 +80,12 @@ class Owner:
         return False
 
     def _count_of(self, owner: str) -> int | None:
-        if not self._store.has_tasks(OWNERS, [owner]):
+        if not patiently(self._store.has_tasks, OWNERS, [owner]):
             return None
-        count: int = self._store.read_task(OWNERS, owner)
+        try:
+            count: int = patiently(self._store.read_task, OWNERS, owner)
+        except (TaskNotFound, CorruptRecord):  # the next one will be sound
+            return 0
         return count
 
     def _beat(self) -> None:
@@ -127,8 +131,12 @@ def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
 
 
 def is_held(journal: Journal, owner: Owner, epoch: int) -> bool:
-    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted."""
-    return not journal.has(f"lease/{key(epoch + 1)}") and owner_of(journal, epoch) == owner.name
+    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
+
+    A lease that is damaged meanwhile is that of whoever took it.
+    """
+    is_last = journal.has(f"lease/{key(epoch)}") and not journal.has(f"lease/{key(epoch + 1)}")
+    return is_last and owner_of(journal, epoch) in (owner.name, "")
 
 
 def key(epoch: int) -> str:

@@ -12,7 +12,7 @@ from ray.dag import DAGNode
 
 from functionfuse.backends.addons.rayworkflow._capture import Captured
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._objects import Place, are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.shipping import unpicklable_result
@@ -138,16 +138,23 @@ def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
 
 def recall(place: Place, key: str) -> tuple[Report, Any]:
     """Return what is stored of a task."""
-    journal = place.journal
-    record = journal.get(f"out/{key}")
+    record = sound_record(place, key)
     if record is None:
         return Report("lost"), NoValue()
     if record[0] == "value":
         return Report("value"), unpack(record[1], load_all(place, record[2]))
-    caught = journal.get(f"caught/{key}")
+    caught = place.journal.get(f"caught/{key}")
     if caught is None:
         return Report("graph", record[1]), NoValue()
     return Report("value"), (None, unpack_error(caught[1]))
+
+
+def sound_record(place: Place, key: str) -> tuple[Any, ...] | None:
+    """Return the record of a task, if it and the objects that it refers to are undamaged."""
+    record = place.journal.get(f"out/{key}")
+    if record is None or (record[0] == "value" and not are_kept(place, record[2])):
+        return None
+    return record
 
 
 def recall_output(place: Place, key: str) -> Any:
@@ -214,8 +221,13 @@ def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any
         )
         return Report("error", pack_error(problem), start, end, attempts), NoValue()
     objects = keep_all(job.place, packed.references) if packed.references else []
-    won = job.place.journal.put(f"out/{job.key}", "value", packed.data, objects, **_meta(job, report))
-    return (report, value) if won else recall(job.place, job.key)
+    record = f"out/{job.key}", "value", packed.data, objects
+    if not job.place.journal.put(*record, **_meta(job, report)):
+        other = recall(job.place, job.key)
+        if other[0].ended != "lost":
+            return other
+        job.place.journal.replace(*record, **_meta(job, report))  # one whose objects are damaged
+    return report, value
 
 
 def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Report, Any]:
