@@ -57,6 +57,8 @@ class Controller:
         self._retaken: Future[None] | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self._retaken = asyncio.run_coroutine_threadsafe(self._engine.retake(actor), self._engine.loop)
+        elif self._engine.problem is not None:
+            raise self._engine.problem
 
     async def settings(self) -> Settings:
         """Return what was set."""
@@ -65,7 +67,8 @@ class Controller:
     async def ask(self, method: str, *args: Any) -> Any:
         """Call a method of the engine in its loop."""
         if self._retaken is not None:
-            await asyncio.wrap_future(self._retaken)
+            await asyncio.shield(asyncio.wrap_future(self._retaken))
+        self._engine.refuse_unless_retaken()
         asked = asyncio.run_coroutine_threadsafe(getattr(self._engine, method)(*args), self._engine.loop)
         return await asyncio.wrap_future(asked)
 

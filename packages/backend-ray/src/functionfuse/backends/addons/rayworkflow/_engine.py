@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import queue
 import threading
-import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -16,13 +15,14 @@ import ray
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._active import Active, failure
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
-from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, opened, stored_ids
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, patiently, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place
-from functionfuse.backends.addons.rayworkflow._output import Output
+from functionfuse.backends.addons.rayworkflow._output import Output, has_output, stored_output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, store_order
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report, keep_function, sound_record
+from functionfuse.backends.addons.rayworkflow._task import Report
+from functionfuse.backends.addons.rayworkflow._vigil import Vigil
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
@@ -30,13 +30,15 @@ from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
-from functionfuse.errors import CorruptRecord, UnsupportedRecord
+from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._nodes import Node
+
+logger = logging.getLogger(__name__)
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
@@ -59,9 +61,11 @@ class Engine:
         self._owner = _lease.Owner(self.store, actor, lease)
         self._limits = max_running, max_pending
         self._active: dict[str, Active] = {}
+        self._vigil = Vigil(self.store, self._owner, self._active)
         self._pending: deque[Active] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_submitting = False
+        self._is_submitting = self._is_making_sure = False
+        self._not_retaken: StorageError | None = None
         self.loop = asyncio.new_event_loop()
         self._workers = Workers(self.loop, MOST_PENDING, self._submit)
         threading.Thread(target=self.loop.run_forever, daemon=True, name="workflows").start()
@@ -79,7 +83,7 @@ class Engine:
         if stored is None:
             self._refuse_crowd()
             journal = Journal(self.store, workflow_id, order.run)
-            await asyncio.to_thread(_store, journal, self._place(journal), order)
+            await asyncio.to_thread(store_order, journal, self._place(journal), order)
             stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
             assert stored is not None
         elif await asyncio.to_thread(stored.status) is WorkflowStatus.CANCELED:
@@ -105,7 +109,7 @@ class Engine:
         active = self._active.get(workflow_id)
         if active is None:
             stored = await self._find(workflow_id)
-            return await asyncio.to_thread(self._stored_output, stored, task)
+            return await asyncio.to_thread(stored_output, stored, self._place(stored.journal), task)
         if task is None:
             return self._result(active, await asyncio.shield(active.ended))
         node = active.nodes.get(task)
@@ -151,7 +155,9 @@ class Engine:
             await asyncio.to_thread(stored.end, epoch, Ending("CANCELED"))
         elif active.execution is not None:
             active.execution.end(Ending("CANCELED"))
-            await asyncio.shield(active.ended)
+            ending = await asyncio.shield(active.ended)
+            if isinstance(ending.error, StorageError):  # it is stopped, but it is not stored that it is
+                raise failure(workflow_id, "", ending.error)
         else:
             active.status = WorkflowStatus.CANCELED
             if active in self._pending:
@@ -176,12 +182,37 @@ class Engine:
         return await asyncio.to_thread(stored.metadata, status)
 
     async def retake(self, actor: str) -> None:
-        """Go on with the workflows that a former process of this actor ran."""
-        for workflow_id in await asyncio.to_thread(stored_ids, self.store):
-            stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
-            env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
-            if stored is not None and env is not None and workflow_id not in self._active:
-                await self._let_run(stored, env, retaken=True)
+        """Go on with the workflows that a former process of this actor ran; later if the store cannot be used."""
+        try:
+            await self._retake(actor)
+            self._not_retaken = None
+        except StorageError as error:
+            self._not_retaken = error
+            self._keep(self._retake_later(actor))
+
+    async def _retake_later(self, actor: str) -> None:
+        await asyncio.sleep(1.0)
+        await self.retake(actor)
+
+    async def _retake(self, actor: str) -> None:
+        for workflow_id in await asyncio.to_thread(patiently, stored_ids, self.store):
+            try:
+                stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+                env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
+                if stored is not None and env is not None and workflow_id not in self._active:
+                    await self._let_run(stored, env, retaken=True)
+            except (CorruptRecord, UnsupportedRecord, WorkflowStillActiveError):
+                logger.exception("Failed to take up workflow %s again", workflow_id)
+
+    def refuse_unless_retaken(self) -> None:
+        """StorageError while it cannot be read what a former process of this actor ran."""
+        if self._not_retaken is not None:
+            raise StorageError(f"the workflows of this cluster wait for their store: {self._not_retaken}")
+
+    @property
+    def problem(self) -> StorageError | None:
+        """Why the store takes no sign of life."""
+        return self._owner.problem
 
     # -- how
 
@@ -209,12 +240,15 @@ class Engine:
     async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
         """Queue a workflow, unless it was successful."""
         status = await asyncio.to_thread(stored.status, self._owner)
-        if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(self._has_output, stored):
+        if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(
+            has_output, stored, self._place(stored.journal)
+        ):
             return
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
         self._refuse_active(stored.workflow_id)
-        self._refuse_crowd()
+        if not retaken:
+            self._refuse_crowd()
         active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)
         self._pending.append(active)
         self._begin_pending()
@@ -261,6 +295,8 @@ class Engine:
         return ending
 
     async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
+        if not self._owner.is_sure():
+            await self._vigil.sure()
         epoch = await asyncio.to_thread(_lease.acquire, journal, self._owner, runtime_env)
         if epoch is None:
             raise WorkflowStillActiveError("RUN", journal.workflow_id)
@@ -274,25 +310,28 @@ class Engine:
 
     def _submit_now(self) -> None:
         self._is_submitting = False
-        if not self._owner.is_sure():
-            self._keep(self._make_sure())
+        hungry = self._hungry()
+        if hungry and not self._owner.is_sure():
+            if not self._is_making_sure:
+                self._is_making_sure = True
+                self._keep(self._make_sure())
             return
-        hungry = [one.execution for one in self._active.values() if one.execution and one.execution.has_ready]
         for execution in hungry:
             execution.submit(min(self._workers.room, IN_TURN))
         if self._workers.room > 0 and any(execution.has_ready for execution in hungry):
             self._submit()
 
+    def _hungry(self) -> list[Execution]:
+        return [one.execution for one in self._active.values() if one.execution and one.execution.has_ready]
+
     async def _make_sure(self) -> None:
-        """After a time without a sign of life: stop what others run now, and go on with the rest."""
-        await asyncio.sleep(0.1)
-        if self._owner.lapsed:
-            self._owner.lapsed = False
-            for active in list(self._active.values()):
-                execution = active.execution
-                held = partial(_lease.is_held, active.journal, self._owner, active.epoch)
-                if execution is not None and not await asyncio.to_thread(held):
-                    execution.end(Ending("FAILED", error=WorkflowStillActiveError("RUN", active.stored.workflow_id)))
+        """After a time without a sign of life: go on with what nobody else runs; not without the store."""
+        try:
+            await self._vigil.sure()
+        except StorageError as error:
+            for execution in self._hungry():
+                execution.end(Ending("FAILED", error=error))
+        self._is_making_sure = False
         self._submit()
 
     # -- what happens to tasks
@@ -313,10 +352,14 @@ class Engine:
 
         async def store() -> None:
             packed = pack_error(error)
-            record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
+            assert active.execution is not None
+            try:
+                record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
+            except StorageError as problem:
+                active.execution.end(Ending("FAILED", error=problem, task=node.spec.name))
+                return
             node.report = ray.put(pickle.dumps(Report("value")))
             node.value = ray.put((None, unpack_error(record[1])))
-            assert active.execution is not None
             active.execution.resolve(node)
             self._submit()
 
@@ -352,33 +395,3 @@ class Engine:
             raise failure(workflow_id, ending.task, ending.error)
         assert ending.output is not None
         return self._output_of(active, ending.output)
-
-    def _has_output(self, stored: StoredWorkflow) -> bool:
-        """Whether the output of a successful workflow is as it was stored, or was not to be."""
-        ended = stored.ended()
-        place = self._place(stored.journal)
-        return ended is not None and (
-            not stored.journal.has(f"out/{ended.output}") or sound_record(place, ended.output) is not None
-        )
-
-    def _stored_output(self, stored: StoredWorkflow, task: str | None) -> Output:
-        place = self._place(stored.journal)
-        if task is not None:
-            return Output(None, place, stored.key_of(task))
-        ended = stored.ended()
-        if ended is None:
-            raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
-        if ended.status == "CANCELED":
-            raise WorkflowCancellationError(stored.workflow_id)
-        if ended.error:
-            raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
-        if not stored.journal.has(f"out/{ended.output}"):
-            raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
-        return Output(None, place, ended.output)
-
-
-def _store(journal: Journal, place: Place, order: Order) -> None:
-    """Store a workflow that is new; functions before the graph that refers to them."""
-    for sha, pickled in order.functions.items():
-        keep_function(place, sha, pickled)
-    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

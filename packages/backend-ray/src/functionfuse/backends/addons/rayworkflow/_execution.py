@@ -131,6 +131,8 @@ class Execution:
             self.resolve(node)
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
+        elif report.ended == "unstored":
+            self.end(Ending("FAILED", error=unpack_error(report.data), task=node.spec.name))
         elif report.ended == "error":
             error = unpack_error(report.data)
             if _is_loss(error):
@@ -194,7 +196,11 @@ class Execution:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
         node.reloads += 1
         if node.reloads > _RELOADS or not _is_loss(error):
-            self._fail(node, error)
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, StorageError):
+                self.end(Ending("FAILED", error=cause, task=node.spec.name))
+            else:
+                self._fail(node, error)
             return
         if node.key in self._stored or node.state is State.DONE:
             self._recalls.append(node)

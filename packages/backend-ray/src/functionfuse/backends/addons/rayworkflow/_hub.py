@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
 from functionfuse.backends.addons.rayworkflow._objects import are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
-from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
+from functionfuse.backends.addons.rayworkflow._task import (
+    NoValue,
+    Report,
+    failed,
+    is_blocked,
+    kept,
+    recall,
+    unstored,
+)
+from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -67,17 +76,22 @@ async def _answer(
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
-    if job.checkpoint:
-        stored = await asyncio.to_thread(recall, job.place, job.key)
-        if stored[0].ended != "lost":
-            return stored
     start = time.time()
     try:
-        args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
-        value = await wait(*args, **kwargs)
-    except Exception as error:
-        return await asyncio.to_thread(failed, job, error, start, 1)
-    return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+        if job.checkpoint:
+            stored = await asyncio.to_thread(recall, job.place, job.key)
+            if stored[0].ended != "lost":
+                return stored
+        try:
+            args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
+            value = await wait(*args, **kwargs)
+        except StorageError:
+            raise
+        except Exception as error:
+            return await asyncio.to_thread(failed, job, error, start, 1)
+        return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+    except StorageError as error:
+        return unstored(error, start)
 
 
 async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -10,12 +10,15 @@ from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
+from functionfuse.backends.addons.rayworkflow._task import keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 if TYPE_CHECKING:
+    from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._execution import Ending
+    from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
     from functionfuse.stores import Catalogue
 
@@ -175,3 +178,10 @@ def delete(store: Catalogue, workflow_id: str, reader: _lease.Owner) -> None:
     if stored.status(reader) is WorkflowStatus.RUNNING:
         raise WorkflowStillActiveError("DELETE", workflow_id)
     stored.journal.remove()
+
+
+def store_order(journal: Journal, place: Place, order: Order) -> None:
+    """Store a workflow that is new; functions before the graph that refers to them."""
+    for sha, pickled in order.functions.items():
+        keep_function(place, sha, pickled)
+    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

@@ -16,6 +16,7 @@ from functionfuse.backends.addons.rayworkflow._objects import Place, are_kept, k
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.errors import StorageError
 from functionfuse.nodes import Deferred
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
 
-    Ended = Literal["value", "graph", "error", "blocked", "lost"]
+    Ended = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
 
 
 class Job(NamedTuple):
@@ -56,8 +57,8 @@ class Report(NamedTuple):
     """How a task ended.
 
     Attributes:
-        ended: "value"; "graph", which goes on in its place; "error"; "blocked", because a task that it needs has no
-            value yet; or "lost", because nothing valid is stored.
+        ended: "value"; "graph", which goes on in its place; "error"; "unstored", because the store could not be used;
+            "blocked", because a task that it needs has no value yet; or "lost", because nothing valid is stored.
         data: the pickle of a graph or of an error.
         start: seconds since the epoch.
         end: likewise.
@@ -113,15 +114,17 @@ def _execute(
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
-    if job.checkpoint:
-        stored = recall(job.place, job.key)
-        if stored[0].ended != "lost":
-            return stored
     token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
     start = time.time()
     try:
+        if job.checkpoint:
+            stored = recall(job.place, job.key)
+            if stored[0].ended != "lost":
+                return stored
         call = _call_of(job.function, function)
         return _persistently(job, call, lambda: unpack_arguments(arguments, needs, inner, objects), start)
+    except StorageError as error:
+        return unstored(error, start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
         return failed(job, error, start, 1)
     finally:
@@ -205,6 +208,11 @@ def failed(job: Job, error: BaseException, start: float, attempts: int) -> tuple
     if job.catches and isinstance(error, Exception):
         return kept(job, (None, unpack_error(pack_error(error))), start, attempts)
     return Report("error", pack_error(error), start, time.time(), attempts), NoValue()
+
+
+def unstored(error: StorageError, start: float) -> tuple[Report, Any]:
+    """Say that the store of the workflow could not be used, which nobody catches."""
+    return Report("unstored", pack_error(error), start, time.time(), 1), NoValue()
 
 
 def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any]:
