@@ -130,7 +130,7 @@ def test_a_controller_that_dies_meanwhile_comes_back_with_its_storage(path, stor
     await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
     with store.failing():
         os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
-        with pytest.raises(StorageError, match="wait for their store: .* cannot be reached"):
+        with pytest.raises(StorageError, match=r"wait for their store: .* cannot be reached"):
             workflow.get_status("taken up")
         with pytest.raises(StorageError, match="cannot be reached"):
             workflow_error(output)
@@ -150,7 +150,7 @@ def status_or_none(workflow_id):
 def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     workflow.run_async(held.bind(f"{path}.gate"), workflow_id="cancelled")
     await_that(lambda: noted(f"{path}.gate.started"))
-    with store.failing(), pytest.raises(workflow.WorkflowExecutionError, match="id=cancelled.* cannot be reached"):
+    with store.failing(), pytest.raises(workflow.WorkflowExecutionError, match=r"id=cancelled.* cannot be reached"):
         workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.RESUMABLE
     workflow.cancel("cancelled")

@@ -1,0 +1,60 @@
+"""Kills at random moments: every result is right, and nothing that was stored runs again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+from rayworkflow_chaos import Case, Prey
+from rayworkflow_tasks import note
+
+
+@pytest.fixture
+def prey(tmp_path, effort):
+    pytest.importorskip("ray", reason="ray is not installed")
+    prey = Prey(tmp_path, effort.pick)
+    yield prey
+    prey.stop()
+
+
+@pytest.mark.chaos(weight=12)
+def test_kills_at_random_moments(tmp_path, effort, prey):
+    kills, workflows = Counter(), Counter()
+    for number in effort.rounds(1):
+        cases = [Case(tmp_path, shape, f"{shape}-{number}") for shape in Case.SHAPES]
+        kills += a_round(prey, cases, effort.pick)
+        workflows.update(case.shape for case in cases)
+        print(json.dumps({"kills": kills, "in all": kills.total(), "workflows": workflows.total()}), flush=True)
+
+
+def a_round(prey, cases, dice):
+    """Run workflows while processes are killed; return how many of which kind were."""
+    driven = dice.choice(cases)
+    prey.drive(driven)
+    for case in cases:
+        if case is not driven:
+            case.begin()
+    kills, stored = Counter(), []
+    occasions = [
+        *dice.choices(Prey.KINDS[:5], [3, 2, 5, 2, 2], k=dice.randint(6, 10)),
+        *dice.choices(["cluster", ""], [1, 2]),
+    ]
+    dice.shuffle(occasions)
+    events = dice.randrange(len(occasions))
+    for place, kind in enumerate(occasions):
+        if place == events:
+            for case in cases:
+                note(case.event)
+        time.sleep(dice.uniform(0, 0.6))
+        before = [(case, case.committed(), len(case.ran())) for case in cases]
+        if kind and prey.kill(kind):
+            kills[kind] += 1
+            stored += before
+    assert {case.id: case.result() for case in cases} == {case.id: case.expected for case in cases}
+    again = [(case.id, sorted(committed & set(case.ran()[count:]))) for case, committed, count in stored]
+    assert [found for found in again if found[1]] == []
+    for case in cases:
+        assert case.committed() == set(case.ran())
+    return kills
