@@ -289,9 +289,14 @@ class Engine:
             )
             self._submit()
             ending = await quiet
-        if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
-            raise WorkflowStillActiveError("RUN", journal.workflow_id)
-        await asyncio.to_thread(stored.end, epoch, ending)
+        try:
+            if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
+                raise WorkflowStillActiveError("RUN", journal.workflow_id)
+            await asyncio.to_thread(stored.end, epoch, ending)
+        except StorageError:
+            if ending.error is None:
+                raise
+            logger.exception("It cannot be stored that workflow %s failed", journal.workflow_id)
         return ending
 
     async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
