@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from rayworkflow_tasks import add, await_that, counted, held, note, noted
+from rayworkflow_tasks import Polled, add, await_that, counted, held, note, noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow import _lease
@@ -130,14 +130,6 @@ def test_a_damaged_lease_stops_nobody(path, root, damage):
     assert ray.get(output) == 2
     assert workflow.get_status(name) == workflow.SUCCESSFUL
     assert len(noted(path)) == 1
-
-
-class Polled(workflow.EventListener):
-    """Notes when it is asked; its event is how often it was."""
-
-    async def poll_for_event(self, path):
-        note(f"{path}.polled")
-        return len(noted(f"{path}.polled"))
 
 
 @ray.remote

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 import ray
@@ -16,8 +19,19 @@ from functionfuse.errors import StorageError
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Unreliable(tmp_path_factory.mktemp("durable") / "store", durable=False)
+def disk(tmp_path_factory):
+    """A folder on a file system with room for 16 MB, if one can be mounted here."""
+    place = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place]
+    is_small = sys.platform == "linux" and not subprocess.run(mount, capture_output=True, check=False).returncode
+    yield place
+    if is_small:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def store(disk):
+    return Unreliable(disk / "store", durable=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -155,3 +169,36 @@ def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     assert workflow.get_status("cancelled") == workflow.RESUMABLE
     workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.CANCELED
+
+
+@ray.remote
+def large(path):
+    """A megabyte, when a file is there."""
+    note(f"{path}.started")
+    await_that(lambda: noted(path))
+    return bytes(1 << 20)
+
+
+@ray.remote
+def length(value):
+    return len(value)
+
+
+def test_a_disk_that_is_full(path, disk, store):
+    if not os.path.ismount(disk):
+        pytest.skip("no file system can be mounted here")
+    dag = length.bind(large.bind(f"{path}.gate")), counted.bind(path, 1)
+    output = workflow.run_async(add.bind(*dag), workflow_id="full")
+    await_that(lambda: noted(f"{path}.gate.started") and store.list_tasks("durable/full", "*/out/*"))
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(1 << 16))
+    note(f"{path}.gate")
+    said = r"id=full\] failed .* Task 'test_rayworkflow_outages.large': StorageError: cannot write .* No space left"
+    with pytest.raises(workflow.WorkflowExecutionError, match=said):
+        workflow_error(output)
+    (disk / "filler").unlink()
+    assert workflow.get_status("full") == workflow.RESUMABLE
+    assert workflow.resume("full") == (1 << 20) + 1
+    assert store.check_workflow("durable/full") == []
+    assert (len(noted(path)), len(noted(f"{path}.gate.started"))) == (1, 2)
