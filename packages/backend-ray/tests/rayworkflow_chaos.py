@@ -234,8 +234,11 @@ class Prey:
             self._drivers.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
 
     def kill(self, kind):
-        """Kill one of this kind; whether there was one."""
-        return getattr(self, f"_kill_{kind}")()
+        """Kill one of this kind, or of another one if there is none; return the kind, None if nothing was killed."""
+        for one in (kind, "worker", "controller"):
+            if getattr(self, f"_kill_{one}")():
+                return one
+        return None
 
     def _one_of(self, pids):
         with suppress(ProcessLookupError, IndexError):

@@ -30,27 +30,23 @@ def test_kills_at_random_moments(tmp_path, effort, prey):
 
 
 def a_round(prey, cases, dice):
-    """Run workflows while processes are killed; return how many of which kind were."""
-    driven = dice.choice(cases)
-    prey.drive(driven)
-    for case in cases:
-        if case is not driven:
-            case.begin()
-    kills, stored = Counter(), []
-    occasions = [
-        *dice.choices(Prey.KINDS[:5], [3, 2, 5, 2, 2], k=dice.randint(6, 10)),
-        *dice.choices(["cluster", ""], [1, 2]),
-    ]
+    """Run workflows that begin one by one while processes are killed; return how many of which kind were."""
+    occasions = [*dice.choices(Prey.KINDS[:5], [4, 2, 6, 2, 1], k=11), dice.choice(["cluster", "worker", "worker"])]
     dice.shuffle(occasions)
-    events = dice.randrange(len(occasions))
+    dice.shuffle(cases)
+    waiting, driven, happening = list(cases), dice.choice(cases), dice.randrange(6, 12)
+    kills, stored = Counter(), []
     for place, kind in enumerate(occasions):
-        if place == events:
+        if place % 2 == 0:
+            begin(prey, waiting.pop(), driven)
+        if place == happening:
             for case in cases:
                 note(case.event)
         time.sleep(dice.uniform(0, 0.6))
         before = [(case, case.committed(), len(case.ran())) for case in cases]
-        if kind and prey.kill(kind):
-            kills[kind] += 1
+        killed = prey.kill(kind)
+        if killed:
+            kills[killed] += 1
             stored += before
     assert {case.id: case.result() for case in cases} == {case.id: case.expected for case in cases}
     again = [(case.id, sorted(committed & set(case.ran()[count:]))) for case, committed, count in stored]
@@ -58,3 +54,10 @@ def a_round(prey, cases, dice):
     for case in cases:
         assert case.committed() == set(case.ran())
     return kills
+
+
+def begin(prey, case, driven):
+    if case is driven:
+        prey.drive(case)
+    else:
+        case.begin()
