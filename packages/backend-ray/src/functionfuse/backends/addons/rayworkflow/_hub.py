@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._task import Job
 
-_LONGEST = 3600.0  # seconds to sleep at once: so long may a clock that was moved go unnoticed
+_LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
 
 
 class Hub:
