@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from ray_addresses import ADDRESS, WORKERS
+from ray_addresses import ADDRESS, PATH
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
 
@@ -20,14 +20,11 @@ def local_ray():
     """A cluster of this machine."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env=WORKERS,
-        _node_ip_address="127.0.0.1",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATH)
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1"
+        )
     yield
     ray.shutdown()
 
@@ -39,14 +36,16 @@ def two_machines():
     from ray.cluster_utils import Cluster
 
     options = {"num_cpus": 1, "node_ip_address": ADDRESS, "object_store_memory": 200 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **options})
-    try:
-        cluster.add_node(resources={"_disk": 1}, **options)
-        ray.init(address=cluster.address, log_to_driver=False, runtime_env=WORKERS, _node_ip_address=ADDRESS)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATH)
+        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **options})
+        try:
+            cluster.add_node(resources={"_disk": 1}, **options)
+            ray.init(address=cluster.address, log_to_driver=False, _node_ip_address=ADDRESS)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def ray_head(tmp_path_factory):
     with (folder / "log").open("w") as log:
         head = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", *start],
-            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]},
+            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": PATH},
         )  # fmt: skip
     try:
         _await_server(head, port, folder / "log")

@@ -5,4 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
-WORKERS = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+PATH = str(Path(__file__).parent)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import ray
-from ray_addresses import ADDRESS, WORKERS
+from ray_addresses import ADDRESS
 from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
@@ -195,7 +195,7 @@ class Case:
 
 
 class Prey:
-    """A cluster of two machines whose processes can be killed, one or all.
+    """A cluster of two machines whose processes can be killed, one or all; they find this module by PYTHONPATH.
 
     Args:
         root: where its workflows are stored.
@@ -216,7 +216,7 @@ class Prey:
         head = {"include_dashboard": False, "_system_config": attentive, **self._options()}
         self._cluster = _until_started(partial(Cluster, initialize_head=True, head_node_args=head))
         self._add_second()
-        ray.init(address=self._cluster.address, log_to_driver=False, runtime_env=WORKERS, _node_ip_address=ADDRESS)
+        ray.init(address=self._cluster.address, log_to_driver=False, _node_ip_address=ADDRESS)
         workflow.init(storage=store_of(self.root), lease_seconds=2.0)
 
     def _add_second(self):
@@ -230,8 +230,7 @@ class Prey:
         """Begin a workflow from another driver, which waits for it."""
         command = [sys.executable, __file__, self._cluster.address, str(self.root), case.shape, case.id]
         with Path(f"{self.root}/{case.id}.log").open("w") as log:
-            env = {**os.environ, "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]}
-            self._drivers.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
+            self._drivers.append(subprocess.Popen(command, stdout=log, stderr=log))
 
     def kill(self, kind):
         """Kill one of this kind, or of another one if there is none; return the kind, None if nothing was killed."""
@@ -302,7 +301,7 @@ def _until_started(start):
 
 def main(address, root, shape, workflow_id):
     """Be a driver."""
-    ray.init(address=address, log_to_driver=False, runtime_env=WORKERS, _node_ip_address=ADDRESS)
+    ray.init(address=address, log_to_driver=False, _node_ip_address=ADDRESS)
     case = Case(root, shape, workflow_id)
     case.begin()
     print(case.result())

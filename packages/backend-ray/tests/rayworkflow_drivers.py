@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ray_addresses import WORKERS
+from ray_addresses import PATH
 from rayworkflow_tasks import await_that, pids_of
 
 PROGRAM = """
@@ -45,20 +45,19 @@ class Driver:
         log: a file for what it says besides, and whether it is ready.
         address: of a cluster; by default it starts its own one.
         storage: the folder of the store of that one's workflows.
-        env: variables of its workers.
+        env: variables of it and, if the cluster is its own, of the workers.
         limits: of its workflows.
     """
 
     def __init__(self, log, *, address="", storage="", env=None, **limits):
         own = {"address": "local", "num_cpus": 2, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         where = {"address": address} if address else own
-        variables = {**WORKERS["env_vars"], **(env or {})}
-        settings = {"ray": {**where, "log_to_driver": False, "runtime_env": {"env_vars": variables}}}
-        settings |= {"storage": str(storage), "limits": limits, "log": f"{log}.ready"}
+        settings = {"ray": {**where, "log_to_driver": False}, "log": f"{log}.ready"}
+        settings |= {"storage": str(storage), "limits": limits}
         self._log = Path(log)
         with self._log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, json.dumps(settings)], env={**os.environ, **WORKERS["env_vars"]},
+                [sys.executable, "-c", PROGRAM, json.dumps(settings)], env={**os.environ, "PYTHONPATH": PATH, **(env or {})},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ray_addresses import ADDRESS, WORKERS
+from ray_addresses import ADDRESS, PATH
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -158,7 +158,7 @@ print(made.run(max_pending_tasks=2))
 
 def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": WORKERS["env_vars"]["PYTHONPATH"]}
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": PATH}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     store = FileStore(tmp_path / "store")

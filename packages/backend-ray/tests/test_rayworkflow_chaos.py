@@ -7,13 +7,14 @@ import time
 from collections import Counter
 
 import pytest
+from ray_addresses import PATH
 from rayworkflow_chaos import Case, Prey
 from rayworkflow_tasks import note
 
 
 @pytest.fixture
-def prey(tmp_path, effort):
-    pytest.importorskip("ray", reason="ray is not installed")
+def prey(tmp_path, effort, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", PATH)
     prey = Prey(tmp_path, effort.pick)
     yield prey
     prey.stop()

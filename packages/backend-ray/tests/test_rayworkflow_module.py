@@ -17,9 +17,13 @@ from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return FileStore(tmp_path_factory.mktemp("durable"), durable=False)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def durable(local_ray, tmp_path_factory):
-    store = FileStore(tmp_path_factory.mktemp("durable"), durable=False)
+def durable(local_ray, store):
     workflow.init(storage=store, max_running_workflows=6, max_pending_workflows=2)
 
 
@@ -171,6 +175,30 @@ def test_a_loop_of_many_continuations():
 
     assert workflow.run(down.bind(100), workflow_id="down") == 0
     assert workflow.get_output("down") == 0
+
+
+def test_a_deep_recursion_goes_on_near_where_it_was(path, store):
+    @ray.remote
+    def down(n):
+        note(path, n)
+        if not n and len(noted(path)) == 251:
+            raise OSError("not yet")
+        return 0 if not n else workflow.continuation(down.bind(n - 1))
+
+    with pytest.raises(workflow.WorkflowExecutionError):
+        workflow.run(down.bind(250), workflow_id="deep")
+    links = store.list_tasks("durable/deep", "*/link/*")
+    assert [int(name.rpartition("/")[2]) for name in links] == [100, 200]
+    link = store.read_task("durable/deep", links[1])[1]
+    stored = store.list_tasks("durable/deep", "*/out/*")
+    when = {name: store.info("durable/deep", name)["meta"]["start_time"] for name in stored}
+    (late,) = [name for name in stored if name.endswith(f"/out/{link}")]
+    for name in stored:  # what lies between is not looked at
+        if name.count("@") and when[name] < when[late]:
+            store.remove_task("durable/deep", name)
+    assert workflow.resume("deep") == 0
+    assert noted(path)[251:] == ["0"]
+    assert workflow.get_output("deep") == 0
 
 
 def test_a_continuation_takes_nodes_and_its_consumers_wait_for_it():

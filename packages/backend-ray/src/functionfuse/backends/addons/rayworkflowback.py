@@ -11,6 +11,7 @@ from ray import cloudpickle
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow import _controller
+from functionfuse.backends.addons.rayworkflow._code import codes_of
 from functionfuse.backends.addons.rayworkflow._graph import RETRIES, GraphFailed, Shipment, run_graph
 from functionfuse.backends.addons.rayworkflow._relay import new_relay
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
@@ -94,12 +95,18 @@ class RayWorkflow(rayback.RayWorkflow):
         """Stop the run. What it stored stays, and another run takes it."""
         rayworkflow.cancel(self.workflow_name)
 
-    def resume(self) -> Any:
+    def resume(self, *, allow_changed_code: bool = False) -> Any:
         """Let a run go on that its cluster left, or that failed, and return its results.
 
         The graph is the one that was stored when the run began.
+
+        Args:
+            allow_changed_code: go on even if workers import functions whose code has changed since then.
+
+        Raises:
+            WorkflowNotResumableError: there is no such run, or code has changed.
         """
-        return self._came_of(rayworkflow.resume_async(self.workflow_name))
+        return self._came_of(rayworkflow.resume_async(self.workflow_name, allow_changed_code=allow_changed_code))
 
     def output(self) -> Any:
         """Return the results of the run, once it has ended; errors are raised as by :meth:`run`."""
@@ -148,14 +155,14 @@ class RayWorkflow(rayback.RayWorkflow):
             step.name: step.options["plugin"] for step in plan if step.action == "run" and "plugin" in step.options
         }
         prepared = {name: initializer(plugin, name) for name, plugin in plugins.items()}
-        wanted = self._wanted()
+        steps, wanted = list(plan), self._wanted()
         shipment = Shipment(
-            self.workflow_name, list(plan), wanted, self._options, store, on_error, reuse, name, prepared
+            self.workflow_name, steps, wanted, self._options, store, on_error, reuse, name, prepared, codes_of(steps)
         )
         try:
             packed: bytes = cloudpickle.dumps(shipment)
         except Exception as error:
-            raise _culprit(list(plan), error) from error
+            raise _culprit(steps, error) from error
         return packed
 
     def _forget_former_run(self) -> None:

@@ -11,6 +11,7 @@ from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutio
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from functionfuse.backends.addons.rayworkflow._commits import Commits
     from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
     from functionfuse.backends.addons.rayworkflow._nodes import Node
     from functionfuse.backends.addons.rayworkflow._output import Output
@@ -51,6 +52,7 @@ class Active:
         runtime_env: of its tasks.
         retaken: whether a former process of this actor ran it.
         epoch: since which this process runs it.
+        commits: stores results that workers left to the controller.
     """
 
     def __init__(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool) -> None:
@@ -60,6 +62,7 @@ class Active:
         self.journal = stored.journal
         self.status = WorkflowStatus.PENDING
         self.epoch = 0
+        self.commits: Commits | None = None
         self.execution: Execution | None = None
         self.nodes: dict[str, Node] = {}
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

@@ -14,6 +14,7 @@ from ray.dag import DAGNode, FunctionNode, InputNode
 from ray.dag.input_node import DAGInputData
 
 from functionfuse.backends.addons.rayworkflow import _waits
+from functionfuse.backends.addons.rayworkflow._code import code_of
 from functionfuse.backends.addons.rayworkflow._options import CARRIER, task_options, workflow_options
 from functionfuse.backends.addons.rayworkflow._pickles import pack_arguments, unpack_arguments
 from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
@@ -49,7 +50,7 @@ class Captured:
         self.functions: dict[str, bytes] = {}
         self._keep = keep
         self._given = given
-        self._shas: dict[Any, str] = {}
+        self._known: dict[Any, tuple[str, str]] = {}
         self._names: Counter[str] = Counter()
         self._taken: set[str] = set()
         places: dict[DAGNode, int] = {}
@@ -77,16 +78,18 @@ class Captured:
     def _task(self, node: FunctionNode, packed: Packed, places: dict[DAGNode, int]) -> TaskSpec:
         ours = workflow_options(node)
         kind = _waits.kind_of(node._body)
+        function, code = self._function(node._body, kind)
         return TaskSpec(
             self._name(ours.get("task_id") or _default_name(node._body)),
             kind,
-            self._function(node._body, kind),
+            function,
             packed.data,
             tuple([places[other] for other in packed.nodes]),
             packed.direct,
             packed.inner,
             tuple(self._keep(packed.references)) if packed.references else (),
             task_options(node, ours),
+            code,
         )
 
     def _name(self, wanted: str) -> str:
@@ -99,14 +102,16 @@ class Captured:
                 self._taken.add(name)
                 return name
 
-    def _function(self, body: Any, kind: Kind) -> str:
+    def _function(self, body: Any, kind: Kind) -> tuple[str, str]:
+        """Return under which sha256 a function is stored, and the digest of its code."""
         if kind != "task":
-            return ""
-        if body not in self._shas:
+            return "", ""
+        if body not in self._known:
             pickled = cloudpickle.dumps(body)
-            sha = self._shas[body] = hashlib.sha256(pickled).hexdigest()
+            sha = hashlib.sha256(pickled).hexdigest()
             self.functions[sha] = pickled
-        return self._shas[body]
+            self._known[body] = sha, code_of(body)
+        return self._known[body]
 
 
 def _default_name(body: Any) -> str:

@@ -7,13 +7,13 @@ import os
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import cloudpickle
 from ray.exceptions import RaySystemError, RayTaskError
 
-from functionfuse.backends.addons.rayworkflow._engine import Engine
+from functionfuse.backends.addons.rayworkflow._engine import Engine, Settings
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
 
@@ -27,22 +27,6 @@ STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
 LEASE = 10.0
 
 
-class Settings(NamedTuple):
-    """What the workflows of a cluster have in common.
-
-    Attributes:
-        store: the store, pickled.
-        lease: seconds without a sign of life after which another cluster may take over a workflow.
-        max_running: workflows that run at a time; -1 for any number.
-        max_pending: workflows that wait for that; -1 for any number.
-    """
-
-    store: bytes
-    lease: float
-    max_running: int
-    max_pending: int
-
-
 class Controller:
     """The actor: there is one in a cluster, and it outlives its drivers.
 
@@ -53,7 +37,7 @@ class Controller:
 
     def __init__(self, settings: Settings, actor: str) -> None:
         self._settings = settings
-        self._engine = Engine(settings.store, actor, settings.lease, settings.max_running, settings.max_pending)
+        self._engine = Engine(settings, actor)
         self._retaken: Future[None] | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self._retaken = asyncio.run_coroutine_threadsafe(self._engine.retake(actor), self._engine.loop)
@@ -86,6 +70,7 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
         settings = Settings(
             cloudpickle.dumps(_store_at(storage)),
             limits.get("lease") or LEASE,
+            limits.get("checkpoint") or "strict",
             -1 if limits.get("max_running") is None else limits["max_running"],
             -1 if limits.get("max_pending") is None else limits["max_pending"],
         )

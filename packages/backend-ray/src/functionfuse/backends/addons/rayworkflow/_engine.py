@@ -8,20 +8,25 @@ import pickle
 import queue
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._active import Active, failure
+from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
+from functionfuse.backends.addons.rayworkflow._commits import Commits
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
 from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, patiently, stored_ids
-from functionfuse.backends.addons.rayworkflow._objects import Place
+from functionfuse.backends.addons.rayworkflow._objects import Place, remote
 from functionfuse.backends.addons.rayworkflow._output import Output, has_output, stored_output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, store_order
+from functionfuse.backends.addons.rayworkflow._results import Log
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report
+from functionfuse.backends.addons.rayworkflow._task import Report, about
 from functionfuse.backends.addons.rayworkflow._vigil import Vigil
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._nodes import Node
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -44,22 +50,36 @@ MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
 
 
-class Engine:
-    """Runs workflows. All methods run in the engine's own loop.
+class Settings(NamedTuple):
+    """What the workflows of a cluster have in common.
 
-    Args:
-        packed_store: where the workflows are stored, pickled.
-        actor: see :class:`~functionfuse.backends.addons.rayworkflow._lease.Owner`.
+    Attributes:
+        store: the store, pickled.
         lease: seconds without a sign of life after which another cluster may take over a workflow.
+        checkpoint: how results are stored: "strict" or "grouped".
         max_running: workflows that run at a time; -1 for any number.
         max_pending: workflows that wait for that; -1 for any number.
     """
 
-    def __init__(self, packed_store: bytes, actor: str, lease: float, max_running: int, max_pending: int) -> None:
-        self.store = opened(packed_store)
-        self._packed_store = packed_store
-        self._owner = _lease.Owner(self.store, actor, lease)
-        self._limits = max_running, max_pending
+    store: bytes
+    lease: float
+    checkpoint: Checkpoint
+    max_running: int
+    max_pending: int
+
+
+class Engine:
+    """Runs workflows. All methods run in the engine's own loop.
+
+    Args:
+        settings: what was set when the controller was started.
+        actor: see :class:`~functionfuse.backends.addons.rayworkflow._lease.Owner`.
+    """
+
+    def __init__(self, settings: Settings, actor: str) -> None:
+        self.store = opened(settings.store)
+        self._settings = settings
+        self._owner = _lease.Owner(self.store, actor, settings.lease)
         self._active: dict[str, Active] = {}
         self._vigil = Vigil(self.store, self._owner, self._active)
         self._pending: deque[Active] = deque()
@@ -86,13 +106,11 @@ class Engine:
             await asyncio.to_thread(store_order, journal, self._place(journal), order)
             stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
             assert stored is not None
-        elif await asyncio.to_thread(stored.status) is WorkflowStatus.CANCELED:
-            raise WorkflowNotResumableError(
-                workflow_id, "It was cancelled; resume() lets it go on, delete() forgets it."
-            )
-        await self._let_run(stored, order.runtime_env)
+        else:
+            refuse_other(workflow_id, await asyncio.to_thread(stored.status), stored.graph, order.graph)
+        await self._let_run(stored, order.runtime_env, trusted=order.run == stored.journal.run)
 
-    async def resume(self, workflow_id: str, runtime_env: dict[str, Any]) -> None:
+    async def resume(self, workflow_id: str, runtime_env: dict[str, Any], allow_changed_code: bool) -> None:
         """Let a stored workflow go on."""
         active = self._active.get(workflow_id)
         if active is not None and active.retaken:
@@ -102,7 +120,7 @@ class Engine:
             stored = await self._find(workflow_id)
         except WorkflowNotFoundError as error:
             raise WorkflowNotResumableError(workflow_id, "Nothing is stored under this id.") from error
-        await self._let_run(stored, runtime_env)
+        await self._let_run(stored, runtime_env, trusted=allow_changed_code)
 
     async def output(self, workflow_id: str, task: str | None) -> Output:
         """Return the output of a workflow, or of one of its tasks, once there is one."""
@@ -114,7 +132,7 @@ class Engine:
             return self._result(active, await asyncio.shield(active.ended))
         node = active.nodes.get(task)
         if node is not None and node.state.name == "DONE":
-            return self._output_of(active, node)
+            return await self._stored_output_of(active, node)
         asked: asyncio.Future[Output] = self.loop.create_future()
         active.asked.setdefault(task, []).append(asked)
         return await asked
@@ -184,7 +202,7 @@ class Engine:
     async def retake(self, actor: str) -> None:
         """Go on with the workflows that a former process of this actor ran; later if the store cannot be used."""
         try:
-            await self._retake(actor)
+            await self._retake_all(actor)
             self._not_retaken = None
         except StorageError as error:
             self._not_retaken = error
@@ -194,15 +212,14 @@ class Engine:
         await asyncio.sleep(1.0)
         await self.retake(actor)
 
-    async def _retake(self, actor: str) -> None:
+    async def _retake_all(self, actor: str) -> None:
         for workflow_id in await asyncio.to_thread(patiently, stored_ids, self.store):
             try:
-                stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
-                env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
-                if stored is not None and env is not None and workflow_id not in self._active:
-                    await self._let_run(stored, env, retaken=True)
-            except (CorruptRecord, UnsupportedRecord, WorkflowStillActiveError):
-                logger.exception("Failed to take up workflow %s again", workflow_id)
+                await self._retake(workflow_id, actor)
+            except Exception as error:
+                if isinstance(error, StorageError) and not isinstance(error, CorruptRecord | UnsupportedRecord):
+                    raise
+                logger.exception("Failed to resume workflow %s", workflow_id)
 
     def refuse_unless_retaken(self) -> None:
         """StorageError while it cannot be read what a former process of this actor ran."""
@@ -216,13 +233,29 @@ class Engine:
 
     # -- how
 
+    async def _retake(self, workflow_id: str, actor: str) -> None:
+        stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+        env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
+        if stored is not None and env is not None and workflow_id not in self._active:
+            await self._let_run(stored, env, retaken=True)
+
     def _refuse_active(self, workflow_id: str) -> None:
         if workflow_id in self._active:
             raise RuntimeError(f"Workflow '{workflow_id}' is already running or pending.")
 
+    async def _refuse_changed(self, stored: StoredWorkflow, runtime_env: dict[str, Any]) -> None:
+        """Refuse to go on with functions that workers import, and that are not any more what they were."""
+        asked = []
+        for task in stored.functions():
+            env = task.options.ray_options.get("runtime_env") or runtime_env
+            look = remote(changed_code).options(**({"runtime_env": env} if env else {}))
+            asked.append(look.remote(self._place(stored.journal), task).future())
+        changed = [name for names in asked for name in await asyncio.wrap_future(names)]
+        refuse_changed(stored.workflow_id, changed)
+
     def _refuse_crowd(self) -> None:
-        running, pending = self._limits
-        if -1 not in self._limits and self._number_of_running() >= running and len(self._pending) >= pending:
+        running, pending = self._settings.max_running, self._settings.max_pending
+        if -1 not in (running, pending) and self._number_of_running() >= running and len(self._pending) >= pending:
             raise queue.Full("Workflow queue has been full")
 
     def _number_of_running(self) -> int:
@@ -235,10 +268,12 @@ class Engine:
         return stored
 
     def _place(self, journal: Journal) -> Place:
-        return Place(self._packed_store, journal.workflow_id, journal.run)
+        return Place(self._settings.store, journal.workflow_id, journal.run)
 
-    async def _let_run(self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False) -> None:
-        """Queue a workflow, unless it was successful."""
+    async def _let_run(
+        self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, retaken: bool = False, trusted: bool = False
+    ) -> None:
+        """Queue a workflow, unless it was successful; its code is trusted, or compared with what workers have."""
         status = await asyncio.to_thread(stored.status, self._owner)
         if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(
             has_output, stored, self._place(stored.journal)
@@ -246,6 +281,8 @@ class Engine:
             return
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
+        if not trusted:
+            await self._refuse_changed(stored, runtime_env)
         self._refuse_active(stored.workflow_id)
         if not retaken:
             self._refuse_crowd()
@@ -254,7 +291,7 @@ class Engine:
         self._begin_pending()
 
     def _begin_pending(self) -> None:
-        most = self._limits[0]
+        most = self._settings.max_running
         while self._pending and (most == -1 or self._number_of_running() < most):
             self._begin(self._pending.popleft())
 
@@ -276,19 +313,28 @@ class Engine:
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING
-            known = await asyncio.to_thread(journal.names, "out") if epoch > 1 else []
+            log = Log(journal, epoch)
+            await asyncio.to_thread(log.open)
+            known = await asyncio.to_thread(log.tasks) if epoch > 1 else []
             quiet: asyncio.Future[Ending] = self.loop.create_future()
+            place = self._place(journal)
+            active.commits = Commits(log, partial(self._fail, active))
             active.execution = Execution(
                 pickle.loads(stored.graph),
+                checkpoint=self._settings.checkpoint,
                 stored=known,
-                submission=Submission(journal, self._place(journal), self._workers, active.runtime_env),
+                reached=await asyncio.to_thread(stored.reached) if known else {},
+                submission=Submission(journal, place, self._workers, active.runtime_env, log.log_of),
                 ended=quiet.set_result,
+                commit=partial(_commit, active.commits),
+                reach=partial(self._reach, active),
                 catch=lambda node, error: self._catch(active, node, error),
                 named=lambda node: self._name(active, node),
                 settled=lambda node: self._settled(active, node),
             )
             self._submit()
             ending = await quiet
+            await active.commits.flushed()
         try:
             if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
                 raise WorkflowStillActiveError("RUN", journal.workflow_id)
@@ -349,8 +395,15 @@ class Engine:
         for name in (node.spec.name, node.key):
             if active.asked and active.nodes.get(name) is node:
                 for asked in active.asked.pop(name, ()):
-                    if not asked.done():
-                        asked.set_result(self._output_of(active, node))
+                    self._keep(self._answer(asked, active, node))
+
+    async def _answer(self, asked: asyncio.Future[Output], active: Active, node: Node) -> None:
+        try:
+            output = await self._stored_output_of(active, node)
+        except Exception as error:
+            asked.set_exception(error)
+        else:
+            asked.set_result(output)
 
     def _catch(self, active: Active, node: Node, error: BaseException) -> None:
         """Store the exception that a task caught from its graph, then go on with it."""
@@ -369,6 +422,16 @@ class Engine:
             self._submit()
 
         self._keep(store())
+
+    def _reach(self, active: Active, head: Node, key: str, links: int) -> None:
+        """Write down how far a recursion came, so that it goes on from there."""
+        put = partial(active.journal.put, f"link/{head.key}/{links:08d}", "link", key)
+        self._keep(_quietly(asyncio.to_thread(put)))
+
+    def _fail(self, active: Active, error: Exception) -> None:
+        """End a workflow whose results cannot be stored."""
+        assert active.execution is not None
+        active.execution.end(Ending("FAILED", error=error))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -392,6 +455,12 @@ class Engine:
     def _output_of(self, active: Active, node: Node) -> Output:
         return Output(node.value, self._place(active.journal), node.final)
 
+    async def _stored_output_of(self, active: Active, node: Node) -> Output:
+        """Return the output of a task once it is stored."""
+        assert active.commits is not None
+        await active.commits.flushed()
+        return self._output_of(active, node)
+
     def _result(self, active: Active, ending: Ending) -> Output:
         workflow_id = active.stored.workflow_id
         if ending.status == "CANCELED":
@@ -400,3 +469,13 @@ class Engine:
             raise failure(workflow_id, ending.task, ending.error)
         assert ending.output is not None
         return self._output_of(active, ending.output)
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    """Await what only spares time later."""
+    with suppress(StorageError):
+        await work
+
+
+def _commit(commits: Commits, node: Node, report: Report) -> None:
+    commits.add(node.key, report.data, about(node.spec.name, report))

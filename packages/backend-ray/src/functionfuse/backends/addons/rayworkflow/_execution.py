@@ -19,13 +19,14 @@ from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
 from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from functionfuse.backends.addons.rayworkflow._spec import GraphSpec
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint, GraphSpec
     from functionfuse.backends.addons.rayworkflow._submission import Submission
     from functionfuse.backends.addons.rayworkflow._task import Report
 
 _RELOADS = 5  # of what a task needs, when objects are lost
+_STRIDE = 100  # links of a recursion between two that are written down
 
 
 class Ending(NamedTuple):
@@ -49,9 +50,13 @@ class Execution:
 
     Args:
         graph: what to execute.
+        checkpoint: how results are stored where nothing else is said.
         stored: keys of tasks whose results are stored.
+        reached: of such tasks that are deep recursions, the key of a late link, and how many are before it.
         submission: hands tasks to Ray, and has :meth:`take_in` called.
         ended: called once with the ending, when nothing runs any more.
+        commit: stores a value that a worker left to the controller.
+        reach: notes a late link of a recursion, as in ``reached``.
         catch: stores an exception that a task caught, and then has :meth:`resolve` called.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
@@ -61,9 +66,13 @@ class Execution:
         self,
         graph: GraphSpec,
         *,
+        checkpoint: Checkpoint,
         stored: Iterable[str],
+        reached: Mapping[str, tuple[str, int]],
         submission: Submission,
         ended: Callable[[Ending], None],
+        commit: Callable[[Node, Report], None],
+        reach: Callable[[Node, str, int], None],
         catch: Callable[[Node, BaseException], None],
         named: Callable[[Node], None],
         settled: Callable[[Node], None],
@@ -71,6 +80,10 @@ class Execution:
         self._stored = set(stored)
         self._submission = submission
         self._ended = ended
+        self._checkpoint = checkpoint
+        self._commit = commit
+        self._reached = dict(reached)
+        self._reach = reach
         self._catch = catch
         self._named = named
         self._settled = settled
@@ -128,6 +141,8 @@ class Execution:
         if isinstance(report, BaseException):
             self._broken(node, report)
         elif report.ended == "value":
+            if report.data:
+                self._commit(node, report)
             self.resolve(node)
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
@@ -142,7 +157,9 @@ class Execution:
         elif report.ended == "blocked":
             self._schedule(node)
         else:  # what was listed as stored is damaged
-            self._stored.discard(node.key)
+            if node.final == node.key:
+                self._stored.discard(node.key)
+            node.final, node.links = node.key, 0
             node.state = State.IDLE
             self._need(node)
 
@@ -166,7 +183,10 @@ class Execution:
     def _expand(self, node: Node, graph: GraphSpec) -> None:
         node.state = State.EXPANDED
         self._surprising.add(node.spec.function)
-        node.inner = self._open(graph, node)
+        frame = node.inner = self._open(graph, node)
+        if frame.links and frame.links % _STRIDE == 0 and node.checkpoint and frame.head is not node:
+            assert frame.head is not None
+            self._reach(frame.head, node.final, frame.links)
 
     def _fail(self, node: Node, error: BaseException) -> None:
         """Let the nearest task catch an exception that this one went on for; else the workflow fails."""
@@ -234,7 +254,7 @@ class Execution:
     # -- what is ready
 
     def _open(self, graph: GraphSpec, creator: Node | None) -> Frame:
-        frame = Frame(graph, creator)
+        frame = Frame(graph, creator, self._checkpoint)
         for node in frame.nodes:
             self._named(node)
         output = frame.nodes[-1]
@@ -259,6 +279,7 @@ class Execution:
                 continue
             if one.key in self._stored:
                 one.state = State.READY
+                one.final, one.links = self._reached.pop(one.key, (one.final, one.links))
                 self._recalls.append(one)
             else:
                 self._schedule(one)
@@ -266,6 +287,7 @@ class Execution:
     def _schedule(self, node: Node) -> None:
         """Let a task be submitted as soon as all that it needs is."""
         node.state, node.lacks = State.WAITING, 0
+        node.final, node.links = node.key, 0
         for need in node.needs():
             if not node.counted:
                 need.users += 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ray
 from ray import cloudpickle
 
+from functionfuse.backends.addons.rayworkflow._code import codes_of
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._journal import NODES, opened
 from functionfuse.backends.addons.rayworkflow._options import options
@@ -51,6 +52,7 @@ class Shipment(NamedTuple):
         reuse: likewise.
         relay: the name of the actor that passes events on; "" when nobody wants to hear of them.
         prepared: by step, what its plugin wants called in the worker.
+        codes: by step, a digest of its code.
     """
 
     workflow_name: str
@@ -62,6 +64,7 @@ class Shipment(NamedTuple):
     reuse: str
     relay: str
     prepared: Mapping[str, Callable[[], object]]
+    codes: Mapping[str, str]
 
 
 class Ran(NamedTuple):
@@ -126,7 +129,8 @@ def as_dag(node: Deferred) -> FunctionNode:
     assert isinstance(node, Node | Item)
     graph = Graph([node._node if isinstance(node, Item) else node], scope="ancestors")
     wanted = ref_of(node, graph)
-    shipment = Shipment(wanted.step, steps_of(graph), [wanted], Options(), b"", "raise", "recipe", "", {})
+    steps = steps_of(graph)
+    shipment = Shipment(wanted.step, steps, [wanted], Options(), b"", "raise", "recipe", "", {}, codes_of(steps))
     task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_node)
     named: FunctionNode = task.options(**options(task_id=wanted.step)).bind(cloudpickle.dumps(shipment))
     return named

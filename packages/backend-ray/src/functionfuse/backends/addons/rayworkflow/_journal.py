@@ -8,6 +8,8 @@ The records of workflow ``w`` are those of the store's workflow ``durable/w``:
 ``<run>/obj/<sha256>``    the value of an ObjectRef
 ``<run>/out/<task>``      what a task returned: a value, or the graph that goes on in its place
 ``<run>/caught/<task>``   the exception that a task with catch_exceptions caught from its graph
+``<run>/link/<task>/<n>`` the task that went on in the place of a deep recursion after ``n`` others
+``<run>/log/<number>``    what many tasks returned; see :mod:`._results`
 ``<run>/wait/<task>``     until when a task sleeps, or the event that it received
 ``<run>/node/<name>``     that this run stored a node of Function Fuse whose recipe will not tell
 ``<run>/lease/<epoch>``   who runs the workflow since then

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ray.dag import FunctionNode
 
+CHECKPOINTS = ("strict", "grouped")
 _VALID = ("task_id", "metadata", "catch_exceptions", "checkpoint")
 CARRIER = "_labels"  # an option of Ray's tasks that takes any text
 _MARK = "functionfuse/workflow"
@@ -37,7 +38,8 @@ class options:  # noqa: N801  as in ray.workflow
         task_id: the name of the task in its workflow, instead of that of the function.
         metadata: what JSON can hold, for ``get_metadata``.
         catch_exceptions: give consumers a pair: (result, None), or (None, exception).
-        checkpoint: whether the result is stored; what is not runs again when a consumer has to after a restart.
+        checkpoint: whether the result is stored; what is not runs again when a consumer has to after a restart. Or how
+            it is stored, "strict" or "grouped"; see :func:`init`.
     """
 
     def __init__(self, **workflow_options: Any) -> None:
@@ -47,6 +49,9 @@ class options:  # noqa: N801  as in ray.workflow
                 f"Invalid option keywords {', '.join(unknown)} for workflow tasks. Valid ones are {', '.join(_VALID)}."
             )
         check_metadata(workflow_options.get("metadata"))
+        if workflow_options.get("checkpoint") not in (None, True, False, *CHECKPOINTS):
+            known = ", ".join(map(repr, CHECKPOINTS))
+            raise ValueError(f"checkpoint must be True, False, {known}, not {workflow_options['checkpoint']!r}.")
         self.options = {CARRIER: {_MARK: json.dumps(workflow_options)}}
 
     def keys(self) -> Iterator[str]:

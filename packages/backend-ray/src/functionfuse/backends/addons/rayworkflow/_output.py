@@ -10,7 +10,8 @@ from ray.exceptions import RayError, RayTaskError
 from functionfuse.backends.addons.rayworkflow._active import failure
 from functionfuse.backends.addons.rayworkflow._objects import remote
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
-from functionfuse.backends.addons.rayworkflow._task import recall_output, sound_record
+from functionfuse.backends.addons.rayworkflow._results import Results
+from functionfuse.backends.addons.rayworkflow._task import is_sound, recall_output
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowCancellationError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def has_output(stored: StoredWorkflow, place: Place) -> bool:
     ended = stored.ended()
     if ended is None:
         return False
-    return not stored.journal.has(f"out/{ended.output}") or sound_record(place, ended.output) is not None
+    results = Results(stored.journal)
+    return not results.has(ended.output) or is_sound(results.get(ended.output), place)
 
 
 def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Output:
@@ -74,6 +76,6 @@ def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Out
         raise WorkflowCancellationError(stored.workflow_id)
     if ended.error:
         raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
-    if not stored.journal.has(f"out/{ended.output}"):
+    if not Results(stored.journal).has(ended.output):
         raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
     return Output(None, place, ended.output)

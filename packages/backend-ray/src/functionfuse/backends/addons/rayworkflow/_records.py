@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
-from functionfuse.backends.addons.rayworkflow._spec import key_of
+from functionfuse.backends.addons.rayworkflow._results import Results
+from functionfuse.backends.addons.rayworkflow._spec import GRAPH, key_of
 from functionfuse.backends.addons.rayworkflow._task import keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._execution import Ending
     from functionfuse.backends.addons.rayworkflow._objects import Place
@@ -102,12 +105,33 @@ class StoredWorkflow:
         Raises:
             ValueError: nothing is stored of it.
         """
-        if self.journal.has(f"out/{task}"):
+        results = Results(self.journal)
+        if results.has(task):
             return task
-        for key in self.journal.names("out"):
+        for key in results.tasks():
             if key.startswith(f"{task}@"):
                 return key
         raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+
+    def functions(self) -> list[TaskSpec]:
+        """Return tasks in which all code of the graph is."""
+        found: dict[tuple[str, bytes], TaskSpec] = {}
+        for task in pickle.loads(self.graph).tasks:
+            if task.code:
+                found.setdefault((task.function, task.arguments if task.code == GRAPH else b""), task)
+        return list(found.values())
+
+    def reached(self) -> dict[str, tuple[str, int]]:
+        """Return, by the keys of tasks that are deep recursions, the key of a late link, and how many are before it."""
+        latest = {}
+        for name in self.journal.names("link"):
+            head, _, links = name.rpartition("/")
+            latest[head] = links
+        records = {head: self.journal.get(f"link/{head}/{links}") for head, links in latest.items()}
+        caught = {head for head in latest if self.journal.has(f"caught/{head}")}
+        return {
+            head: (record[1], int(latest[head])) for head, record in records.items() if record and head not in caught
+        }
 
     # -- metadata
 
@@ -128,37 +152,38 @@ class StoredWorkflow:
         Raises:
             ValueError: there is no such task.
         """
+        results = Results(self.journal)
         stack: list[tuple[GraphSpec, str]] = [(pickle.loads(self.graph), "")]
         while stack:
             graph, creator = stack.pop()
             for spec in graph.tasks:
                 key = key_of(spec.name, creator)
                 if task in (key, spec.name):
-                    return self._about(spec, key, graph)
+                    return _about(spec, graph, results.about(key))
             for spec in graph.tasks:
                 key = key_of(spec.name, creator)
-                if (self.journal.meta(f"out/{key}") or {}).get("ended") == "graph":
-                    record = self.journal.get(f"out/{key}")
+                if results.about(key).get("ended") == "graph":
+                    record = results.get(key)
                     stack += [(pickle.loads(record[1]), key)] if record else []
         raise ValueError(f"No such task_id '{task}' in workflow '{self.workflow_id}'")
 
-    def _about(self, spec: TaskSpec, key: str, graph: GraphSpec) -> dict[str, Any]:
-        options = spec.options
-        known = self.journal.meta(f"out/{key}") or {}
-        return {
-            "task_id": spec.name,
-            "task_options": {
-                "task_type": "FUNCTION" if spec.kind == "task" else "WAIT",
-                "max_retries": options.max_retries,
-                "catch_exceptions": bool(options.catch_exceptions),
-                "retry_exceptions": options.retry_exceptions,
-                "checkpoint": options.checkpoint is not False,
-                "ray_options": dict(options.ray_options),
-            },
-            "user_metadata": dict(options.metadata),
-            "workflow_refs": [graph.tasks[place].name for place in spec.needs],
-            "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
-        }
+
+def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[str, Any]:
+    options = spec.options
+    return {
+        "task_id": spec.name,
+        "task_options": {
+            "task_type": "FUNCTION" if spec.kind == "task" else "WAIT",
+            "max_retries": options.max_retries,
+            "catch_exceptions": bool(options.catch_exceptions),
+            "retry_exceptions": options.retry_exceptions,
+            "checkpoint": options.checkpoint is not False,
+            "ray_options": dict(options.ray_options),
+        },
+        "user_metadata": dict(options.metadata),
+        "workflow_refs": [graph.tasks[place].name for place in spec.needs],
+        "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
+    }
 
 
 def delete(store: Catalogue, workflow_id: str, reader: _lease.Owner) -> None:

@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["task", "event", "sleep"]
+GRAPH = "graph"  # in the place of a digest of code: that is in the arguments, a graph of Function Fuse
+Checkpoint = Literal["strict", "grouped", ""]  # how a result is stored; "" for not at all
 
 
 class TaskOptions(NamedTuple):
     """What was set for a task.
 
     Attributes:
-        checkpoint: whether its result is stored; None as for the task that returned its graph, or True.
+        checkpoint: whether its result is stored, or how: "strict" or "grouped"; None as for the task that returned its
+            graph, or True.
         catch_exceptions: whether its result is a pair of value and exception; None as for the task that it ends.
         max_retries: further attempts after a failure of the system, and of the function with ``retry_exceptions``.
         retry_exceptions: whether, or after which exceptions, the function is called again.
@@ -23,7 +26,7 @@ class TaskOptions(NamedTuple):
         ray_options: those of Ray's tasks.
     """
 
-    checkpoint: bool | None = None
+    checkpoint: bool | str | None = None
     catch_exceptions: bool | None = None
     max_retries: int = 3
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
@@ -44,6 +47,7 @@ class TaskSpec(NamedTuple):
         inner: which of them are taken within containers, by reference.
         objects: the sha256 under which the values of the references are stored.
         options: what was set.
+        code: a digest of the function's code, or GRAPH; "" if there is none.
     """
 
     name: str
@@ -55,6 +59,7 @@ class TaskSpec(NamedTuple):
     inner: frozenset[int] = frozenset()
     objects: tuple[str, ...] = ()
     options: TaskOptions = TaskOptions()
+    code: str = ""
 
 
 class GraphSpec(NamedTuple):

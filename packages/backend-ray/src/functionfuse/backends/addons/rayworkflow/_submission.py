@@ -84,9 +84,18 @@ class Submission:
         place: the same, for workers.
         workers: what all workflows share.
         runtime_env: of tasks that have none of their own.
+        log_of: the record of the log that holds the result of a task.
     """
 
-    def __init__(self, journal: Journal, place: Place, workers: Workers, runtime_env: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        place: Place,
+        workers: Workers,
+        runtime_env: dict[str, Any],
+        log_of: Callable[[str], str],
+    ) -> None:
+        self._log_of = log_of
         self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
         self._journal = journal
         self._place = place
@@ -121,7 +130,8 @@ class Submission:
     def recall(self, execution: Execution, nodes: list[Node]) -> None:
         """Let stored results be read, many of them by one task."""
         many = remote(recall_many).options(num_returns=2 * len(nodes))
-        references = many.remote(self._place, [node.key for node in nodes])
+        keys = [node.final for node in nodes]
+        references = many.remote(self._place, keys, list(map(self._log_of, keys)))
         for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
             node.report, node.value = report, value
             self._workers.watch(report, partial(execution.take_in, node))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 import ray
 from ray import cloudpickle
@@ -14,6 +14,7 @@ from functionfuse.backends.addons.rayworkflow._capture import Captured
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
 from functionfuse.backends.addons.rayworkflow._objects import Place, are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
+from functionfuse.backends.addons.rayworkflow._results import Results, results_in
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.errors import StorageError
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
 
     Ended = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
+
+
+SMALL = 32 << 10  # bytes of a result that the controller stores with others
 
 
 class Job(NamedTuple):
@@ -35,7 +40,7 @@ class Job(NamedTuple):
         key: under which its result is stored.
         name: of the task.
         function: the sha256 of the function.
-        checkpoint: whether to store the result.
+        checkpoint: how to store the result; "" for not at all.
         catches: whether the result is a pair of value and exception.
         attempts: how often to call the function at most; 0 for any number.
         retry_exceptions: whether, or after which exceptions, to call it again.
@@ -46,7 +51,7 @@ class Job(NamedTuple):
     key: str
     name: str
     function: str
-    checkpoint: bool
+    checkpoint: Checkpoint
     catches: bool
     attempts: int
     retry_exceptions: bool | tuple[type[BaseException], ...]
@@ -59,7 +64,7 @@ class Report(NamedTuple):
     Attributes:
         ended: "value"; "graph", which goes on in its place; "error"; "unstored", because the store could not be used;
             "blocked", because a task that it needs has no value yet; or "lost", because nothing valid is stored.
-        data: the pickle of a graph or of an error.
+        data: the pickle of a graph or of an error; of a value, if the controller is to store it.
         start: seconds since the epoch.
         end: likewise.
         attempts: how often the function was called; 0 when the result was stored before.
@@ -140,9 +145,12 @@ def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
 
 
 def recall(place: Place, key: str) -> tuple[Report, Any]:
-    """Return what is stored of a task."""
-    record = sound_record(place, key)
-    if record is None:
+    """Return what is stored of a task in a record of its own."""
+    return _recalled(place, key, place.journal.get(f"out/{key}"))
+
+
+def _recalled(place: Place, key: str, record: tuple[Any, ...] | None) -> tuple[Report, Any]:
+    if not is_sound(record, place):
         return Report("lost"), NoValue()
     if record[0] == "value":
         return Report("value"), unpack(record[1], load_all(place, record[2]))
@@ -152,12 +160,9 @@ def recall(place: Place, key: str) -> tuple[Report, Any]:
     return Report("value"), (None, unpack_error(caught[1]))
 
 
-def sound_record(place: Place, key: str) -> tuple[Any, ...] | None:
-    """Return the record of a task, if it and the objects that it refers to are undamaged."""
-    record = place.journal.get(f"out/{key}")
-    if record is None or (record[0] == "value" and not are_kept(place, record[2])):
-        return None
-    return record
+def is_sound(record: tuple[Any, ...] | None, place: Place) -> TypeGuard[tuple[Any, ...]]:
+    """Whether there is a record of a task, and the objects that it refers to are undamaged."""
+    return record is not None and (record[0] != "value" or are_kept(place, record[2]))
 
 
 def recall_output(place: Place, key: str) -> Any:
@@ -166,9 +171,9 @@ def recall_output(place: Place, key: str) -> Any:
     Raises:
         ValueError: there is none.
     """
-    asked = key
+    asked, results = key, Results(place.journal)
     while True:
-        report, value = recall(place, key)
+        report, value = _recalled(place, key, results.get(key))
         if report.ended == "value":
             return value
         if report.ended == "lost":
@@ -176,9 +181,18 @@ def recall_output(place: Place, key: str) -> Any:
         key = key_of(pickle.loads(report.data).tasks[-1].name, key)
 
 
-def recall_many(place: Place, keys: Sequence[str]) -> list[Any]:
-    """Return what is stored of many tasks: all reports, pickled, then all values."""
-    found = [recall(place, key) for key in keys]
+def recall_many(place: Place, keys: Sequence[str], logs: Sequence[str]) -> list[Any]:
+    """Return what is stored of many tasks: all reports, pickled, then all values.
+
+    Args:
+        place: where.
+        keys: of the tasks.
+        logs: for each the record of the log that its result is in; "" where it has a record of its own.
+    """
+    journal = place.journal
+    logged = {log: results_in(journal, log) for log in set(logs)}
+    records = [logged[log].get(key) if log else journal.get(f"out/{key}") for key, log in zip(keys, logs, strict=True)]
+    found = [_recalled(place, key, record) for key, record in zip(keys, records, strict=True)]
     return [pickle.dumps(report) for report, _ in found] + [value for _, value in found]
 
 
@@ -228,13 +242,15 @@ def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any
             error if type(error) is TypeError and "continuation" in str(error) else unpicklable_result(value, error)
         )
         return Report("error", pack_error(problem), start, end, attempts), NoValue()
+    if job.checkpoint == "grouped" and not packed.references and len(packed.data) <= SMALL:
+        return report._replace(data=packed.data), value
     objects = keep_all(job.place, packed.references) if packed.references else []
     record = f"out/{job.key}", "value", packed.data, objects
-    if not job.place.journal.put(*record, **_meta(job, report)):
+    if not job.place.journal.put(*record, **about(job.name, report)):
         other = recall(job.place, job.key)
         if other[0].ended != "lost":
             return other
-        job.place.journal.replace(*record, **_meta(job, report))  # one whose objects are damaged
+        job.place.journal.replace(*record, **about(job.name, report))  # one whose objects are damaged
     return report, value
 
 
@@ -245,14 +261,15 @@ def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Re
     for sha, pickled in captured.functions.items():
         keep_function(job.place, sha, pickled)
     report = Report("graph", cloudpickle.dumps(captured.graph), start, time.time(), attempts)
-    if job.checkpoint and not journal.put(f"out/{job.key}", "graph", report.data, **_meta(job, report)):
+    if job.checkpoint and not journal.put(f"out/{job.key}", "graph", report.data, **about(job.name, report)):
         return recall(job.place, job.key)
     return report, NoValue()
 
 
-def _meta(job: Job, report: Report) -> dict[str, Any]:
+def about(name: str, report: Report) -> dict[str, Any]:
+    """Return what is stored beside the result of a task, of this name."""
     return {
-        "task": job.name,
+        "task": name,
         "ended": report.ended,
         "start_time": report.start,
         "end_time": report.end,

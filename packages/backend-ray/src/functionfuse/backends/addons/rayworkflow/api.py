@@ -18,7 +18,7 @@ from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._graph import as_dag
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
-from functionfuse.backends.addons.rayworkflow._options import check_metadata
+from functionfuse.backends.addons.rayworkflow._options import CHECKPOINTS, check_metadata
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
@@ -39,6 +39,7 @@ def init(
     storage: Catalogue | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     lease_seconds: float | None = None,
+    checkpoint: str | None = None,
 ) -> None:
     """Start the controller of this cluster's workflows. Ray is initialised if it is not.
 
@@ -49,6 +50,9 @@ def init(
             default what the environment variable FUNCTIONFUSE_WORKFLOW_STORAGE names, else a temporary folder.
         storage_options: of the store that is opened there, like ``endpoint_url`` and ``credentials`` of a bucket.
         lease_seconds: how long a controller shows no sign of life before another cluster may take over its workflows.
+        checkpoint: "strict", the default, stores a result before its task ends. "grouped" lets tasks go on with results
+            up to 32 KiB that the controller stores many at a time; outputs are told when they are stored. It is faster,
+            and what was not stored when the controller dies runs again.
 
     Raises:
         ValueError: the controller runs already, with other options; or a number cannot be used.
@@ -56,12 +60,18 @@ def init(
     """
     _check_limit("max_running_workflows", max_running_workflows, least=1)
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    if checkpoint not in (None, *CHECKPOINTS):
+        raise ValueError(f"checkpoint must be one of {', '.join(map(repr, CHECKPOINTS))}, not {checkpoint!r}.")
     if storage_options and isinstance(storage, str):
         storage = open_store(storage, **storage_options)
     elif storage_options:
         raise ValueError(f"storage_options are for a place that is text, not for {storage!r}")
     _controller.start(
-        storage, max_running=max_running_workflows, max_pending=max_pending_workflows, lease=lease_seconds
+        storage,
+        max_running=max_running_workflows,
+        max_pending=max_pending_workflows,
+        lease=lease_seconds,
+        checkpoint=checkpoint,
     )
 
 
@@ -74,7 +84,7 @@ def run(
 ) -> Any:
     """Run a workflow to its end, and return its output.
 
-    A workflow of this id that is stored already is resumed, and ``dag`` is not looked at.
+    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then.
 
     Args:
         dag: the node whose result is wanted; one of Function Fuse is fine, too.
@@ -86,6 +96,7 @@ def run(
     Raises:
         WorkflowExecutionError: a task failed; its ``__cause__`` is what the function raised.
         WorkflowCancellationError: somebody cancelled it.
+        WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
     """
     return _controller.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
 
@@ -103,6 +114,7 @@ def run_async(
 
     Raises:
         RuntimeError: a workflow of this id is running or pending.
+        WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
         queue.Full: too many workflows are pending.
     """
     if isinstance(dag, Deferred):
@@ -121,20 +133,24 @@ def run_async(
     return _controller.ask("output", workflow_id, None)
 
 
-def resume(workflow_id: str) -> Any:
+def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
     """Let a stored workflow go on, and return its output; at once if it was successful.
+
+    Args:
+        workflow_id: its id.
+        allow_changed_code: go on even if workers import functions whose code has changed since it was stored.
 
     Raises:
         RuntimeError: it is running or pending.
-        WorkflowNotResumableError: nothing is stored under this id.
+        WorkflowNotResumableError: nothing is stored under this id, or code has changed.
     """
-    return _controller.awaited(resume_async(workflow_id))
+    return _controller.awaited(resume_async(workflow_id, allow_changed_code=allow_changed_code))
 
 
-def resume_async(workflow_id: str) -> ray.ObjectRef[Any]:
+def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
     """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
     logger.info('Resuming workflow [id="%s"].', workflow_id)
-    _controller.asked("resume", _checked(workflow_id), _runtime_env())
+    _controller.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
     return _controller.ask("output", workflow_id, None)
 
 

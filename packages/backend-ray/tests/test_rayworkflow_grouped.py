@@ -1,0 +1,153 @@
+"""Results that the controller stores many at a time: what is told is stored, and a crash loses no more than it may."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import ray
+from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted, pid_of
+
+from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflow._journal import Journal
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow._results import Log, Results, results_in
+from functionfuse.storage import FileStore
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return FileStore(tmp_path_factory.mktemp("durable"), durable=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def durable(local_ray, store):
+    workflow.init(storage=store, lease_seconds=2.0, checkpoint="grouped")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "notes")
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(FileStore(tmp_path / "store", durable=False), "w", "run")
+
+
+def results_of(store, workflow_id):
+    return Results(StoredWorkflow.find(store, workflow_id).journal)
+
+
+def test_small_results_share_records(store):
+    fan = gather.bind(*[add.bind(number) for number in range(40)])
+    assert workflow.run(fan, workflow_id="fan") == tuple(range(40))
+    results = results_of(store, "fan")
+    assert len(results.logged) == 41
+    assert len({logged.record for logged in results.logged.values()}) < 20
+    assert not store.list_tasks("durable/fan", "*/out/*")
+    assert workflow.get_output("fan", task_id="rayworkflow_tasks.add_7") == 7
+    assert workflow.get_metadata("fan", "rayworkflow_tasks.add_7")["stats"]["attempts"] == 1
+
+
+def test_large_results_and_graphs_have_records_of_their_own(store):
+    @ray.remote
+    def split():
+        return workflow.continuation(add.bind(1, 2))
+
+    large = workflow.run(gather.bind(b"x" * 40_000, split.bind()), workflow_id="large")
+    assert large == (b"x" * 40_000, 3)
+    own = {name.rpartition(".")[2].partition("@")[0] for name in store.list_tasks("durable/large", "*/out/*")}
+    assert own == {"gather", "split"}
+
+
+def test_a_task_says_how_its_result_is_stored(store):
+    strict = add.options(**workflow.options(checkpoint="strict", task_id="strict")).bind(1)
+    never = add.options(**workflow.options(checkpoint=False, task_id="never")).bind(2)
+    assert workflow.run(gather.bind(strict, never, add.bind(3)), workflow_id="each") == (1, 2, 3)
+    assert [name.rpartition("/")[2] for name in store.list_tasks("durable/each", "*/out/*")] == ["strict"]
+    assert set(results_of(store, "each").logged) == {"rayworkflow_tasks.gather", "rayworkflow_tasks.add"}
+    with pytest.raises(ValueError, match="checkpoint must be True, False, 'strict', 'grouped', not 'often'"):
+        workflow.options(checkpoint="often")
+
+
+def test_an_output_that_is_told_is_stored(path, store):
+    last = gather.bind(counted.bind(path, 5), held.bind(f"{path}.gate"))
+    output = workflow.run_async(last, workflow_id="told")
+    assert workflow.get_output("told", task_id="rayworkflow_tasks.counted") == 5
+    assert results_of(store, "told").has("rayworkflow_tasks.counted")
+    note(f"{path}.gate")
+    assert ray.get(output) == (5, 1)
+
+
+def test_what_finished_before_a_failure_is_kept(path):
+    dag = failing.bind(counted.bind(path, "oops"))
+    for _ in range(2):
+        with pytest.raises(workflow.WorkflowExecutionError):
+            workflow.run(dag, workflow_id="failed")
+    assert len(noted(path)) == 1
+
+
+def test_after_a_crash_what_is_in_the_log_does_not_run_again(path, store):
+    last = counted.bind(f"{path}.0", 0)
+    for place in range(1, 30):
+        last = counted.bind(f"{path}.{place}", place, last)
+    held_too = gather.bind(last, held.bind(f"{path}.gate"))
+    output = workflow.run_async(held_too, workflow_id="crash")
+    await_that(lambda: results_of(store, "crash").tasks())
+    committed = set(results_of(store, "crash").tasks())
+    os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=120) == (29, 1)
+    calls = Counter({place: len(noted(f"{path}.{place}")) for place in range(30)})
+    names = {f"rayworkflow_tasks.counted_{place}" if place else "rayworkflow_tasks.counted": place for place in calls}
+    assert all(calls[names[key]] == 1 for key in committed & set(names))
+    assert all(calls.values())
+    assert workflow.get_output("crash", task_id="rayworkflow_tasks.counted_9") == 9
+
+
+# -- the log
+
+
+def test_the_log_gives_back_what_it_was_given(journal):
+    log = Log(journal, 1)
+    log.open()
+    log.append({"a": ("value", b"1", [])}, {"a": {"attempts": 1}})
+    log.append({"b": ("value", b"2", [])}, {"b": {"attempts": 2}})
+    for results in (log, Results(journal)):
+        assert (results.tasks(), results.has("b"), results.has("c")) == (["a", "b"], True, False)
+        assert (results.get("b"), results.about("b"), results.log_of("b")) == (
+            ("value", b"2", []), {"attempts": 2}, "log/00000002",
+        )  # fmt: skip
+
+
+def test_a_former_owner_finds_its_place_taken(journal):
+    former, later = Log(journal, 1), Log(journal, 2)
+    former.open()
+    former.append({"a": ("value", b"1", [])}, {"a": {}})
+    later.open()
+    assert later.tasks() == ["a"]
+    with pytest.raises(workflow.WorkflowStillActiveError):
+        former.append({"b": ("value", b"2", [])}, {"b": {}})
+    later.append({"b": ("value", b"3", [])}, {"b": {}})
+    assert Results(journal).get("b") == ("value", b"3", [])
+
+
+def test_an_owner_that_comes_to_the_log_late_stays_out(journal):
+    Log(journal, 3).open()
+    with pytest.raises(workflow.WorkflowStillActiveError):
+        Log(journal, 2).open()
+
+
+def test_a_damaged_record_of_the_log_counts_as_missing(journal):
+    log = Log(journal, 1)
+    log.open()
+    log.append({"a": ("value", b"1" * 100, [])}, {"a": {}})
+    (record,) = [path for path in Path(journal.store.path).rglob("*.ffr") if "log" in path.name]
+    data = record.read_bytes()
+    record.write_bytes(data.replace(b"1" * 100, b"2" * 100))
+    assert results_in(journal, "log/00000001") == {}
+    assert Results(journal).get("a") is None
