@@ -234,9 +234,11 @@ class Prey:
 
     def kill(self, kind):
         """Kill one of this kind, or of another one if there is none; return the kind, None if nothing was killed."""
-        for one in (kind, "worker", "controller"):
-            if getattr(self, f"_kill_{one}")():
-                return one
+        for _ in range(50):  # processes that were killed take a moment to come back
+            for one in (kind, "worker", "controller"):
+                if getattr(self, f"_kill_{one}")():
+                    return one
+            time.sleep(0.1)
         return None
 
     def _one_of(self, pids):
@@ -252,7 +254,7 @@ class Prey:
         return self._one_of(pids_of(b"ray::Hub"))
 
     def _kill_worker(self):
-        others = (b"ray::Controller", b"ray::Hub", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent", b"ray::IDLE")
+        others = (b"ray::Controller", b"ray::Hub", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
         return self._one_of(set(pids_of(b"ray::")).difference(*map(pids_of, others)))
 
     def _kill_driver(self):

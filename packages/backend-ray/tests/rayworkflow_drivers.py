@@ -54,10 +54,11 @@ class Driver:
         where = {"address": address} if address else own
         settings = {"ray": {**where, "log_to_driver": False}, "log": f"{log}.ready"}
         settings |= {"storage": str(storage), "limits": limits}
+        variables = {**os.environ, "PYTHONPATH": PATH, **(env or {})}
         self._log = Path(log)
         with self._log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, json.dumps(settings)], env={**os.environ, "PYTHONPATH": PATH, **(env or {})},
+                [sys.executable, "-c", PROGRAM, json.dumps(settings)], env=variables,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
 

@@ -32,13 +32,13 @@ def test_kills_at_random_moments(tmp_path, effort, prey):
 
 def a_round(prey, cases, dice):
     """Run workflows that begin one by one while processes are killed; return how many of which kind were."""
-    occasions = [*dice.choices(Prey.KINDS[:5], [4, 2, 6, 2, 1], k=11), dice.choice(["cluster", "worker", "worker"])]
+    occasions = [*dice.choices(Prey.KINDS[:5], [4, 2, 6, 2, 1], k=13), dice.choice(["cluster", "worker", "worker"])]
     dice.shuffle(occasions)
     dice.shuffle(cases)
-    waiting, driven, happening = list(cases), dice.choice(cases), dice.randrange(6, 12)
+    waiting, driven, happening = list(cases), dice.choice(cases), dice.randrange(6, 14)
     kills, stored = Counter(), []
     for place, kind in enumerate(occasions):
-        if place % 2 == 0:
+        if place % 2 == 0 and waiting:
             begin(prey, waiting.pop(), driven)
         if place == happening:
             for case in cases:
