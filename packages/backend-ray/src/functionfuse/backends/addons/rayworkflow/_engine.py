@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
@@ -19,11 +20,11 @@ from functionfuse.backends.addons.rayworkflow._active import Active, failure
 from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
 from functionfuse.backends.addons.rayworkflow._commits import Commits
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
-from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, patiently, stored_ids
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place, remote
 from functionfuse.backends.addons.rayworkflow._output import Output, has_output, stored_output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, store_order
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, left_by, store_order
 from functionfuse.backends.addons.rayworkflow._results import Log
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
 from functionfuse.backends.addons.rayworkflow._task import Report, about
@@ -148,21 +149,20 @@ class Engine:
     async def list_all(self) -> list[tuple[str, WorkflowStatus]]:
         """Return all workflows; those that can be resumed in the order in which that is best done."""
         ids = await asyncio.to_thread(stored_ids, self.store)
-        found = [(workflow_id, one.status) for workflow_id, one in self._active.items()]
-        late: list[tuple[str, WorkflowStatus]] = []
+        active = [(workflow_id, one.status) for workflow_id, one in self._active.items()]
+        found: list[tuple[float, str, WorkflowStatus]] = []
         for workflow_id in ids:
             if workflow_id in self._active:
                 continue
             try:
                 stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
             except (CorruptRecord, UnsupportedRecord):
-                found.append((workflow_id, WorkflowStatus.FAILED))
+                found.append((inf, workflow_id, WorkflowStatus.FAILED))
                 continue
             if stored is not None:
                 status = await asyncio.to_thread(stored.status, self._owner)
-                was_running = await asyncio.to_thread(_lease.latest, stored.journal)
-                (found if was_running else late).append((workflow_id, status))
-        return found + late
+                found.append((await asyncio.to_thread(stored.queued), workflow_id, status))
+        return active + [(workflow_id, status) for _, workflow_id, status in sorted(found)]
 
     async def cancel(self, workflow_id: str) -> None:
         """Stop a workflow; return when nothing of it runs any more."""
@@ -213,13 +213,15 @@ class Engine:
         await self.retake(actor)
 
     async def _retake_all(self, actor: str) -> None:
-        for workflow_id in await asyncio.to_thread(patiently, stored_ids, self.store):
+        left = await asyncio.to_thread(left_by, self.store, actor)
+        for stored, env in left:
             try:
-                await self._retake(workflow_id, actor)
+                if stored.workflow_id not in self._active:
+                    await self._let_run(stored, env, retaken=True)
             except Exception as error:
                 if isinstance(error, StorageError) and not isinstance(error, CorruptRecord | UnsupportedRecord):
                     raise
-                logger.exception("Failed to resume workflow %s", workflow_id)
+                logger.exception("Failed to resume workflow %s", stored.workflow_id)
 
     def refuse_unless_retaken(self) -> None:
         """StorageError while it cannot be read what a former process of this actor ran."""
@@ -232,12 +234,6 @@ class Engine:
         return self._owner.problem
 
     # -- how
-
-    async def _retake(self, workflow_id: str, actor: str) -> None:
-        stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
-        env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
-        if stored is not None and env is not None and workflow_id not in self._active:
-            await self._let_run(stored, env, retaken=True)
 
     def _refuse_active(self, workflow_id: str) -> None:
         if workflow_id in self._active:
@@ -287,8 +283,16 @@ class Engine:
         if not retaken:
             self._refuse_crowd()
         active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)
-        self._pending.append(active)
-        self._begin_pending()
+        try:  # now, so that it is known after a crash that it waits
+            active.epoch = await self._acquire(stored.journal, runtime_env)
+        except Exception as error:
+            self._ended(active, Ending("FAILED", error=error))
+            raise
+        if active.status is WorkflowStatus.PENDING:
+            self._pending.append(active)
+            self._begin_pending()
+        else:  # cancelled meanwhile
+            self._begin(active)
 
     def _begin_pending(self) -> None:
         most = self._settings.max_running
@@ -309,7 +313,7 @@ class Engine:
     async def _execute(self, active: Active) -> Ending:
         """Run a workflow to its end, and store how it ended."""
         journal, stored = active.journal, active.stored
-        epoch = active.epoch = await self._acquire(journal, active.runtime_env)
+        epoch = active.epoch
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from functionfuse.backends.addons.rayworkflow import _lease
-from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
+from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, patiently, stored_ids
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
 from functionfuse.backends.addons.rayworkflow._results import Results
 from functionfuse.backends.addons.rayworkflow._spec import GRAPH, key_of
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
     from functionfuse.stores import Catalogue
+
+logger = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
@@ -79,12 +83,18 @@ class StoredWorkflow:
         return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
 
     def left_by(self, actor: str) -> dict[str, Any] | None:
-        """Return the runtime_env of a workflow that a process of this actor ran last, and did not end; else None."""
+        """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
         epoch = _lease.latest(self.journal)
         record = self.journal.get(f"lease/{_lease.key(epoch)}") if epoch and self.ended(epoch) is None else None
         if record is None or not record[1].startswith(f"{actor}|"):
             return None
         return record[2] or {}
+
+    def queued(self) -> float:
+        """Return when the workflow came to wait for its last run, in seconds since the epoch; inf if it never did."""
+        epoch = _lease.latest(self.journal)
+        meta = self.journal.meta(f"lease/{_lease.key(epoch)}") if epoch else None
+        return inf if meta is None else float(meta["start_time"])
 
     def ended(self, epoch: int | None = None) -> Ended | None:
         """Return how the workflow ended, None if it did not."""
@@ -184,6 +194,21 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
         "workflow_refs": [graph.tasks[place].name for place in spec.needs],
         "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
     }
+
+
+def left_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
+    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued."""
+    found = []
+    for workflow_id in patiently(stored_ids, store):
+        try:
+            stored = StoredWorkflow.find(store, workflow_id)
+        except (CorruptRecord, UnsupportedRecord):
+            logger.exception("Failed to resume workflow %s", workflow_id)
+            continue
+        env = None if stored is None else stored.left_by(actor)
+        if stored is not None and env is not None:
+            found.append((stored.queued(), workflow_id, stored, env))
+    return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]
 
 
 def delete(store: Catalogue, workflow_id: str, reader: _lease.Owner) -> None:
