@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import ray
-from ray_addresses import ADDRESS
+from ray_addresses import ADDRESS, until_started
 from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
@@ -214,13 +214,13 @@ class Prey:
 
         attentive = {"health_check_period_ms": 1000, "agent_register_timeout_ms": 100_000}
         head = {"include_dashboard": False, "_system_config": attentive, **self._options()}
-        self._cluster = _until_started(partial(Cluster, initialize_head=True, head_node_args=head))
+        self._cluster = until_started(partial(Cluster, initialize_head=True, head_node_args=head))
         self._add_second()
         ray.init(address=self._cluster.address, log_to_driver=False, _node_ip_address=ADDRESS)
         workflow.init(storage=store_of(self.root), lease_seconds=2.0)
 
     def _add_second(self):
-        self._second = _until_started(partial(self._cluster.add_node, **self._options()))
+        self._second = until_started(partial(self._cluster.add_node, **self._options()))
 
     @staticmethod
     def _options():
@@ -291,14 +291,6 @@ class Prey:
         self._drivers.clear()
 
     stop = _kill_all
-
-
-def _until_started(start):
-    """Start a part of a cluster; on a busy machine, its processes may not find each other in time."""
-    for _ in range(5):
-        with suppress(Exception):
-            return start()
-    return start()
 
 
 def main(address, root, shape, workflow_id):
