@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
-from ray_addresses import ADDRESS, PATH
+from ray_addresses import ADDRESS, PATH, until_started
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
 
@@ -22,9 +23,8 @@ def local_ray():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PATH)
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1"
-        )
+        options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
+        until_started(partial(ray.init, address="local", **options))
     yield
     ray.shutdown()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import ray
 
+from functionfuse.backends.addons import rayworkflow as workflow
+
 
 def note(path, word="x"):
     """Append a word to a file, in one write."""
@@ -77,6 +79,15 @@ def held(path, value=1):
     return value
 
 
+@ray.remote(num_cpus=0)
+def nth_attempt(path):
+    """Returns which attempt it is, when a file of that number is there."""
+    note(f"{path}.attempts")
+    attempt = len(noted(f"{path}.attempts"))
+    await_that(lambda: Path(f"{path}.{attempt}").exists())
+    return attempt
+
+
 @ray.remote
 def failing(message="oops"):
     raise ValueError(message)
@@ -85,3 +96,11 @@ def failing(message="oops"):
 @ray.remote
 def gather(*args):
     return args
+
+
+class Polled(workflow.EventListener):
+    """Notes when it is asked; its event is how often it was."""
+
+    async def poll_for_event(self, path):
+        note(f"{path}.polled")
+        return len(noted(f"{path}.polled"))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager, suppress
-from pathlib import Path
+import urllib.request
 
 import pytest
 import ray
-from ray_addresses import PATH
+from rayworkflow_drivers import driver
 from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
 from functionfuse.storage import FileStore
 
 
@@ -33,28 +30,6 @@ def durable(local_ray, root):
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "notes")
-
-
-@contextmanager
-def driver(script, path, *args):
-    """Another driver, which is killed in the end."""
-    program = (
-        "import sys\nimport ray\nfrom rayworkflow_tasks import *\n"
-        "from functionfuse.backends.addons import rayworkflow as workflow\n"
-        "from functionfuse.storage import FileStore\npath, root, address = sys.argv[1:4]\n" + script
-    )
-    address = ray.get_runtime_context().gcs_address
-    env = {**os.environ, "PYTHONPATH": PATH}
-    log = Path(f"{path}.log")
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, path, *map(str, args), address], env=env, stdout=out, stderr=out
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
 
 
 def test_a_killed_controller_comes_back_and_goes_on(path):
@@ -81,147 +56,85 @@ def workflow_store():
     return ray.cloudpickle.loads(packed_store())
 
 
-def test_a_workflow_outlives_its_driver(path):
-    script = (
-        "ray.init(address=address, log_to_driver=False)\n"
-        "workflow.run(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow_id='driver')\n"
-    )
-    with driver(script, path, "-") as process:
+def test_a_workflow_outlives_its_driver(path, tmp_path):
+    with driver(tmp_path / "log", address=ray.get_runtime_context().gcs_address) as other:
+        dag = f"add.bind(counted.bind('{path}', 1), held.bind('{path}.gate'))"
+        other.tell(f"workflow.run({dag}, workflow_id='driver')")
         await_that(lambda: noted(f"{path}.gate.started"))
-        process.kill()
-        process.wait()
     note(f"{path}.gate")
     assert workflow.get_output("driver") == 2
     assert len(noted(path)) == 1
 
 
-CLUSTER = """
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
-"""
-
-
-def test_a_workflow_outlives_its_cluster(path, root):
-    script = CLUSTER + (
-        "dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow.sleep(0.1))\n"
-        "workflow.run(dag, workflow_id='cluster')\n"
-    )
-    with driver(script, path, root) as process:
-        await_that(lambda: noted(f"{path}.gate.started"))
-        await_that(lambda: "rayworkflow_tasks.counted" in stored("cluster"))
+def test_workflows_outlive_their_cluster(path, root, tmp_path):
+    """Results, deadlines and events that were received before, over HTTP too, are as they were."""
+    with driver(tmp_path / "log", storage=root, lease_seconds=2.0) as other:
+        event = f"workflow.wait_for_event(http_event_provider.HTTPListener, held.bind('{path}.gate', 'go'))"
+        waits = f"workflow.sleep(3), workflow.wait_for_event(Polled, '{path}'), {event}"
+        dag = f"gather.bind(counted.bind('{path}', 1), {waits})"
+        other.ask(f"workflow.run_async({dag}, workflow_id='cluster') and None")
+        address = other.ask("http_event_provider.start(port=0)")
+        for workflow_id in ("cluster", "later"):
+            post(f"{address}/send_event/{workflow_id}", {"event_key": "go", "event_payload": workflow_id})
+        await_that(lambda: noted(f"{path}.gate.started") and {COUNTED, EVENT} <= set(stored("cluster")))
+        (deadline,) = root.glob("durable=2Fcluster/*wait=2F*sleep.ffr")
+        before = deadline.read_bytes()
         assert workflow.get_status("cluster") == workflow.RUNNING
         with pytest.raises(workflow.WorkflowStillActiveError):  # its controller lives
             workflow.resume("cluster")
-        process.kill()
-        process.wait()
     note(f"{path}.gate")
-    await_that(lambda: workflow.get_status("cluster") == workflow.RESUMABLE)
+    assert workflow.get_status("cluster") == workflow.RESUMABLE
     assert workflow.list_all("RESUMABLE") == [("cluster", workflow.RESUMABLE)]
     ((workflow_id, output),) = workflow.resume_all()
-    assert (workflow_id, ray.get(output)) == ("cluster", (2, None))
-    assert len(noted(path)) == 1
+    assert (workflow_id, ray.get(output)) == ("cluster", (1, None, 1, ("go", "cluster")))
+    assert (len(noted(path)), len(noted(f"{path}.polled"))) == (1, 1)
+    assert deadline.read_bytes() == before
+    (name,) = workflow_store().list_tasks("durable/cluster", "*/wait/*sleep")
+    until = workflow_store().read_task("durable/cluster", name)[1]
+    assert workflow.get_metadata("cluster")["stats"]["end_time"] >= until
+    assert workflow.run(workflow.wait_for_event(HTTPListener, "go"), workflow_id="later") == ("go", "later")
 
 
-def test_a_controller_that_was_paused_past_its_lease_ends_nothing(path, root):
-    script = (
-        CLUSTER + "workflow.run(add.bind(counted.bind(path, 1), held.bind(path + '.gate')), workflow_id='paused')\n"
-    )
-    with driver(script, path, root) as process:
-        await_that(lambda: "rayworkflow_tasks.counted" in stored("paused"))
-        await_that(lambda: noted(f"{path}.gate.started"))
-        paused = pid_of(b"ray::Controller", process.pid)
-        os.kill(paused, signal.SIGSTOP)
-        try:
-            assert workflow.get_status("paused") == workflow.RESUMABLE
-            output = workflow.resume_async("paused")
-            await_that(lambda: len(noted(f"{path}.gate.started")) == 2)
-        finally:
-            os.kill(paused, signal.SIGCONT)
-        note(f"{path}.gate")
-        assert ray.get(output) == 2
-        assert process.wait(60) == 1
-        assert "WorkflowStillActiveError" in Path(f"{path}.log").read_text()
-    assert workflow.get_output("paused") == 2
-    assert len(noted(path)) == 1
+COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow._waits._wait_for_event"
 
 
-def test_a_damaged_result_is_made_again(path, root):
-    @ray.remote
-    def fails_once(x, path):
-        note(f"{path}.tries")
-        if len(noted(f"{path}.tries")) == 1:
-            raise OSError("not yet")
-        return x
-
-    with pytest.raises(workflow.WorkflowExecutionError):
-        workflow.run(fails_once.bind(counted.bind(path, 1), path), workflow_id="damaged")
-    (record,) = root.glob("durable=2Fdamaged/*counted*")
-    record.write_bytes(record.read_bytes()[:-20])
-    assert workflow.resume("damaged") == 1
-    assert len(noted(path)) == 2
+def post(address, event):
+    with urllib.request.urlopen(address, data=json.dumps(event).encode(), timeout=60) as answer:
+        assert answer.status == 200
 
 
-# -- kills at random
+@ray.remote
+def refers(references):
+    return {"the same": references[0], "another": ray.put("another")}
 
 
-@ray.remote(max_retries=50)
-def careful(folder, name, *values):
-    """Notes that it runs, and that it does so although its result is stored."""
-    if list(Path(folder).glob(f"*=2Fout=2F{name}.ffr")):
-        note(f"{folder}.again", name)
-    time.sleep(random.uniform(0, 0.1))
-    return 1 + sum(values)
+@ray.remote
+def unwrapped(direct, boxed):
+    first, (second, inner) = ray.get(boxed)
+    return [direct, first, second, ray.get(inner)]
 
 
-@ray.remote(max_retries=50)
-def grows(folder, name, depth):
-    if not depth:
-        return 1
-    step = careful.options(**workflow.options(task_id=f"{name}-{depth}")).bind(folder, f"{name}-{depth}*")
-    return workflow.continuation(both.bind(step, grows.bind(folder, name, depth - 1)))
+@ray.remote
+def all_of(path, returned, gathered, direct):
+    if not noted(f"{path}.ready"):
+        raise OSError("not yet")
+    (word, inner), *others = gathered
+    return ray.get(list(returned.values())), [word, ray.get(inner)], others, direct
 
 
-@ray.remote(max_retries=50)
-def both(a, b):
-    return a + b
-
-
-def a_graph(folder):
-    """A fan, a chain behind it, and a recursion; its result is 1 + 20 + 20 + 9."""
-
-    def task(name, *values):
-        return careful.options(**workflow.options(task_id=name)).bind(folder, name, *values)
-
-    fan = task("sum", *[task(f"fan-{number}") for number in range(20)])
-    for number in range(20):
-        fan = task(f"chain-{number}", fan)
-    return both.bind(both.bind(fan, grows.bind(folder, "grow", 8)), workflow_value.bind(workflow.sleep(0.5)))
-
-
-@ray.remote(max_retries=50)
-def workflow_value(_):
-    return 0
-
-
-VICTIMS = [b"ray::Controller", b"ray::Hub", b"ray::IDLE", b"ray::fan", b"ray::chain", b"ray::grow"]
-ROUNDS = int(os.environ.get("FUNCTIONFUSE_CHAOS_ROUNDS", "2"))
-
-
-@pytest.mark.parametrize("seed", range(ROUNDS))
-def test_kills_at_random_moments(root, seed):
-    dice = random.Random(seed)
-    workflow_id = f"chaos-{seed}"
-    folder = root / f"durable=2F{workflow_id}"
-    output = workflow.run_async(a_graph(str(folder)), workflow_id=workflow_id)
-    for _ in range(dice.randint(1, 4)):
-        time.sleep(dice.uniform(0.05, 0.8))
-        victims = pids_of(dice.choice(VICTIMS))
-        if victims:
-            with suppress(ProcessLookupError):
-                os.kill(dice.choice(victims), signal.SIGKILL)
-    assert ray.get(output, timeout=120) == 50
-    assert noted(f"{folder}.again") == []
-    assert len(stored(workflow_id)) == len(set(stored(workflow_id)))
+def test_what_references_are_to_is_stored_once(path, root):
+    """In arguments, nested, returned, shared by many tasks, and when the workflow is resumed."""
+    shared = ray.put("shared")
+    nested = ray.put(["nested", shared])
+    tasks = [unwrapped.bind(shared, [shared, nested]) for _ in range(3)]
+    last = all_of.bind(path, refers.bind([shared]), gather.bind(nested, *tasks), shared)
+    with pytest.raises(workflow.WorkflowExecutionError, match="not yet"):
+        workflow.run(last, workflow_id="references")
+    note(f"{path}.ready")
+    others = [["shared", "shared", "nested", "shared"]] * 3
+    expected = ["shared", "another"], ["nested", "shared"], others, "shared"
+    assert workflow.resume("references") == expected
+    assert len(list(root.glob("durable=2Freferences/*=2Fobj=2F*"))) == 3  # shared, nested, another
 
 
 def test_an_isolated_task_goes_on_while_its_controller_is_away(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 from ray.dag import InputNode
-from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted
+from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted, pid_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -408,6 +409,16 @@ def test_limits_and_pending_workflows(path):
     assert workflow.get_status(ids[7]) == workflow.CANCELED
     note(path)
     assert ray.get(outputs[:7]) == [1] * 7
+
+
+def test_pending_workflows_outlive_the_controller(path, store):
+    ids = [f"queued {number}" for number in range(8)]
+    outputs = [workflow.run_async(held.bind(path), workflow_id=workflow_id) for workflow_id in ids]
+    assert workflow.get_status(ids[7]) == workflow.PENDING
+    os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
+    assert [workflow.get_status(ids[0]), workflow.get_status(ids[7])] == [workflow.RUNNING, workflow.PENDING]
+    note(path)
+    assert ray.get(outputs) == [1] * 8
 
 
 def test_init_again_must_say_the_same(tmp_path):

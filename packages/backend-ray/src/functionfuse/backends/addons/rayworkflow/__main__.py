@@ -12,9 +12,9 @@ import ray
 from functionfuse.backends.addons.rayworkflow import _controller, api
 from functionfuse.backends.addons.rayworkflow._journal import stored_ids
 from functionfuse.backends.addons.rayworkflow._lease import Owner
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
-from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
-from functionfuse.errors import FunctionFuseError
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError
+from functionfuse.errors import CorruptRecord, FunctionFuseError, UnsupportedRecord
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
@@ -46,20 +46,21 @@ def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
     reader = Owner(store, "command", given.lease, shown=False)
     if given.command == "list":
         for workflow_id in stored_ids(store):
-            stored = StoredWorkflow.find(store, workflow_id)
+            try:
+                stored = StoredWorkflow.find(store, workflow_id)
+            except (CorruptRecord, UnsupportedRecord):
+                print(f"FAILED      {workflow_id}")
+                continue
             if stored is not None:
                 print(f"{stored.status(reader).value:10}  {workflow_id}")
+        return
+    if given.command == "delete":
+        delete(store, given.id, reader)
         return
     stored = StoredWorkflow.find(store, given.id)
     if stored is None:
         raise WorkflowNotFoundError(given.id)
-    status = stored.status(reader)
-    if given.command == "status":
-        print(status.value)
-    elif status == "RUNNING":
-        raise WorkflowStillActiveError("DELETE", given.id)
-    else:
-        stored.journal.remove()
+    print(stored.status(reader).value)
 
 
 def _in_a_cluster(given: argparse.Namespace, storage: str) -> None:

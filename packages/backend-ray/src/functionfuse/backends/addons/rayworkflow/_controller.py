@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
+from ray.exceptions import RaySystemError, RayTaskError
 
 from functionfuse.backends.addons.rayworkflow import _logs
 from functionfuse.backends.addons.rayworkflow._engine import Engine, Settings
@@ -45,6 +45,8 @@ class Controller:
         self._retaken: Future[None] | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self._retaken = asyncio.run_coroutine_threadsafe(self._engine.retake(actor), self._engine.loop)
+        elif self._engine.problem is not None:
+            raise self._engine.problem
 
     async def settings(self) -> Settings:
         """Return what was set."""
@@ -53,7 +55,8 @@ class Controller:
     async def ask(self, method: str, *args: Any) -> Any:
         """Call a method of the engine in its loop."""
         if self._retaken is not None:
-            await asyncio.wrap_future(self._retaken)
+            await asyncio.shield(asyncio.wrap_future(self._retaken))
+        self._engine.refuse_unless_retaken()
         asked = asyncio.run_coroutine_threadsafe(getattr(self._engine, method)(*args), self._engine.loop)
         return await asyncio.wrap_future(asked)
 
@@ -116,8 +119,10 @@ def awaited(reference: Any) -> Any:
     """Return what a reference is to; errors are raised as they were in the controller."""
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        cause = error.cause
+    except (RayTaskError, RaySystemError) as error:
+        # The latter when the value could not be read here; it holds the error of the task that was to read it.
+        told = error.client_exc if isinstance(error, RaySystemError) else error
+        cause = told.cause if isinstance(told, RayTaskError) else None
         if isinstance(cause, Exception):
             raise cause from cause.__cause__
         raise

@@ -6,10 +6,10 @@ import asyncio
 import pickle
 import queue
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
@@ -19,15 +19,16 @@ from functionfuse.backends.addons.rayworkflow._active import Active, failure
 from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
 from functionfuse.backends.addons.rayworkflow._commits import Commits
 from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
-from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, opened, stored_ids
+from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place, remote
-from functionfuse.backends.addons.rayworkflow._output import Output
+from functionfuse.backends.addons.rayworkflow._output import Output, has_output, stored_output
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
-from functionfuse.backends.addons.rayworkflow._results import Log, Results
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, left_by, store_order
+from functionfuse.backends.addons.rayworkflow._results import Log
 from functionfuse.backends.addons.rayworkflow._retention import FINAL, expire, keep_final, period
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report, about, keep_function
+from functionfuse.backends.addons.rayworkflow._task import Report, about
+from functionfuse.backends.addons.rayworkflow._vigil import Vigil
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
@@ -35,7 +36,7 @@ from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
-from functionfuse.errors import StorageError
+from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -81,9 +82,11 @@ class Engine:
         self._settings = settings
         self._owner = _lease.Owner(self.store, actor, settings.lease)
         self._active: dict[str, Active] = {}
+        self._vigil = Vigil(self.store, self._owner, self._active)
         self._pending: deque[Active] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_submitting = False
+        self._is_submitting = self._is_making_sure = False
+        self._not_retaken: StorageError | None = None
         self.loop = asyncio.new_event_loop()
         self._workers = Workers(self.loop, MOST_PENDING, self._submit)
         threading.Thread(target=self.loop.run_forever, daemon=True, name="workflows").start()
@@ -103,7 +106,7 @@ class Engine:
         if stored is None:
             self._refuse_crowd()
             journal = Journal(self.store, workflow_id, order.run)
-            await asyncio.to_thread(_store, journal, self._place(journal), order)
+            await asyncio.to_thread(store_order, journal, self._place(journal), order)
             stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
             assert stored is not None
         else:
@@ -127,7 +130,7 @@ class Engine:
         active = self._active.get(workflow_id)
         if active is None:
             stored = await self._find(workflow_id)
-            return await asyncio.to_thread(self._stored_output, stored, task)
+            return await asyncio.to_thread(stored_output, stored, self._place(stored.journal), task)
         if task is None:
             return self._result(active, await asyncio.shield(active.ended))
         node = active.nodes.get(task)
@@ -148,17 +151,20 @@ class Engine:
     async def list_all(self) -> list[tuple[str, WorkflowStatus]]:
         """Return all workflows; those that can be resumed in the order in which that is best done."""
         ids = await asyncio.to_thread(stored_ids, self.store)
-        found = [(workflow_id, one.status) for workflow_id, one in self._active.items()]
-        late: list[tuple[str, WorkflowStatus]] = []
+        active = [(workflow_id, one.status) for workflow_id, one in self._active.items()]
+        found: list[tuple[float, str, WorkflowStatus]] = []
         for workflow_id in ids:
             if workflow_id in self._active:
                 continue
-            stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+            try:
+                stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
+            except (CorruptRecord, UnsupportedRecord):
+                found.append((inf, workflow_id, WorkflowStatus.FAILED))
+                continue
             if stored is not None:
                 status = await asyncio.to_thread(stored.status, self._owner)
-                was_running = await asyncio.to_thread(_lease.latest, stored.journal)
-                (found if was_running else late).append((workflow_id, status))
-        return found + late
+                found.append((await asyncio.to_thread(stored.queued), workflow_id, status))
+        return active + [(workflow_id, status) for _, workflow_id, status in sorted(found)]
 
     async def cancel(self, workflow_id: str) -> None:
         """Stop a workflow; return when nothing of it runs any more."""
@@ -169,7 +175,9 @@ class Engine:
             await asyncio.to_thread(stored.end, epoch, Ending("CANCELED"))
         elif active.execution is not None:
             active.execution.end(Ending("CANCELED"))
-            await asyncio.shield(active.ended)
+            ending = await asyncio.shield(active.ended)
+            if isinstance(ending.error, StorageError):  # it is stopped, but it is not stored that it is
+                raise failure(workflow_id, "", ending.error)
         else:
             active.status = WorkflowStatus.CANCELED
             if active in self._pending:
@@ -181,10 +189,7 @@ class Engine:
         """Remove a workflow that does not run from the store."""
         if workflow_id in self._active:
             raise WorkflowStillActiveError("DELETE", workflow_id)
-        stored = await self._find(workflow_id)
-        if await asyncio.to_thread(stored.status, self._owner) is WorkflowStatus.RUNNING:
-            raise WorkflowStillActiveError("DELETE", workflow_id)
-        await asyncio.to_thread(stored.journal.remove)
+        await asyncio.to_thread(delete, self.store, workflow_id, self._owner)
 
     async def metadata(self, workflow_id: str, task: str | None) -> dict[str, Any]:
         """Return what is known of a workflow, or of one of its tasks."""
@@ -197,20 +202,40 @@ class Engine:
         return await asyncio.to_thread(stored.metadata, status)
 
     async def retake(self, actor: str) -> None:
-        """Go on with the workflows that a former process of this actor ran."""
-        for workflow_id in await asyncio.to_thread(stored_ids, self.store):
+        """Go on with the workflows that a former process of this actor ran; later if the store cannot be used."""
+        try:
+            await self._retake_all(actor)
+            self._not_retaken = None
+        except StorageError as error:
+            self._not_retaken = error
+            self._keep(self._retake_later(actor))
+
+    async def _retake_later(self, actor: str) -> None:
+        await asyncio.sleep(1.0)
+        await self.retake(actor)
+
+    async def _retake_all(self, actor: str) -> None:
+        left = await asyncio.to_thread(left_by, self.store, actor)
+        for stored, env in left:
             try:
-                await self._retake(workflow_id, actor)
-            except Exception:
-                _logs.logger.exception("Failed to resume workflow %s", workflow_id)
+                if stored.workflow_id not in self._active:
+                    await self._let_run(stored, env, retaken=True)
+            except Exception as error:
+                if isinstance(error, StorageError) and not isinstance(error, CorruptRecord | UnsupportedRecord):
+                    raise
+                _logs.logger.exception("Failed to resume workflow %s", stored.workflow_id)
+
+    def refuse_unless_retaken(self) -> None:
+        """StorageError while it cannot be read what a former process of this actor ran."""
+        if self._not_retaken is not None:
+            raise StorageError(f"the workflows of this cluster wait for their store: {self._not_retaken}")
+
+    @property
+    def problem(self) -> StorageError | None:
+        """Why the store takes no sign of life."""
+        return self._owner.problem
 
     # -- how
-
-    async def _retake(self, workflow_id: str, actor: str) -> None:
-        stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
-        env = None if stored is None else await asyncio.to_thread(stored.left_by, actor)
-        if stored is not None and env is not None and workflow_id not in self._active:
-            await self._let_run(stored, env, retaken=True)
 
     def _refuse_active(self, workflow_id: str) -> None:
         if workflow_id in self._active:
@@ -248,17 +273,28 @@ class Engine:
     ) -> None:
         """Queue a workflow, unless it was successful; its code is trusted, or compared with what workers have."""
         status = await asyncio.to_thread(stored.status, self._owner)
-        if status is WorkflowStatus.SUCCESSFUL:
+        if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(
+            has_output, stored, self._place(stored.journal)
+        ):
             return
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
         if not trusted:
             await self._refuse_changed(stored, runtime_env)
         self._refuse_active(stored.workflow_id)
-        self._refuse_crowd()
+        if not retaken:
+            self._refuse_crowd()
         active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)
-        self._pending.append(active)
-        self._begin_pending()
+        try:  # now, so that it is known after a crash that it waits
+            active.epoch = await self._acquire(stored.journal, runtime_env)
+        except Exception as error:
+            self._ended(active, Ending("FAILED", error=error))
+            raise
+        if active.status is WorkflowStatus.PENDING:
+            self._pending.append(active)
+            self._begin_pending()
+        else:  # cancelled meanwhile
+            self._begin(active)
 
     def _begin_pending(self) -> None:
         most = self._settings.max_running
@@ -279,7 +315,7 @@ class Engine:
     async def _execute(self, active: Active) -> Ending:
         """Run a workflow to its end, and store how it ended."""
         journal, stored = active.journal, active.stored
-        epoch = active.epoch = await self._acquire(journal, active.runtime_env)
+        epoch = active.epoch
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING
@@ -306,9 +342,14 @@ class Engine:
             self._submit()
             ending = await quiet
             await active.commits.flushed()
-        if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
-            raise WorkflowStillActiveError("RUN", journal.workflow_id)
-        await asyncio.to_thread(stored.end, epoch, ending)
+        try:
+            if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
+                raise WorkflowStillActiveError("RUN", journal.workflow_id)
+            await asyncio.to_thread(stored.end, epoch, ending)
+        except StorageError:
+            if ending.error is None:
+                raise
+            _logs.logger.exception("It cannot be stored that workflow %s failed", journal.workflow_id)
         if self._settings.retention == FINAL and ending.output is not None:
             await _quietly(asyncio.to_thread(keep_final, journal, ending.output.final))
         return ending
@@ -320,6 +361,8 @@ class Engine:
             await asyncio.sleep(period(seconds))
 
     async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
+        if not self._owner.is_sure():
+            await self._vigil.sure()
         epoch = await asyncio.to_thread(_lease.acquire, journal, self._owner, runtime_env)
         if epoch is None:
             raise WorkflowStillActiveError("RUN", journal.workflow_id)
@@ -333,25 +376,28 @@ class Engine:
 
     def _submit_now(self) -> None:
         self._is_submitting = False
-        if not self._owner.is_sure():
-            self._keep(self._make_sure())
+        hungry = self._hungry()
+        if hungry and not self._owner.is_sure():
+            if not self._is_making_sure:
+                self._is_making_sure = True
+                self._keep(self._make_sure())
             return
-        hungry = [one.execution for one in self._active.values() if one.execution and one.execution.has_ready]
         for execution in hungry:
             execution.submit(min(self._workers.room, IN_TURN))
         if self._workers.room > 0 and any(execution.has_ready for execution in hungry):
             self._submit()
 
+    def _hungry(self) -> list[Execution]:
+        return [one.execution for one in self._active.values() if one.execution and one.execution.has_ready]
+
     async def _make_sure(self) -> None:
-        """After a time without a sign of life: stop what others run now, and go on with the rest."""
-        await asyncio.sleep(0.1)
-        if self._owner.lapsed:
-            self._owner.lapsed = False
-            for active in list(self._active.values()):
-                execution = active.execution
-                held = partial(_lease.is_held, active.journal, self._owner, active.epoch)
-                if execution is not None and not await asyncio.to_thread(held):
-                    execution.end(Ending("FAILED", error=WorkflowStillActiveError("RUN", active.stored.workflow_id)))
+        """After a time without a sign of life: go on with what nobody else runs; not without the store."""
+        try:
+            await self._vigil.sure()
+        except StorageError as error:
+            for execution in self._hungry():
+                execution.end(Ending("FAILED", error=error))
+        self._is_making_sure = False
         self._submit()
 
     # -- what happens to tasks
@@ -381,10 +427,14 @@ class Engine:
 
         async def store() -> None:
             packed = pack_error(error)
-            record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
+            assert active.execution is not None
+            try:
+                record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
+            except StorageError as problem:
+                active.execution.end(Ending("FAILED", error=problem, task=node.spec.name))
+                return
             node.report = ray.put(pickle.dumps(Report("value")))
             node.value = ray.put((None, unpack_error(record[1])))
-            assert active.execution is not None
             active.execution.resolve(node)
             self._submit()
 
@@ -438,21 +488,6 @@ class Engine:
         assert ending.output is not None
         return self._output_of(active, ending.output)
 
-    def _stored_output(self, stored: StoredWorkflow, task: str | None) -> Output:
-        place = self._place(stored.journal)
-        if task is not None:
-            return Output(None, place, stored.key_of(task))
-        ended = stored.ended()
-        if ended is None:
-            raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
-        if ended.status == "CANCELED":
-            raise WorkflowCancellationError(stored.workflow_id)
-        if ended.error:
-            raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
-        if not Results(stored.journal).has(ended.output):
-            raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
-        return Output(None, place, ended.output)
-
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
     """Await what only spares time later."""
@@ -462,10 +497,3 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
 
 def _commit(commits: Commits, node: Node, report: Report) -> None:
     commits.add(node.key, report.data, about(node.spec.name, report))
-
-
-def _store(journal: Journal, place: Place, order: Order) -> None:
-    """Store a workflow that is new; functions before the graph that refers to them."""
-    for sha, pickled in order.functions.items():
-        keep_function(place, sha, pickled)
-    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

@@ -16,6 +16,7 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
 from functionfuse.backends.addons.rayworkflow._nodes import Frame, Node, State
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
+from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -115,8 +116,12 @@ class Execution:
             if node.frame.dead or node.state is not State.READY:
                 continue
             most -= 1
+            try:
+                self._submission.execute(self, node)
+            except StorageError as error:  # its function cannot be read
+                self.end(Ending("FAILED", error=error, task=node.spec.name))
+                return
             self._started([node])
-            self._submission.execute(self, node)
             if node.spec.function not in self._surprising:
                 self._release(node)
 
@@ -141,6 +146,8 @@ class Execution:
             self.resolve(node)
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
+        elif report.ended == "unstored":
+            self.end(Ending("FAILED", error=unpack_error(report.data), task=node.spec.name))
         elif report.ended == "error":
             error = unpack_error(report.data)
             if _is_loss(error):
@@ -210,7 +217,11 @@ class Execution:
         node.reloads += 1
         is_over = not _is_loss(error) and not (node.spec.options.isolate and isinstance(error, ActorDiedError))
         if node.reloads > _RELOADS or is_over:
-            self._fail(node, error)
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, StorageError):
+                self.end(Ending("FAILED", error=cause, task=node.spec.name))
+            else:
+                self._fail(node, error)
             return
         if node.key in self._stored or node.state is State.DONE:
             self._recalls.append(node)

@@ -9,9 +9,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._objects import keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._objects import are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
-from functionfuse.backends.addons.rayworkflow._task import NoValue, Report, failed, is_blocked, kept, recall
+from functionfuse.backends.addons.rayworkflow._task import (
+    NoValue,
+    Report,
+    failed,
+    is_blocked,
+    kept,
+    recall,
+    unstored,
+)
+from functionfuse.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._task import Job
 
-_LONGEST = 3600.0  # seconds to sleep at once: so long may a clock that was moved go unnoticed
+_LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
 
 
 class Hub:
@@ -67,17 +76,22 @@ async def _answer(
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
-    if job.checkpoint:
-        stored = await asyncio.to_thread(recall, job.place, job.key)
-        if stored[0].ended != "lost":
-            return stored
     start = time.time()
     try:
-        args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
-        value = await wait(*args, **kwargs)
-    except Exception as error:
-        return await asyncio.to_thread(failed, job, error, start, 1)
-    return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+        if job.checkpoint:
+            stored = await asyncio.to_thread(recall, job.place, job.key)
+            if stored[0].ended != "lost":
+                return stored
+        try:
+            args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
+            value = await wait(*args, **kwargs)
+        except StorageError:
+            raise
+        except Exception as error:
+            return await asyncio.to_thread(failed, job, error, start, 1)
+        return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+    except StorageError as error:
+        return unstored(error, start)
 
 
 async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -119,12 +133,18 @@ def _deadline(job: Job, duration: float) -> float:
 def _received(job: Job) -> tuple[Any] | None:
     """Return the event that is stored, in a tuple."""
     record = job.place.journal.get(f"wait/{job.key}")
-    return None if record is None else (unpack(record[1], load_all(job.place, record[2])),)
+    if record is None or not are_kept(job.place, record[2]):
+        return None
+    return (unpack(record[1], load_all(job.place, record[2])),)
 
 
 def _receive(job: Job, event: Any) -> tuple[Any]:
     """Store an event; return it, or the one that was stored before."""
     packed = pack(event)
     objects = keep_all(job.place, packed.references) if packed.references else []
-    record = job.place.journal.put_or_get(f"wait/{job.key}", "event", packed.data, objects)
-    return (unpack(record[1], load_all(job.place, record[2])),)
+    if not job.place.journal.put(f"wait/{job.key}", "event", packed.data, objects):
+        received = _received(job)
+        if received is not None:
+            return received
+        job.place.journal.replace(f"wait/{job.key}", "event", packed.data, objects)
+    return (unpack(packed.data, load_all(job.place, objects)),)

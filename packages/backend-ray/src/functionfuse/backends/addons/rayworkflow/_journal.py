@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle
@@ -77,14 +77,17 @@ class Journal:
 
     def put(self, name: str, *record: Any, **meta: Any) -> bool:
         """Write a record, unless a valid one is there; return whether this one was written."""
-        save = partial(_patiently, self.store.save, self._place, self._full(name), record, meta=meta)
         try:
-            save(create=True)
+            patiently(self.store.save, self._place, self._full(name), record, meta=meta, create=True)
         except LostRace:  # which says only that the end of the other record is sound
             if self.get(name) is not None:
                 return False
-            save()
+            self.replace(name, *record, **meta)
         return True
+
+    def replace(self, name: str, *record: Any, **meta: Any) -> None:
+        """Write a record in the place of one that is of no use."""
+        patiently(self.store.save, self._place, self._full(name), record, meta=meta)
 
     def get(self, name: str) -> tuple[Any, ...] | None:
         """Return a record; None if there is none, or none that is valid."""
@@ -92,14 +95,29 @@ class Journal:
         try:
             if not self.has(name):
                 return None
-            record: tuple[Any, ...] = _patiently(self.store.read_task, self._place, full)
+            record: tuple[Any, ...] = patiently(self.store.read_task, self._place, full)
         except (TaskNotFound, CorruptRecord):
             return None
         return record
 
+    def demand(self, name: str, what: str) -> tuple[Any, ...]:
+        """Return a record that nothing can replace.
+
+        Raises:
+            CorruptRecord: it is damaged, or gone.
+        """
+        try:
+            record: tuple[Any, ...] = patiently(self.store.read_task, self._place, self._full(name))
+        except (TaskNotFound, CorruptRecord) as error:
+            raise CorruptRecord(
+                f"{what} of workflow {self.workflow_id!r} cannot be read: {error}; put it back from a copy, or delete "
+                "the workflow and run it anew"
+            ) from error
+        return record
+
     def has(self, name: str) -> bool:
         """Whether there is a record, valid or not."""
-        return bool(_patiently(self.store.has_tasks, self._place, [self._full(name)]))
+        return bool(patiently(self.store.has_tasks, self._place, [self._full(name)]))
 
     def put_or_get(self, name: str, *record: Any, **meta: Any) -> tuple[Any, ...]:
         """Write a record, and return the one that is there then: this one, or that of whoever was faster."""
@@ -113,31 +131,31 @@ class Journal:
         """Return what was said of a record when it was written, without reading it."""
         full = self._full(name)
         try:
-            return dict(_patiently(self.store.info, self._place, full)["meta"]) if self.has(name) else None
+            return dict(patiently(self.store.info, self._place, full)["meta"]) if self.has(name) else None
         except (TaskNotFound, CorruptRecord):
             return None
 
     def names(self, folder: str) -> list[str]:
         """Return what is below ``<run>/<folder>/``, sorted."""
         prefix = f"{self.run}/{folder}/"
-        return [name.removeprefix(prefix) for name in _patiently(self.store.list_tasks, self._place, f"{prefix}*")]
+        return [name.removeprefix(prefix) for name in patiently(self.store.list_tasks, self._place, f"{prefix}*")]
 
     def remove_but(self, kept: tuple[str, ...]) -> None:
         """Remove all records but those whose names begin like one of these, and results of nodes."""
         kept = tuple(map(self._full, kept))
-        for name in _patiently(self.store.list_tasks, self._place):
+        for name in patiently(self.store.list_tasks, self._place):
             if not name.startswith(kept):
                 with suppress(TaskNotFound):
-                    _patiently(self.store.remove_task, self._place, name)
-        _patiently(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
+                    patiently(self.store.remove_task, self._place, name)
+        patiently(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
 
     def remove(self) -> bool:
         """Remove all records; the first one that goes is the one by which the workflow is found."""
         with suppress(TaskNotFound):
-            _patiently(self.store.remove_task, self._place, "spec")
-        there = bool(_patiently(self.store.remove_workflow, self._place))
+            patiently(self.store.remove_task, self._place, "spec")
+        there = bool(patiently(self.store.remove_workflow, self._place))
         for beside in (EVENTS + self.workflow_id, f"{NODES}{self.workflow_id}/{self.run}"):
-            _patiently(self.store.remove_workflow, beside)
+            patiently(self.store.remove_workflow, beside)
         return there
 
     def _full(self, name: str) -> str:
@@ -159,20 +177,26 @@ class Inbox:
     def put(self, key: str, event: str) -> bool:
         """Store an event; return whether it, or its equal, is the one of this key then."""
         try:
-            _patiently(self._store.save, self._place, key, event, create=True)
-        except LostRace:
-            return self.get(key) == event
+            patiently(self._store.save, self._place, key, event, create=True)
+        except LostRace:  # which says only that the end of the other record is sound
+            other = self.get(key)
+            if other is not None:
+                return other == event
+            patiently(self._store.save, self._place, key, event)
         return True
 
     def get(self, key: str) -> str | None:
-        """Return the event of a key, None when there is none."""
-        if not _patiently(self._store.has_tasks, self._place, [key]):
+        """Return the event of a key; None if there is none, or none that is valid."""
+        try:
+            if not patiently(self._store.has_tasks, self._place, [key]):
+                return None
+            event: str = patiently(self._store.read_task, self._place, key)
+        except (TaskNotFound, CorruptRecord):
             return None
-        event: str = _patiently(self._store.read_task, self._place, key)
         return event
 
 
-def _patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Ask a store, and again for some seconds if it cannot do it now."""
     for pause in (*_PAUSES, None):
         try:

@@ -11,11 +11,11 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import StorageError
+from functionfuse.backends.addons.rayworkflow._journal import patiently
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._journal import Journal
@@ -35,7 +35,9 @@ class Owner:
         shown: without it, it only looks at others.
 
     Attributes:
-        lapsed: whether it showed no sign of life for so long that others may have taken it for dead.
+        lapses: how often it showed no sign of life for so long that others may have taken it for dead.
+        checked: after how many of them it was made sure what others took.
+        problem: why the last sign of life could not be shown.
     """
 
     def __init__(self, store: Catalogue, actor: str, seconds: float, *, shown: bool = True) -> None:
@@ -44,17 +46,21 @@ class Owner:
         self._actor = actor
         self._seconds = seconds
         self._count = 0
-        self._shown = time.monotonic()
-        self.lapsed = False
+        self._shown: float | None = None
+        self.lapses = self.checked = 0
+        self.problem: StorageError | None = None
         self._stop = threading.Event()
         if not shown:
             return
-        self._beat()
+        self._try_beat()
         threading.Thread(target=self._live, daemon=True, name="leases").start()
 
     def is_sure(self) -> bool:
-        """Whether nobody can have taken this owner for dead since ``lapsed`` was last set to False."""
-        return not self.lapsed and time.monotonic() - self._shown < self._seconds * 0.75
+        """Whether nobody can have taken this owner for dead, but in lapses that were checked."""
+        return self.lapses == self.checked and self._shown is not None and not self._is_silent_since(self._shown)
+
+    def _is_silent_since(self, shown: float) -> bool:
+        return time.monotonic() - shown > self._seconds * 0.75
 
     def is_alive(self, owner: str) -> bool:
         """Whether another owner lives; this may take as long as it has to stand still."""
@@ -79,22 +85,31 @@ class Owner:
         return False
 
     def _count_of(self, owner: str) -> int | None:
-        if not self._store.has_tasks(OWNERS, [owner]):
+        if not patiently(self._store.has_tasks, OWNERS, [owner]):
             return None
-        count: int = self._store.read_task(OWNERS, owner)
+        try:
+            count: int = patiently(self._store.read_task, OWNERS, owner)
+        except (TaskNotFound, CorruptRecord):  # the next one will be sound
+            return 0
         return count
 
     def _beat(self) -> None:
         self._count += 1
         now = time.monotonic()
         self._store.save(OWNERS, self.name, self._count)
-        self.lapsed = self.lapsed or time.monotonic() - self._shown > self._seconds * 0.75
+        self.lapses += self._shown is not None and self._is_silent_since(self._shown)
         self._shown = now
+
+    def _try_beat(self) -> None:
+        try:
+            self._beat()
+            self.problem = None
+        except StorageError as error:  # is_sure tells
+            self.problem = error
 
     def _live(self) -> None:
         while not self._stop.wait(self._seconds / BEATS):
-            with suppress(StorageError):  # is_sure tells
-                self._beat()
+            self._try_beat()
 
 
 def latest(journal: Journal) -> int:
@@ -127,8 +142,12 @@ def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
 
 
 def is_held(journal: Journal, owner: Owner, epoch: int) -> bool:
-    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted."""
-    return not journal.has(f"lease/{key(epoch + 1)}") and owner_of(journal, epoch) == owner.name
+    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
+
+    A lease that is damaged meanwhile is that of whoever took it.
+    """
+    is_last = journal.has(f"lease/{key(epoch)}") and not journal.has(f"lease/{key(epoch + 1)}")
+    return is_last and owner_of(journal, epoch) in (owner.name, "")
 
 
 def key(epoch: int) -> str:

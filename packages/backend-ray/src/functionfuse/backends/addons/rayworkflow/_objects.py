@@ -58,6 +58,18 @@ def load(place: Place, sha: str) -> Any:
     return unpack(record[1], load_all(place, record[2]))
 
 
+def are_kept(place: Place, objects: Sequence[str]) -> bool:
+    """Whether all these values are stored, and those of the references in them."""
+    left, seen = list(objects), set(objects)
+    while left:
+        record = place.journal.get(f"obj/{left.pop()}")
+        if record is None:
+            return False
+        left += [sha for sha in record[2] if sha not in seen]
+        seen.update(record[2])
+    return True
+
+
 @cache
 def remote(function: Callable[..., Any]) -> Any:
     """Return one of our own functions as a task of Ray.

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from functionfuse.backends.addons.rayworkflow._active import failure
 from functionfuse.backends.addons.rayworkflow._objects import remote
-from functionfuse.backends.addons.rayworkflow._task import recall_output
+from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
+from functionfuse.backends.addons.rayworkflow._results import Results
+from functionfuse.backends.addons.rayworkflow._task import is_sound, recall_output
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowCancellationError
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
+    from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
 
 
 class Output:
@@ -43,3 +48,34 @@ def fetched(reference: Reference | None, place: Place, key: str) -> Any:
         except RayError:
             pass  # whoever had it in memory is gone
     return ray.get(remote(recall_output).remote(place, key))
+
+
+def has_output(stored: StoredWorkflow, place: Place) -> bool:
+    """Whether the output of a successful workflow is as it was stored, or was not to be stored."""
+    ended = stored.ended()
+    if ended is None:
+        return False
+    results = Results(stored.journal)
+    return not results.has(ended.output) or is_sound(results.get(ended.output), place)
+
+
+def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Output:
+    """Return the output of a workflow that does not run here, or of one of its tasks.
+
+    Raises:
+        WorkflowCancellationError: somebody cancelled it.
+        WorkflowExecutionError: it failed.
+        ValueError: there is none.
+    """
+    if task is not None:
+        return Output(None, place, stored.key_of(task))
+    ended = stored.ended()
+    if ended is None:
+        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
+    if ended.status == "CANCELED":
+        raise WorkflowCancellationError(stored.workflow_id)
+    if ended.error:
+        raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
+    if not Results(stored.journal).has(ended.output):
+        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
+    return Output(None, place, ended.output)

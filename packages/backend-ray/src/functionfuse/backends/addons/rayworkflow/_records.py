@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from functionfuse.backends.addons.rayworkflow import _lease
-from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal
+from functionfuse.backends.addons.rayworkflow._journal import FORMAT, Journal, patiently, stored_ids
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error
 from functionfuse.backends.addons.rayworkflow._results import Results
 from functionfuse.backends.addons.rayworkflow._spec import GRAPH, key_of
+from functionfuse.backends.addons.rayworkflow._task import keep_function
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
-from functionfuse.errors import UnsupportedRecord
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError, WorkflowStillActiveError
+from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._execution import Ending
+    from functionfuse.backends.addons.rayworkflow._objects import Place
     from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
     from functionfuse.stores import Catalogue
+
+logger = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
@@ -49,11 +57,16 @@ class StoredWorkflow:
 
     @classmethod
     def find(cls, store: Catalogue, workflow_id: str) -> Self | None:
-        """Return what is stored under an id; None if that is nothing."""
-        record = Journal(store, workflow_id).get("spec")
-        if record is None:
+        """Return what is stored under an id; None if that is nothing. CorruptRecord if the graph is damaged."""
+        journal = Journal(store, workflow_id)
+        if not journal.has("spec"):
             return None
-        _, version, *rest = record
+        try:
+            _, version, *rest = journal.demand("spec", "the graph")
+        except CorruptRecord:
+            if journal.has("spec"):
+                raise
+            return None  # somebody deleted it
         if version != FORMAT:
             raise UnsupportedRecord(f"workflow {workflow_id!r} has format {version!r}; this release reads {FORMAT}")
         run, graph, user_metadata = rest
@@ -70,12 +83,18 @@ class StoredWorkflow:
         return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
 
     def left_by(self, actor: str) -> dict[str, Any] | None:
-        """Return the runtime_env of a workflow that a process of this actor ran last, and did not end; else None."""
+        """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
         epoch = _lease.latest(self.journal)
         record = self.journal.get(f"lease/{_lease.key(epoch)}") if epoch and self.ended(epoch) is None else None
         if record is None or not record[1].startswith(f"{actor}|"):
             return None
         return record[2] or {}
+
+    def queued(self) -> float:
+        """Return when the workflow came to wait for its last run, in seconds since the epoch; inf if it never did."""
+        epoch = _lease.latest(self.journal)
+        meta = self.journal.meta(f"lease/{_lease.key(epoch)}") if epoch else None
+        return inf if meta is None else float(meta["start_time"])
 
     def ended(self, epoch: int | None = None) -> Ended | None:
         """Return how the workflow ended, None if it did not."""
@@ -180,3 +199,44 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
         "workflow_refs": [graph.tasks[place].name for place in spec.needs],
         "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
     }
+
+
+def left_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
+    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued."""
+    found = []
+    for workflow_id in patiently(stored_ids, store):
+        try:
+            stored = StoredWorkflow.find(store, workflow_id)
+        except (CorruptRecord, UnsupportedRecord):
+            logger.exception("Failed to resume workflow %s", workflow_id)
+            continue
+        env = None if stored is None else stored.left_by(actor)
+        if stored is not None and env is not None:
+            found.append((stored.queued(), workflow_id, stored, env))
+    return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]
+
+
+def delete(store: Catalogue, workflow_id: str, reader: _lease.Owner) -> None:
+    """Remove a workflow that does not run, also one whose graph is damaged.
+
+    Raises:
+        WorkflowStillActiveError: it runs.
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
+    try:
+        stored = StoredWorkflow.find(store, workflow_id)
+    except CorruptRecord:
+        Journal(store, workflow_id).remove()
+        return
+    if stored is None:
+        raise WorkflowNotFoundError(workflow_id)
+    if stored.status(reader) is WorkflowStatus.RUNNING:
+        raise WorkflowStillActiveError("DELETE", workflow_id)
+    stored.journal.remove()
+
+
+def store_order(journal: Journal, place: Place, order: Order) -> None:
+    """Store a workflow that is new; functions before the graph that refers to them."""
+    for sha, pickled in order.functions.items():
+        keep_function(place, sha, pickled)
+    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

@@ -167,10 +167,8 @@ class Submission:
     def _function(self, sha: str) -> bytes | list[Reference]:
         """Return the pickle of a function, or a reference to a long one."""
         if sha not in self._functions:
-            record = self._journal.get(f"fn/{sha}")
-            if record is None:
-                raise LookupError(f"a function of workflow {self._journal.workflow_id!r} is gone from its store: {sha}")
-            self._functions[sha] = record[1] if len(record[1]) <= _SHORT else [ray.put(record[1])]
+            pickled = self._journal.demand(f"fn/{sha}", "a function")[1]
+            self._functions[sha] = pickled if len(pickled) <= _SHORT else [ray.put(pickled)]
         return self._functions[sha]
 
     def _object(self, sha: str) -> Reference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 import ray
 from ray import cloudpickle
@@ -12,11 +12,12 @@ from ray.dag import DAGNode
 
 from functionfuse.backends.addons.rayworkflow._capture import Captured
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
-from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all, load_all
+from functionfuse.backends.addons.rayworkflow._objects import Place, are_kept, keep_all, load_all
 from functionfuse.backends.addons.rayworkflow._pickles import pack, pack_error, unpack, unpack_arguments, unpack_error
 from functionfuse.backends.addons.rayworkflow._results import Results, results_in
 from functionfuse.backends.addons.rayworkflow._spec import key_of
 from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.errors import StorageError
 from functionfuse.nodes import Deferred
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._pickles import Reference
     from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
 
-    Ended = Literal["value", "graph", "error", "blocked", "lost"]
+    Ended = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
 
 
 SMALL = 32 << 10  # bytes of a result that the controller stores with others
@@ -61,8 +62,8 @@ class Report(NamedTuple):
     """How a task ended.
 
     Attributes:
-        ended: "value"; "graph", which goes on in its place; "error"; "blocked", because a task that it needs has no
-            value yet; or "lost", because nothing valid is stored.
+        ended: "value"; "graph", which goes on in its place; "error"; "unstored", because the store could not be used;
+            "blocked", because a task that it needs has no value yet; or "lost", because nothing valid is stored.
         data: the pickle of a graph or of an error; of a value, if the controller is to store it.
         start: seconds since the epoch.
         end: likewise.
@@ -118,15 +119,17 @@ def _execute(
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
-    if job.checkpoint:
-        stored = recall(job.place, job.key)
-        if stored[0].ended != "lost":
-            return stored
     token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
     start = time.time()
     try:
+        if job.checkpoint:
+            stored = recall(job.place, job.key)
+            if stored[0].ended != "lost":
+                return stored
         call = _call_of(job.function, function)
         return _persistently(job, call, lambda: unpack_arguments(arguments, needs, inner, objects), start)
+    except StorageError as error:
+        return unstored(error, start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
         return failed(job, error, start, 1)
     finally:
@@ -147,7 +150,7 @@ def recall(place: Place, key: str) -> tuple[Report, Any]:
 
 
 def _recalled(place: Place, key: str, record: tuple[Any, ...] | None) -> tuple[Report, Any]:
-    if record is None:
+    if not is_sound(record, place):
         return Report("lost"), NoValue()
     if record[0] == "value":
         return Report("value"), unpack(record[1], load_all(place, record[2]))
@@ -155,6 +158,11 @@ def _recalled(place: Place, key: str, record: tuple[Any, ...] | None) -> tuple[R
     if caught is None:
         return Report("graph", record[1]), NoValue()
     return Report("value"), (None, unpack_error(caught[1]))
+
+
+def is_sound(record: tuple[Any, ...] | None, place: Place) -> TypeGuard[tuple[Any, ...]]:
+    """Whether there is a record of a task, and the objects that it refers to are undamaged."""
+    return record is not None and (record[0] != "value" or are_kept(place, record[2]))
 
 
 def recall_output(place: Place, key: str) -> Any:
@@ -216,6 +224,11 @@ def failed(job: Job, error: BaseException, start: float, attempts: int) -> tuple
     return Report("error", pack_error(error), start, time.time(), attempts), NoValue()
 
 
+def unstored(error: StorageError, start: float) -> tuple[Report, Any]:
+    """Say that the store of the workflow could not be used, which nobody catches."""
+    return Report("unstored", pack_error(error), start, time.time(), 1), NoValue()
+
+
 def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any]:
     """Store a value, and return it; or that of whoever was faster."""
     end = time.time()
@@ -232,8 +245,13 @@ def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any
     if job.checkpoint == "grouped" and not packed.references and len(packed.data) <= SMALL:
         return report._replace(data=packed.data), value
     objects = keep_all(job.place, packed.references) if packed.references else []
-    won = job.place.journal.put(f"out/{job.key}", "value", packed.data, objects, **about(job.name, report))
-    return (report, value) if won else recall(job.place, job.key)
+    record = f"out/{job.key}", "value", packed.data, objects
+    if not job.place.journal.put(*record, **about(job.name, report)):
+        other = recall(job.place, job.key)
+        if other[0].ended != "lost":
+            return other
+        job.place.journal.replace(*record, **about(job.name, report))  # one whose objects are damaged
+    return report, value
 
 
 def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Report, Any]:
