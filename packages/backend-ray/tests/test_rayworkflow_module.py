@@ -317,7 +317,7 @@ def test_a_task_catches_what_its_continuation_raises():
 def test_what_is_not_to_be_stored_runs_again(path):
     loose = counted.options(**workflow.options(checkpoint=False)).bind(path, 1)
     with pytest.raises(workflow.WorkflowExecutionError):
-        workflow.run(gather.bind(loose, add.bind(loose, failing.bind())), workflow_id="loose")
+        workflow.run(gather.bind(loose, failing.bind(loose)), workflow_id="loose")
     with pytest.raises(workflow.WorkflowExecutionError):
         workflow.resume("loose")
     assert len(noted(path)) == 2

@@ -14,9 +14,10 @@ from ray import cloudpickle
 from ray.exceptions import RaySystemError, RayTaskError
 
 from functionfuse.backends.addons.rayworkflow import _logs
-from functionfuse.backends.addons.rayworkflow._engine import Engine, Settings
+from functionfuse.backends.addons.rayworkflow._engine import Engine
 from functionfuse.backends.addons.rayworkflow._retention import ALL
 from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
+from functionfuse.backends.addons.rayworkflow._settings import Settings
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
 

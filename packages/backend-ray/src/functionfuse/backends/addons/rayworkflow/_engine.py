@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import queue
 import threading
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import ray
+from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.addons.rayworkflow import _lease, _logs
-from functionfuse.backends.addons.rayworkflow._active import Active, failure
+from functionfuse.backends.addons.rayworkflow._active import Active, Means
 from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
-from functionfuse.backends.addons.rayworkflow._commits import Commits
-from functionfuse.backends.addons.rayworkflow._execution import Ending, Execution
+from functionfuse.backends.addons.rayworkflow._execution import Ending
 from functionfuse.backends.addons.rayworkflow._journal import Journal, opened, stored_ids
 from functionfuse.backends.addons.rayworkflow._objects import Place, remote
-from functionfuse.backends.addons.rayworkflow._output import Output, has_output, stored_output
-from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
+from functionfuse.backends.addons.rayworkflow._output import failure, has_output, stored_output
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, left_by, store_order
-from functionfuse.backends.addons.rayworkflow._results import Log
-from functionfuse.backends.addons.rayworkflow._retention import FINAL, expire, keep_final, period
-from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
-from functionfuse.backends.addons.rayworkflow._task import Report, about
+from functionfuse.backends.addons.rayworkflow._retention import expire, period
+from functionfuse.backends.addons.rayworkflow._submission import Workers
 from functionfuse.backends.addons.rayworkflow._vigil import Vigil
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import (
-    WorkflowCancellationError,
     WorkflowNotFoundError,
     WorkflowNotResumableError,
     WorkflowStillActiveError,
@@ -41,32 +32,12 @@ from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from functionfuse.backends.addons.rayworkflow._active import Order
-    from functionfuse.backends.addons.rayworkflow._nodes import Node
-    from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
+    from functionfuse.backends.addons.rayworkflow._execution import Execution
+    from functionfuse.backends.addons.rayworkflow._output import Output
+    from functionfuse.backends.addons.rayworkflow._settings import Order, Settings
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
-
-
-class Settings(NamedTuple):
-    """What the workflows of a cluster have in common.
-
-    Attributes:
-        store: the store, pickled.
-        lease: seconds without a sign of life after which another cluster may take over a workflow.
-        checkpoint: how results are stored: "strict" or "grouped".
-        retention: what is kept of workflows that ended: "all", "final", or all for so many seconds.
-        max_running: workflows that run at a time; -1 for any number.
-        max_pending: workflows that wait for that; -1 for any number.
-    """
-
-    store: bytes
-    lease: float
-    checkpoint: Checkpoint
-    retention: str | float
-    max_running: int
-    max_pending: int
 
 
 class Engine:
@@ -89,6 +60,7 @@ class Engine:
         self._not_retaken: StorageError | None = None
         self.loop = asyncio.new_event_loop()
         self._workers = Workers(self.loop, MOST_PENDING, self._submit)
+        self._means = Means(settings, self._owner, self._workers, self._submit, self._keep)
         threading.Thread(target=self.loop.run_forever, daemon=True, name="workflows").start()
         if not isinstance(settings.retention, str):
             asyncio.run_coroutine_threadsafe(self._expire(settings.retention), self.loop)
@@ -131,14 +103,7 @@ class Engine:
         if active is None:
             stored = await self._find(workflow_id)
             return await asyncio.to_thread(stored_output, stored, self._place(stored.journal), task)
-        if task is None:
-            return self._result(active, await asyncio.shield(active.ended))
-        node = active.nodes.get(task)
-        if node is not None and node.state.name == "DONE":
-            return await self._stored_output_of(active, node)
-        asked: asyncio.Future[Output] = self.loop.create_future()
-        active.asked.setdefault(task, []).append(asked)
-        return await asked
+        return await active.output(task)
 
     async def status(self, workflow_id: str) -> WorkflowStatus:
         """Return the status of a workflow."""
@@ -284,7 +249,7 @@ class Engine:
         self._refuse_active(stored.workflow_id)
         if not retaken:
             self._refuse_crowd()
-        active = self._active[stored.workflow_id] = Active(stored, runtime_env, retaken=retaken)
+        active = self._active[stored.workflow_id] = Active(stored, runtime_env, self._means, retaken=retaken)
         try:  # now, so that it is known after a crash that it waits
             active.epoch = await self._acquire(stored.journal, runtime_env)
         except Exception as error:
@@ -306,58 +271,17 @@ class Engine:
 
     async def _run(self, active: Active) -> None:
         try:
-            ending = await self._execute(active)
+            ending = await active.run()
         except Exception as error:
             ending = Ending("FAILED", error=error)
         self._ended(active, ending)
         self._begin_pending()
 
-    async def _execute(self, active: Active) -> Ending:
-        """Run a workflow to its end, and store how it ended."""
-        journal, stored = active.journal, active.stored
-        epoch = active.epoch
-        ending = Ending("CANCELED")
-        if active.status is WorkflowStatus.PENDING:
-            active.status = WorkflowStatus.RUNNING
-            _logs.started(journal.workflow_id)
-            log = Log(journal, epoch)
-            await asyncio.to_thread(log.open)
-            known = await asyncio.to_thread(log.tasks) if epoch > 1 else []
-            quiet: asyncio.Future[Ending] = self.loop.create_future()
-            place = self._place(journal)
-            active.commits = Commits(log, partial(self._fail, active))
-            active.execution = Execution(
-                pickle.loads(stored.graph),
-                checkpoint=self._settings.checkpoint,
-                stored=known,
-                reached=await asyncio.to_thread(stored.reached) if known else {},
-                submission=Submission(journal, place, self._workers, active.runtime_env, log.log_of),
-                ended=quiet.set_result,
-                commit=partial(_commit, active.commits),
-                reach=partial(self._reach, active),
-                catch=partial(self._catch, active),
-                named=lambda node: self._name(active, node),
-                settled=lambda node: self._settled(active, node),
-            )
-            self._submit()
-            ending = await quiet
-            await active.commits.flushed()
-        try:
-            if not await asyncio.to_thread(_lease.is_held, journal, self._owner, epoch):
-                raise WorkflowStillActiveError("RUN", journal.workflow_id)
-            await asyncio.to_thread(stored.end, epoch, ending)
-        except StorageError:
-            if ending.error is None:
-                raise
-            _logs.logger.exception("It cannot be stored that workflow %s failed", journal.workflow_id)
-        if self._settings.retention == FINAL and ending.output is not None:
-            await _quietly(asyncio.to_thread(keep_final, journal, ending.output.final))
-        return ending
-
     async def _expire(self, seconds: float) -> None:
         """Remove workflows some time after they ended, as long as this process lives."""
         while True:
-            await _quietly(asyncio.to_thread(expire, self.store, seconds, self._active))
+            with suppress(StorageError):
+                await asyncio.to_thread(expire, self.store, seconds, self._active)
             await asyncio.sleep(period(seconds))
 
     async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
@@ -400,100 +324,11 @@ class Engine:
         self._is_making_sure = False
         self._submit()
 
-    # -- what happens to tasks
-
-    def _name(self, active: Active, node: Node) -> None:
-        active.nodes.setdefault(node.spec.name, node)
-        active.nodes.setdefault(node.key, node)
-
-    def _settled(self, active: Active, node: Node) -> None:
-        _logs.successful(active.stored.workflow_id, node)
-        for name in (node.spec.name, node.key):
-            if active.asked and active.nodes.get(name) is node:
-                for asked in active.asked.pop(name, ()):
-                    self._keep(self._answer(asked, active, node))
-
-    async def _answer(self, asked: asyncio.Future[Output], active: Active, node: Node) -> None:
-        try:
-            output = await self._stored_output_of(active, node)
-        except Exception as error:
-            asked.set_exception(error)
-        else:
-            asked.set_result(output)
-
-    def _catch(self, active: Active, node: Node, source: Node, error: BaseException) -> None:
-        """Store the exception that a task caught from its graph, then go on with it."""
-        _logs.caught(active.stored.workflow_id, source, node)
-
-        async def store() -> None:
-            packed = pack_error(error)
-            assert active.execution is not None
-            try:
-                record = await asyncio.to_thread(active.journal.put_or_get, f"caught/{node.key}", "caught", packed)
-            except StorageError as problem:
-                active.execution.end(Ending("FAILED", error=problem, task=node.spec.name))
-                return
-            node.report = ray.put(pickle.dumps(Report("value")))
-            node.value = ray.put((None, unpack_error(record[1])))
-            active.execution.resolve(node)
-            self._submit()
-
-        self._keep(store())
-
-    def _reach(self, active: Active, head: Node, key: str, links: int) -> None:
-        """Write down how far a recursion came, so that it goes on from there."""
-        put = partial(active.journal.put, f"link/{head.key}/{links:08d}", "link", key)
-        self._keep(_quietly(asyncio.to_thread(put)))
-
-    def _fail(self, active: Active, error: Exception) -> None:
-        """End a workflow whose results cannot be stored."""
-        assert active.execution is not None
-        active.execution.end(Ending("FAILED", error=error))
-
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _ended(self, active: Active, ending: Ending) -> None:
-        """Tell everybody who waits."""
-        _logs.ended(active.stored.workflow_id, ending)
-        del self._active[active.stored.workflow_id]
-        active.ended.set_result(ending)
-        problem = ValueError(
-            f"Workflow {active.stored.workflow_id!r} ended ({ending.status}) without this task's output"
-        )
-        for futures in active.asked.values():
-            for asked in futures:
-                if not asked.done():
-                    asked.set_exception(problem)
-
-    # -- outputs
-
-    def _output_of(self, active: Active, node: Node) -> Output:
-        return Output(node.value, self._place(active.journal), node.final)
-
-    async def _stored_output_of(self, active: Active, node: Node) -> Output:
-        """Return the output of a task once it is stored."""
-        assert active.commits is not None
-        await active.commits.flushed()
-        return self._output_of(active, node)
-
-    def _result(self, active: Active, ending: Ending) -> Output:
-        workflow_id = active.stored.workflow_id
-        if ending.status == "CANCELED":
-            raise WorkflowCancellationError(workflow_id)
-        if ending.error is not None:
-            raise failure(workflow_id, ending.task, ending.error)
-        assert ending.output is not None
-        return self._output_of(active, ending.output)
-
-
-async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
-    """Await what only spares time later."""
-    with suppress(StorageError):
-        await work
-
-
-def _commit(commits: Commits, node: Node, report: Report) -> None:
-    commits.add(node.key, report.data, about(node.spec.name, report))
+        del self._active[active.workflow_id]
+        active.end(ending)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from functionfuse.backends.addons.rayworkflow._active import failure
 from functionfuse.backends.addons.rayworkflow._objects import remote
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
 from functionfuse.backends.addons.rayworkflow._results import Results
 from functionfuse.backends.addons.rayworkflow._task import is_sound, recall_output
-from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowCancellationError
+from functionfuse.backends.addons.rayworkflow.exceptions import (
+    WorkflowCancellationError,
+    WorkflowExecutionError,
+    WorkflowStillActiveError,
+)
 
 if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._objects import Place
@@ -79,3 +82,13 @@ def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Out
     if not Results(stored.journal).has(ended.output):
         raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
     return Output(None, place, ended.output)
+
+
+def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:
+    """Return the error of a workflow of which a task failed."""
+    if isinstance(cause, WorkflowStillActiveError):
+        return cause
+    reason = f"Task {task!r}: {type(cause).__name__}: {cause}" if task else f"{type(cause).__name__}: {cause}"
+    error = WorkflowExecutionError(workflow_id, reason)
+    error.__cause__ = cause
+    return error

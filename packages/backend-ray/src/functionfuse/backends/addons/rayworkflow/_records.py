@@ -21,9 +21,9 @@ from functionfuse.errors import CorruptRecord, UnsupportedRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from functionfuse.backends.addons.rayworkflow._active import Order
     from functionfuse.backends.addons.rayworkflow._execution import Ending
     from functionfuse.backends.addons.rayworkflow._objects import Place
+    from functionfuse.backends.addons.rayworkflow._settings import Order
     from functionfuse.backends.addons.rayworkflow._spec import GraphSpec, TaskSpec
     from functionfuse.stores import Catalogue
 

@@ -12,7 +12,6 @@ from ray.dag import DAGNode
 from ray.dag.input_node import DAGInputData
 
 from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._active import Order
 from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._graph import as_dag
@@ -20,6 +19,7 @@ from functionfuse.backends.addons.rayworkflow._logs import logger
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._options import CHECKPOINTS, check_metadata
 from functionfuse.backends.addons.rayworkflow._retention import is_retention
+from functionfuse.backends.addons.rayworkflow._settings import Order
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
