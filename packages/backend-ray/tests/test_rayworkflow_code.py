@@ -38,7 +38,7 @@ import changing
 
 folder, call = sys.argv[1:]
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-workflow.init(storage=f"{folder}/store")
+workflow.init(storage=f"{folder}/store", retention="final")
 durable = RayWorkflow(changing.step(1, folder + "/gate").set_name("grow"), workflow_name="graph")
 for call in call.split(";"):
     try:
@@ -71,10 +71,12 @@ def test_a_changed_module_is_refused_unless_that_is_allowed(tmp_path):
     assert "not yet" in graph
     (tmp_path / "gate").touch()
     module.write_text(MODULE.format(2000))
-    dag, graph, *allowed = said(tmp_path, f"{RESUME};{ALLOWED}")
+    dag, graph, *allowed = said(tmp_path, f'{RESUME};{ALLOWED};workflow.get_output("dag")')
     assert "The code of 'changing.grow' has changed since it was stored; allow_changed_code=True" in dag
     assert "The code of 'grow' has changed" in graph
-    assert allowed == ["2001", "2001"]
+    assert allowed == ["2001", "2001", "2001"]
+    names = FileStore(tmp_path / "store").list_tasks("durable/dag")  # of which only the final ones are kept
+    assert {name.partition("/")[2].partition("/")[0] for name in names} == {"", "lease", "end", "out"}
 
 
 def test_another_graph_does_not_go_on_in_the_place_of_a_stored_one():

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of
+from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
@@ -135,3 +135,35 @@ def test_what_references_are_to_is_stored_once(path, root):
     expected = ["shared", "another"], ["nested", "shared"], others, "shared"
     assert workflow.resume("references") == expected
     assert len(list(root.glob("durable=2Freferences/*=2Fobj=2F*"))) == 3  # shared, nested, another
+
+
+def test_an_isolated_task_goes_on_while_its_controller_is_away(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    output = workflow.run_async(add.bind(isolated.bind(f"{path}.gate"), 1), workflow_id="isolated")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    (runner,) = pids_of(b"ray::Runner")
+    os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == 2
+    assert len(noted(f"{path}.gate.started")) == 1
+    await_that(lambda: runner not in pids_of(b"ray::"))
+
+
+def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and cancelled")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    workflow.cancel("isolated and cancelled")
+    await_that(lambda: not pids_of(b"ray::Runner"))
+    note(f"{path}.gate")
+    assert workflow.resume("isolated and cancelled") == 1
+
+
+def test_an_isolated_task_whose_process_dies_is_tried_again(path):
+    isolated = held.options(**workflow.options(isolate=True))
+    output = workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and killed")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    os.kill(pid_of(b"ray::Runner"), signal.SIGKILL)
+    await_that(lambda: len(noted(f"{path}.gate.started")) == 2)
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == 1

@@ -28,6 +28,13 @@ def durable(local_ray, store):
     workflow.init(storage=store, lease_seconds=2.0, checkpoint="grouped")
 
 
+@pytest.fixture(scope="module")
+def log(durable):
+    """What the controller logs, as Ray keeps it."""
+    folder = Path(ray._private.worker._global_node.get_logs_dir_path())
+    return lambda: "".join(path.read_text() for path in folder.glob("worker-*.err"))
+
+
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "notes")
@@ -89,6 +96,28 @@ def test_what_finished_before_a_failure_is_kept(path):
         with pytest.raises(workflow.WorkflowExecutionError):
             workflow.run(dag, workflow_id="failed")
     assert len(noted(path)) == 1
+
+
+def test_what_happens_is_logged_in_the_words_of_ray(log):
+    caught = failing.options(**workflow.options(catch_exceptions=True, task_id="careful"))
+
+    @ray.remote
+    def outer():
+        return workflow.continuation(failing.options(**workflow.options(task_id="inner")).bind())
+
+    outer = outer.options(**workflow.options(catch_exceptions=True, task_id="outer"))
+    workflow.run(gather.bind(caught.bind(), outer.bind()), workflow_id="logged")
+    with pytest.raises(workflow.WorkflowExecutionError):
+        workflow.run(failing.options(max_retries=2, retry_exceptions=True).bind(), workflow_id="logged too")
+    for said in (
+        "Initializing workflow manager...",
+        "Workflow job [id=logged] started.",
+        "Workflow 'logged' completes successfully.",
+        "Retry [logged too@rayworkflow_tasks.failing] (2/2)",
+        "Task status [FAILED] due to an exception raised by the task.\t[logged too@rayworkflow_tasks.failing]",
+        "Workflow 'logged too' failed due to oops",
+    ):
+        await_that(lambda said=said: said in log())
 
 
 def test_after_a_crash_what_is_in_the_log_does_not_run_again(path, store):

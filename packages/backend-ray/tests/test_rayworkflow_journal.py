@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._journal import Journal, place_of, stored_ids
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow._retention import expire, keep_final
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.errors import OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import FileStore
@@ -102,6 +105,43 @@ def test_a_store_that_fails_for_a_moment_is_asked_again(tmp_path):
     Journal(store, "w", "run").put("out/a", "value")
     assert Journal(store, "w", "run").get("out/a") == ("value",)
     assert store.failures == 0
+
+
+# -- what is kept
+
+
+def ended(store, workflow_id, end_time, *, objects=()):
+    """A workflow with an output and another result, that ended then."""
+    Journal(store, workflow_id).put("spec", "spec", 1, "run", b"", {})
+    journal = Journal(store, workflow_id, "run")
+    for name in ("fn/f", "out/a", "wait/a", "obj/o", "lease/00000001"):
+        journal.put(name, "value", b"", [])
+    journal.put("out/b", "value", b"", list(objects))
+    if end_time is not None:
+        journal.put("end/00000001", "end", "SUCCESSFUL", "b", b"", "", end_time=end_time)
+    return journal
+
+
+@pytest.mark.parametrize("objects", [(), ("o",)])
+def test_of_a_workflow_that_ended_its_output_is_kept(store, objects):
+    keep_final(ended(store, "w", 0.0, objects=objects), "b")
+    kept = {"spec", "run/lease/00000001", "run/end/00000001", "run/out/b", *(f"run/obj/{name}" for name in objects)}
+    assert set(store.list_tasks("durable/w")) == kept
+
+
+def test_workflows_are_removed_some_time_after_they_ended(store):
+    ended(store, "old", time.time() - 100)
+    ended(store, "new", time.time() - 10)
+    ended(store, "running", None)
+    ended(store, "resumed", time.time() - 100)
+    expire(store, 50, {"resumed"})
+    assert stored_ids(store) == ["new", "resumed", "running"]
+
+
+@pytest.mark.parametrize("wanted", ["some", 0, -1, True, []])
+def test_what_is_no_retention_is_refused(wanted):
+    with pytest.raises(ValueError, match="retention must be 'all', 'final' or a number of seconds, not "):
+        workflow.init(retention=wanted)
 
 
 # -- leases

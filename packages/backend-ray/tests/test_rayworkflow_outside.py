@@ -90,7 +90,6 @@ def test_an_event_may_come_before_its_workflow_and_again(address):
         ("w", b"{}", 400),
         ("w", b"[]", 400),
         ("w", b'{"event_key": 1, "event_payload": 1}', 400),
-        ("", b"{}", 404),
     ],
 )
 def test_what_is_no_event_is_refused(address, path, data, status):

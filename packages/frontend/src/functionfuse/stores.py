@@ -88,6 +88,12 @@ class Catalogue(Store, Protocol):
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
         """Return the names with a result, sorted; ``pattern`` is a glob over names."""
 
+    def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
+        """Remove the result of one name, or of all that match a glob; return the names.
+
+        TaskNotFound for a name without a result.
+        """
+
 
 def open_store(place: str, **options: Any) -> Catalogue:
     """Return the store at a place: ``"file:results"``, ``"file:///data/results"``, ``"s3://bucket/prefix"``.

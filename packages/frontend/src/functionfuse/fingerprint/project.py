@@ -28,8 +28,19 @@ def in_project(module: str) -> bool:
     top = module.partition(".")[0]
     if not top or top == "functionfuse" or top in sys.stdlib_module_names:
         return False
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = file_of(module)
     return _outside_libraries(file) if file else _made_by_hand(module)
+
+
+def file_of(module: str) -> str | None:
+    """Return the file that a module is, or would be, imported from; None if there is none."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
 
 
 def module_code(name: str) -> CodeType | None:

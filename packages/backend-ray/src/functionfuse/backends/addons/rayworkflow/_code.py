@@ -13,6 +13,7 @@ from functionfuse.backends.addons.rayworkflow._spec import GRAPH
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotResumableError
 from functionfuse.fingerprint import Fingerprinter, Unfingerprintable
+from functionfuse.fingerprint.project import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +94,12 @@ def changed_code(place: Place, task: TaskSpec) -> list[str]:
         shipped = cloudpickle.loads(shipment)
         codes = codes_of(shipped.steps)
         return [name for name, code in shipped.codes.items() if codes[name] != code]
-    record = place.journal.get(f"fn/{task.function}")  # if that is gone, so it is told when it is to run
-    return [task.name] if record and code_of(cloudpickle.loads(record[1])) != task.code else []
+    record = place.journal.get(f"fn/{task.function}")
+    if record is None:
+        return []  # which is told when it is to run
+    function = cloudpickle.loads(record[1])
+    is_known = function.__module__ == "__main__" or file_of(function.__module__) is not None
+    return [task.name] if is_known and code_of(function) != task.code else []
 
 
 def _listed(names: list[str]) -> str:

@@ -13,7 +13,10 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RaySystemError, RayTaskError
 
+from functionfuse.backends.addons.rayworkflow import _logs
 from functionfuse.backends.addons.rayworkflow._engine import Engine, Settings
+from functionfuse.backends.addons.rayworkflow._retention import ALL
+from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from functionfuse.stores import Store
 
-NAME, NAMESPACE = "functionfuse-workflows", "functionfuse"
+NAME = "functionfuse-workflows"
 STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
 LEASE = 10.0
 
@@ -36,6 +39,7 @@ class Controller:
     """
 
     def __init__(self, settings: Settings, actor: str) -> None:
+        _logs.show()
         self._settings = settings
         self._engine = Engine(settings, actor)
         self._retaken: Future[None] | None = None
@@ -71,6 +75,7 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
             cloudpickle.dumps(_store_at(storage)),
             limits.get("lease") or LEASE,
             limits.get("checkpoint") or "strict",
+            limits.get("retention") or ALL,
             -1 if limits.get("max_running") is None else limits["max_running"],
             -1 if limits.get("max_pending") is None else limits["max_pending"],
         )

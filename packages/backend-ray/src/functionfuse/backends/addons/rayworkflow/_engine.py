@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import pickle
 import queue
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
-from functionfuse.backends.addons.rayworkflow import _lease
+from functionfuse.backends.addons.rayworkflow import _lease, _logs
 from functionfuse.backends.addons.rayworkflow._active import Active, failure
 from functionfuse.backends.addons.rayworkflow._code import changed_code, refuse_changed, refuse_other
 from functionfuse.backends.addons.rayworkflow._commits import Commits
@@ -26,6 +25,7 @@ from functionfuse.backends.addons.rayworkflow._output import Output, has_output,
 from functionfuse.backends.addons.rayworkflow._pickles import pack_error, unpack_error
 from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete, left_by, store_order
 from functionfuse.backends.addons.rayworkflow._results import Log
+from functionfuse.backends.addons.rayworkflow._retention import FINAL, expire, keep_final, period
 from functionfuse.backends.addons.rayworkflow._submission import Submission, Workers
 from functionfuse.backends.addons.rayworkflow._task import Report, about
 from functionfuse.backends.addons.rayworkflow._vigil import Vigil
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._nodes import Node
     from functionfuse.backends.addons.rayworkflow._spec import Checkpoint
 
-logger = logging.getLogger(__name__)
-
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
 
@@ -58,6 +56,7 @@ class Settings(NamedTuple):
         store: the store, pickled.
         lease: seconds without a sign of life after which another cluster may take over a workflow.
         checkpoint: how results are stored: "strict" or "grouped".
+        retention: what is kept of workflows that ended: "all", "final", or all for so many seconds.
         max_running: workflows that run at a time; -1 for any number.
         max_pending: workflows that wait for that; -1 for any number.
     """
@@ -65,6 +64,7 @@ class Settings(NamedTuple):
     store: bytes
     lease: float
     checkpoint: Checkpoint
+    retention: str | float
     max_running: int
     max_pending: int
 
@@ -90,6 +90,8 @@ class Engine:
         self.loop = asyncio.new_event_loop()
         self._workers = Workers(self.loop, MOST_PENDING, self._submit)
         threading.Thread(target=self.loop.run_forever, daemon=True, name="workflows").start()
+        if not isinstance(settings.retention, str):
+            asyncio.run_coroutine_threadsafe(self._expire(settings.retention), self.loop)
 
     # -- what is asked of it
 
@@ -221,7 +223,7 @@ class Engine:
             except Exception as error:
                 if isinstance(error, StorageError) and not isinstance(error, CorruptRecord | UnsupportedRecord):
                     raise
-                logger.exception("Failed to resume workflow %s", stored.workflow_id)
+                _logs.logger.exception("Failed to resume workflow %s", stored.workflow_id)
 
     def refuse_unless_retaken(self) -> None:
         """StorageError while it cannot be read what a former process of this actor ran."""
@@ -317,6 +319,7 @@ class Engine:
         ending = Ending("CANCELED")
         if active.status is WorkflowStatus.PENDING:
             active.status = WorkflowStatus.RUNNING
+            _logs.started(journal.workflow_id)
             log = Log(journal, epoch)
             await asyncio.to_thread(log.open)
             known = await asyncio.to_thread(log.tasks) if epoch > 1 else []
@@ -332,7 +335,7 @@ class Engine:
                 ended=quiet.set_result,
                 commit=partial(_commit, active.commits),
                 reach=partial(self._reach, active),
-                catch=lambda node, error: self._catch(active, node, error),
+                catch=partial(self._catch, active),
                 named=lambda node: self._name(active, node),
                 settled=lambda node: self._settled(active, node),
             )
@@ -346,8 +349,16 @@ class Engine:
         except StorageError:
             if ending.error is None:
                 raise
-            logger.exception("It cannot be stored that workflow %s failed", journal.workflow_id)
+            _logs.logger.exception("It cannot be stored that workflow %s failed", journal.workflow_id)
+        if self._settings.retention == FINAL and ending.output is not None:
+            await _quietly(asyncio.to_thread(keep_final, journal, ending.output.final))
         return ending
+
+    async def _expire(self, seconds: float) -> None:
+        """Remove workflows some time after they ended, as long as this process lives."""
+        while True:
+            await _quietly(asyncio.to_thread(expire, self.store, seconds, self._active))
+            await asyncio.sleep(period(seconds))
 
     async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
         if not self._owner.is_sure():
@@ -396,6 +407,7 @@ class Engine:
         active.nodes.setdefault(node.key, node)
 
     def _settled(self, active: Active, node: Node) -> None:
+        _logs.successful(active.stored.workflow_id, node)
         for name in (node.spec.name, node.key):
             if active.asked and active.nodes.get(name) is node:
                 for asked in active.asked.pop(name, ()):
@@ -409,8 +421,9 @@ class Engine:
         else:
             asked.set_result(output)
 
-    def _catch(self, active: Active, node: Node, error: BaseException) -> None:
+    def _catch(self, active: Active, node: Node, source: Node, error: BaseException) -> None:
         """Store the exception that a task caught from its graph, then go on with it."""
+        _logs.caught(active.stored.workflow_id, source, node)
 
         async def store() -> None:
             packed = pack_error(error)
@@ -444,6 +457,7 @@ class Engine:
 
     def _ended(self, active: Active, ending: Ending) -> None:
         """Tell everybody who waits."""
+        _logs.ended(active.stored.workflow_id, ending)
         del self._active[active.stored.workflow_id]
         active.ended.set_result(ending)
         problem = ValueError(

@@ -12,7 +12,7 @@ import pickle
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from ray.exceptions import ObjectLostError, RayError
+from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
 from functionfuse.backends.addons.rayworkflow._nodes import Frame, Node, State
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
@@ -57,7 +57,7 @@ class Execution:
         ended: called once with the ending, when nothing runs any more.
         commit: stores a value that a worker left to the controller.
         reach: notes a late link of a recursion, as in ``reached``.
-        catch: stores an exception that a task caught, and then has :meth:`resolve` called.
+        catch: stores an exception that a task caught from another one, and then has :meth:`resolve` called.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
     """
@@ -73,7 +73,7 @@ class Execution:
         ended: Callable[[Ending], None],
         commit: Callable[[Node, Report], None],
         reach: Callable[[Node, str, int], None],
-        catch: Callable[[Node, BaseException], None],
+        catch: Callable[[Node, Node, BaseException], None],
         named: Callable[[Node], None],
         settled: Callable[[Node], None],
     ) -> None:
@@ -197,7 +197,7 @@ class Execution:
             self.end(Ending("FAILED", error=error, task=node.spec.name))
             return
         self._abandon(catcher)
-        self._catch(catcher, error)
+        self._catch(catcher, node, error)
 
     def _abandon(self, node: Node) -> None:
         """Stop all that goes on in the place of a task."""
@@ -215,7 +215,8 @@ class Execution:
     def _broken(self, node: Node, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
         node.reloads += 1
-        if node.reloads > _RELOADS or not _is_loss(error):
+        is_over = not _is_loss(error) and not (node.spec.options.isolate and isinstance(error, ActorDiedError))
+        if node.reloads > _RELOADS or is_over:
             cause = getattr(error, "cause", None)
             if isinstance(cause, StorageError):
                 self.end(Ending("FAILED", error=cause, task=node.spec.name))

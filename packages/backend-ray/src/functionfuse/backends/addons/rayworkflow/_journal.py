@@ -25,6 +25,7 @@ Each is a tuple that begins with its kind. The store adds length and checksum; w
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,19 @@ class Journal:
         prefix = f"{self.run}/{folder}/"
         return [name.removeprefix(prefix) for name in patiently(self.store.list_tasks, self._place, f"{prefix}*")]
 
+    def remove_but(self, kept: tuple[str, ...]) -> None:
+        """Remove all records but those whose names begin like one of these, and results of nodes."""
+        kept = tuple(map(self._full, kept))
+        for name in patiently(self.store.list_tasks, self._place):
+            if not name.startswith(kept):
+                with suppress(TaskNotFound):
+                    patiently(self.store.remove_task, self._place, name)
+        patiently(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
+
     def remove(self) -> bool:
-        """Remove all records, in one visible step where the store has one; whether there were any."""
+        """Remove all records; the first one that goes is the one by which the workflow is found."""
+        with suppress(TaskNotFound):
+            patiently(self.store.remove_task, self._place, "spec")
         there = bool(patiently(self.store.remove_workflow, self._place))
         for beside in (EVENTS + self.workflow_id, f"{NODES}{self.workflow_id}/{self.run}"):
             patiently(self.store.remove_workflow, beside)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ray.dag import FunctionNode
 
 CHECKPOINTS = ("strict", "grouped")
-_VALID = ("task_id", "metadata", "catch_exceptions", "checkpoint")
+_VALID = ("task_id", "metadata", "catch_exceptions", "checkpoint", "isolate")
 CARRIER = "_labels"  # an option of Ray's tasks that takes any text
 _MARK = "functionfuse/workflow"
 _DEFAULTS = "__functionfuse_workflow_options__"
@@ -40,6 +40,8 @@ class options:  # noqa: N801  as in ray.workflow
         catch_exceptions: give consumers a pair: (result, None), or (None, exception).
         checkpoint: whether the result is stored; what is not runs again when a consumer has to after a restart. Or how
             it is stored, "strict" or "grouped"; see :func:`init`.
+        isolate: whether the task runs in an actor of its own, which goes on when the controller dies: for tasks so long
+            that they should not begin anew.
     """
 
     def __init__(self, **workflow_options: Any) -> None:
@@ -96,6 +98,7 @@ def task_options(node: FunctionNode, ours: Mapping[str, Any]) -> TaskOptions:
         ours.get("catch_exceptions"),
         3 if bound.get("max_retries") is None else bound["max_retries"],
         tuple(retried) if isinstance(retried, list | tuple) else bool(retried),
+        bool(ours.get("isolate")),
         ours.get("metadata") or {},
         ray_options,
     )

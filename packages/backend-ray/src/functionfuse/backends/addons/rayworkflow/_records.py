@@ -102,6 +102,11 @@ class StoredWorkflow:
         record = self.journal.get(f"end/{_lease.key(epoch)}") if epoch else None
         return None if record is None else Ended(*record[1:])
 
+    def ended_at(self) -> float | None:
+        """Return when the workflow ended, in seconds since the epoch of Unix; None if it did not."""
+        meta = self.journal.meta(f"end/{_lease.key(_lease.latest(self.journal))}")
+        return None if meta is None else float(meta["end_time"])
+
     def end(self, epoch: int, ending: Ending) -> None:
         """Write how the workflow ended."""
         output = "" if ending.output is None else ending.output.final

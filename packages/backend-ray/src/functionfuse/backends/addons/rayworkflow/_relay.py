@@ -12,7 +12,7 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError
 
-from functionfuse.backends.addons.rayworkflow._controller import NAMESPACE
+from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
 from functionfuse.backends.calls import RemoteError
 from functionfuse.errors import WorkflowFailed
 

@@ -22,6 +22,7 @@ class TaskOptions(NamedTuple):
         catch_exceptions: whether its result is a pair of value and exception; None as for the task that it ends.
         max_retries: further attempts after a failure of the system, and of the function with ``retry_exceptions``.
         retry_exceptions: whether, or after which exceptions, the function is called again.
+        isolate: whether it runs in an actor that outlives the controller.
         metadata: the user's own.
         ray_options: those of Ray's tasks.
     """
@@ -30,6 +31,7 @@ class TaskOptions(NamedTuple):
     catch_exceptions: bool | None = None
     max_retries: int = 3
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
+    isolate: bool = False
     metadata: Mapping[str, Any] = {}
     ray_options: Mapping[str, Any] = {}
 

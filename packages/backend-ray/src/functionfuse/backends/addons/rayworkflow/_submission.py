@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse.backends.addons.rayworkflow import _logs
 from functionfuse.backends.addons.rayworkflow._hub import Hub
 from functionfuse.backends.addons.rayworkflow._objects import load, remote
-from functionfuse.backends.addons.rayworkflow._task import Job, execute, recall_many
+from functionfuse.backends.addons.rayworkflow._runner import runner
+from functionfuse.backends.addons.rayworkflow._task import Job, Report, execute, recall_many
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -102,7 +104,7 @@ class Submission:
         self._workers = workers
         self._functions: dict[str, bytes | list[Reference]] = {}
         self._objects: dict[str, Reference] = {}
-        self._batches: dict[Node, Reference] = {}
+        self._runners: dict[Node, Any] = {}
 
     def execute(self, execution: Execution, node: Node) -> None:
         """Submit a task, with references to the results that it takes."""
@@ -118,14 +120,32 @@ class Submission:
         objects = [self._object(sha) for sha in spec.objects] if spec.objects else None
         packed = pickle.dumps(job)
         if spec.kind == "task":
-            send = self._workers.task(spec, self._runtime_env).remote
+            send = self._sender(node)
             node.report, node.value = send(
                 packed, spec.arguments, self._function(spec.function), inner, objects, *taken
             )
         else:
             send = getattr(self._workers.hub, spec.kind).options(num_returns=2).remote
             node.report, node.value = send(packed, spec.arguments, inner, objects, *taken)
-        self._workers.watch(node.report, partial(execution.take_in, node))
+        self._workers.watch(node.report, partial(self._take_in, execution, node))
+        _logs.running(self._place.workflow_id, node)
+
+    def _sender(self, node: Node) -> Callable[..., Any]:
+        spec = node.spec
+        if not spec.options.isolate:
+            sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
+            return sender
+        options = {**self._runtime_env, **spec.options.ray_options, "max_retries": spec.options.max_retries}
+        self._runners[node] = runner(self._place, node.key, options)
+        return self._runners[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
+
+    def _take_in(self, execution: Execution, node: Node, report: Report | BaseException) -> None:
+        actor = self._runners.pop(node, None)
+        if actor is not None and isinstance(report, Report) and report.ended in ("value", "graph"):
+            ray.kill(actor)
+        if isinstance(report, Report) and report.attempts > 1:
+            _logs.retried(self._place.workflow_id, node, report.attempts)
+        execution.take_in(node, report)
 
     def recall(self, execution: Execution, nodes: list[Node]) -> None:
         """Let stored results be read, many of them by one task."""
@@ -139,6 +159,9 @@ class Submission:
     def cancel(self, node: Node) -> None:
         """Stop a task, whatever it does."""
         assert node.report is not None
+        if node in self._runners:
+            ray.kill(self._runners[node])
+            return
         ray.cancel(node.report, force=node.spec.kind == "task")
 
     def _function(self, sha: str) -> bytes | list[Reference]:

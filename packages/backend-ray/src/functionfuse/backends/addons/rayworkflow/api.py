@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,10 @@ from functionfuse.backends.addons.rayworkflow._active import Order
 from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._graph import as_dag
+from functionfuse.backends.addons.rayworkflow._logs import logger
 from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._options import CHECKPOINTS, check_metadata
+from functionfuse.backends.addons.rayworkflow._retention import is_retention
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from functionfuse.stores import Catalogue
 
-logger = logging.getLogger(__name__)
-
 
 def init(
     *,
@@ -40,6 +39,7 @@ def init(
     storage_options: Mapping[str, Any] | None = None,
     lease_seconds: float | None = None,
     checkpoint: str | None = None,
+    retention: str | float | None = None,
 ) -> None:
     """Start the controller of this cluster's workflows. Ray is initialised if it is not.
 
@@ -53,6 +53,8 @@ def init(
         checkpoint: "strict", the default, stores a result before its task ends. "grouped" lets tasks go on with results
             up to 32 KiB that the controller stores many at a time; outputs are told when they are stored. It is faster,
             and what was not stored when the controller dies runs again.
+        retention: what is kept of a workflow that ended: "all", the default; "final", after success its output only; or
+            for how many seconds it is kept at all.
 
     Raises:
         ValueError: the controller runs already, with other options; or a number cannot be used.
@@ -62,6 +64,8 @@ def init(
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
     if checkpoint not in (None, *CHECKPOINTS):
         raise ValueError(f"checkpoint must be one of {', '.join(map(repr, CHECKPOINTS))}, not {checkpoint!r}.")
+    if retention is not None and not is_retention(retention):
+        raise ValueError(f"retention must be 'all', 'final' or a number of seconds, not {retention!r}.")
     if storage_options and isinstance(storage, str):
         storage = open_store(storage, **storage_options)
     elif storage_options:
@@ -72,6 +76,7 @@ def init(
         max_pending=max_pending_workflows,
         lease=lease_seconds,
         checkpoint=checkpoint,
+        retention=retention,
     )
 
 
@@ -151,6 +156,7 @@ def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.O
     """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
     logger.info('Resuming workflow [id="%s"].', workflow_id)
     _controller.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
+    logger.info("Workflow job %s resumed.", workflow_id)
     return _controller.ask("output", workflow_id, None)
 
 

@@ -10,19 +10,20 @@ import asyncio
 import json
 import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import ray
 
 from functionfuse.backends.addons.rayworkflow import _controller
 from functionfuse.backends.addons.rayworkflow._context import current
 from functionfuse.backends.addons.rayworkflow._journal import Inbox, opened
+from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
 from functionfuse.backends.addons.rayworkflow.event_listener import EventListener
+from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
-    from functionfuse.stores import Catalogue
+    from aiohttp.web import Request, Response
 
 PROVIDER = "functionfuse-http-events"
 _PATH = "/event/send_event/"
@@ -61,9 +62,14 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
     Args:
         host: the address to listen at; "0.0.0.0" for all of the machine's.
         port: 0 for a free one.
+
+    Raises:
+        OptionError: aiohttp is not installed.
     """
+    if find_spec("aiohttp") is None:
+        raise OptionError("events over HTTP need aiohttp: pip install functionfuse-backend-ray[events]")
     kind = ray.remote(num_cpus=0, max_restarts=-1)(HTTPEventProvider)
-    options = {"name": PROVIDER, "namespace": _controller.NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    options = {"name": PROVIDER, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     address: str = ray.get(kind.options(**options).remote(_controller.packed_store(), host, port).address.remote())
     return address
 
@@ -72,47 +78,45 @@ class HTTPEventProvider:
     """The actor with the server; see :func:`start`."""
 
     def __init__(self, packed_store: bytes, host: str, port: int) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(opened(packed_store)))
-        threading.Thread(target=self._server.serve_forever, daemon=True, name="http events").start()
+        self._store = opened(packed_store)
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True, name="http events").start()
+        self._address = asyncio.run_coroutine_threadsafe(self._serve(host, port), loop).result()
 
     def address(self) -> str:
         """Return where the server is."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}/event"
+        return self._address
+
+    async def _serve(self, host: str, port: int) -> str:
+        from aiohttp import web
+
+        app = web.Application(client_max_size=_LARGEST)
+        app.router.add_post(_PATH + "{workflow_id}", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        host, port = runner.addresses[0][:2]
+        return f"http://{host}:{port}/event"
+
+    async def _answer(self, request: Request) -> Response:
+        from aiohttp import web
+
+        try:
+            event = await request.json()
+            key, payload = event["event_key"], event["event_payload"]
+        except (ValueError, KeyError, TypeError):
+            return _refused(HTTPStatus.BAD_REQUEST, 'an event is {"event_key": "...", "event_payload": ...}')
+        if not isinstance(key, str) or not key:
+            return _refused(HTTPStatus.BAD_REQUEST, "event_key must be a text that is not empty")
+        workflow_id = request.match_info["workflow_id"]
+        inbox = Inbox(self._store, workflow_id)
+        if not await asyncio.to_thread(inbox.put, key, json.dumps(payload, sort_keys=True)):
+            said = f"another event {key!r} was sent to workflow {workflow_id!r} before"
+            return _refused(HTTPStatus.CONFLICT, said)
+        return web.json_response({})
 
 
-def _handler(store: Catalogue) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status, message = self._take()
-            answer = {} if status is HTTPStatus.OK else {"error": {"code": int(status), "message": message}}
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+def _refused(status: HTTPStatus, message: str) -> Response:
+    from aiohttp import web
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def _take(self) -> tuple[HTTPStatus, str]:
-            workflow_id = unquote(self.path.removeprefix(_PATH))
-            if not self.path.startswith(_PATH) or not workflow_id:
-                return HTTPStatus.NOT_FOUND, f"events are posted to {_PATH}<workflow_id>"
-            length = self.headers.get("Content-Length", "")
-            if not length.isdigit() or int(length) > _LARGEST:
-                self.close_connection = True
-                return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an event has a length, of up to {_LARGEST} bytes"
-            try:
-                event = json.loads(self.rfile.read(int(length)))
-                key, payload = event["event_key"], event["event_payload"]
-            except (ValueError, KeyError, TypeError):
-                return HTTPStatus.BAD_REQUEST, 'an event is {"event_key": "...", "event_payload": ...}'
-            if not isinstance(key, str) or not key:
-                return HTTPStatus.BAD_REQUEST, "event_key must be a text that is not empty"
-            if not Inbox(store, workflow_id).put(key, json.dumps(payload, sort_keys=True)):
-                return HTTPStatus.CONFLICT, f"another event {key!r} was sent to workflow {workflow_id!r} before"
-            return HTTPStatus.OK, ""
-
-    return Handler
+    return web.json_response({"error": {"code": int(status), "message": message}}, status=status)
