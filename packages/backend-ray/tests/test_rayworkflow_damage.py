@@ -17,20 +17,7 @@ from functionfuse.backends.addons.rayworkflow._journal import Inbox, Journal
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from functionfuse.storage import FileStore
 
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("durable")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def durable(local_ray, root):
-    workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
+pytestmark = pytest.mark.usefixtures("durable")
 
 
 DAMAGE = {

@@ -14,22 +14,8 @@ from rayworkflow_tasks import add, await_that, counted, gather, held, note, note
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
-from functionfuse.storage import FileStore
 
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("durable")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def durable(local_ray, root):
-    workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
+pytestmark = pytest.mark.usefixtures("durable")
 
 
 def test_a_killed_controller_comes_back_and_goes_on(path):

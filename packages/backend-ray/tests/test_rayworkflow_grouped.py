@@ -180,3 +180,5 @@ def test_a_damaged_record_of_the_log_counts_as_missing(journal):
     record.write_bytes(data.replace(b"1" * 100, b"2" * 100))
     assert results_in(journal, "log/00000001") == {}
     assert Results(journal).get("a") is None
+    log.append({"a": ("value", b"3", [])}, {"a": {}})
+    assert Results(journal).get("a") == ("value", b"3", [])

@@ -39,11 +39,6 @@ def durable(local_ray, store):
     workflow.init(storage=store, lease_seconds=2.0)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
-
-
 def test_a_storage_that_fails_now_and_then_is_asked_again(path, store):
     fan = [counted.options(**workflow.options(task_id=f"fan-{n}")).bind(f"{path}-{n}", n) for n in range(8)]
     with store.failing(0.3):

@@ -17,14 +17,7 @@ from functionfuse.storage import FileStore
 CLOCK = str(Path(__file__).parent / "moved_clock")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("durable")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def durable(local_ray, root):
-    workflow.init(storage=FileStore(root, durable=False), lease_seconds=2.0)
+pytestmark = pytest.mark.usefixtures("durable")
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +32,6 @@ def elsewhere(tmp_path_factory, root, clock):
     log = tmp_path_factory.mktemp("elsewhere") / "log"
     with driver(log, storage=root, env=env, lease_seconds=2.0) as one:
         yield one
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
 
 
 def records(root, workflow_id, kind):

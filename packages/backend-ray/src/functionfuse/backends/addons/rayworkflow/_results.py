@@ -42,12 +42,12 @@ class Results:
 
     @cached_property
     def logged(self) -> dict[str, Logged]:
-        """The results in the log, by the key of their task; of several, the first."""
+        """The results in the log, by the key of their task; of several the last, made because others were damaged."""
         found: dict[str, Logged] = {}
         for name in self._journal.names("log"):
             meta = self._journal.meta(f"log/{name}") or {"tasks": {}}
             for key, about in meta["tasks"].items():
-                found.setdefault(key, Logged(f"log/{name}", about))
+                found[key] = Logged(f"log/{name}", about)
         return found
 
     def tasks(self) -> list[str]:
@@ -70,8 +70,7 @@ class Results:
 
     def get(self, key: str) -> tuple[Any, ...] | None:
         """Return the result of a task as a record of its own has it; None if there is none, or none that is valid."""
-        record = self.log_of(key)
-        return results_in(self._journal, record).get(key) if record else self._journal.get(f"out/{key}")
+        return results_in(self._journal, self.log_of(key)).get(key) or self._journal.get(f"out/{key}")
 
 
 def results_in(journal: Journal, log: str) -> Mapping[str, tuple[Any, ...]]:
