@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.addons.rayworkflow._context import TaskContext, current
 from functionfuse.backends.addons.rayworkflow._objects import are_kept, keep_all, load_all
-from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack, unpack_arguments
+from functionfuse.backends.addons.rayworkflow._pickles import pack, unpack
 from functionfuse.backends.addons.rayworkflow._task import (
     NoValue,
     Report,
+    arguments_of,
     failed,
     is_blocked,
     kept,
     recall,
+    unpacked_job,
     unstored,
 )
 from functionfuse.errors import StorageError
@@ -25,8 +27,7 @@ from functionfuse.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from functionfuse.backends.addons.rayworkflow._pickles import Reference
-    from functionfuse.backends.addons.rayworkflow._task import Job
+    from functionfuse.backends.addons.rayworkflow._task import Job, References
 
 _LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
 
@@ -34,25 +35,21 @@ _LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved,
 class Hub:
     """An actor whose methods end when a wait does; they answer as tasks do."""
 
-    async def sleep(
-        self, packed: bytes, arguments: bytes, inner: list[Any] | None, objects: list[Any] | None, *needs: Any
-    ) -> tuple[bytes, Any]:
+    async def sleep(self, packed: bytes, *taken: Any) -> tuple[bytes, Any]:
         """Sleep until the time that is stored, which the first attempt computes."""
-        job: Job = pickle.loads(packed)
+        job, references, needs = unpacked_job(packed, taken)
 
         async def wait(duration: float) -> None:
             until = await asyncio.to_thread(_deadline, job, duration)
             while (left := until - time.time()) > 0:
                 await asyncio.sleep(min(left, _LONGEST))
 
-        report, value = await _answer(job, arguments, inner or (), objects or (), needs, wait)
+        report, value = await _answer(job, references, needs, wait)
         return pickle.dumps(report), value
 
-    async def event(
-        self, packed: bytes, arguments: bytes, inner: list[Any] | None, objects: list[Any] | None, *needs: Any
-    ) -> tuple[bytes, Any]:
+    async def event(self, packed: bytes, *taken: Any) -> tuple[bytes, Any]:
         """Wait for an event, store it, and tell the listener so."""
-        job: Job = pickle.loads(packed)
+        job, references, needs = unpacked_job(packed, taken)
 
         async def wait(listener: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
             event = await asyncio.to_thread(_received, job)
@@ -62,17 +59,12 @@ class Hub:
             await _in_a_thread(job, lambda: listener().event_checkpointed(event[0]))
             return event[0]
 
-        report, value = await _answer(job, arguments, inner or (), objects or (), needs, wait)
+        report, value = await _answer(job, references, needs, wait)
         return pickle.dumps(report), value
 
 
 async def _answer(
-    job: Job,
-    arguments: bytes,
-    inner: Sequence[Reference | None],
-    objects: Sequence[Reference],
-    needs: Sequence[Any],
-    wait: Callable[..., Coroutine[Any, Any, Any]],
+    job: Job, references: References, needs: Sequence[Any], wait: Callable[..., Coroutine[Any, Any, Any]]
 ) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
@@ -83,7 +75,7 @@ async def _answer(
             if stored[0].ended != "lost":
                 return stored
         try:
-            args, kwargs = await asyncio.to_thread(unpack_arguments, arguments, needs, inner, objects)
+            args, kwargs = await asyncio.to_thread(arguments_of, job, references, needs)
             value = await wait(*args, **kwargs)
         except StorageError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from functionfuse.backends.addons.rayworkflow import _logs
 from functionfuse.backends.addons.rayworkflow._hub import Hub
 from functionfuse.backends.addons.rayworkflow._objects import load, remote
 from functionfuse.backends.addons.rayworkflow._runner import runner
-from functionfuse.backends.addons.rayworkflow._task import Job, Report, execute, recall_many
+from functionfuse.backends.addons.rayworkflow._task import Job, References, Report, execute, recall_many
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -44,6 +45,8 @@ class Workers:
         self.room = most
         self.resumed = resumed
         self._hub: Any = None
+        self._told: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
+        self._is_waking = False
         self._tasks: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -69,13 +72,19 @@ class Workers:
         reference.future().add_done_callback(partial(self._from_elsewhere, ended))
 
     def _from_elsewhere(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
-        self.loop.call_soon_threadsafe(self._take_in, ended, future)
+        self._told.append((ended, future))
+        if not self._is_waking:  # else the loop comes to it
+            self._is_waking = True
+            self.loop.call_soon_threadsafe(self._take_in)
 
-    def _take_in(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
-        self.room += 1
-        error = future.exception()
-        ended(pickle.loads(future.result()) if error is None else error)
-        self.resumed()
+    def _take_in(self) -> None:
+        self._is_waking = False
+        while self._told:
+            ended, future = self._told.popleft()
+            self.room += 1
+            error = future.exception()
+            self.loop.call_soon(ended, pickle.loads(future.result()) if error is None else error)
+        self.loop.call_soon(self.resumed)
 
 
 class Submission:
@@ -102,36 +111,32 @@ class Submission:
         self._journal = journal
         self._place = place
         self._workers = workers
-        self._functions: dict[str, bytes | list[Reference]] = {}
+        self._functions: dict[str, tuple[bytes, Reference | None]] = {}
         self._objects: dict[str, Reference] = {}
         self._runners: dict[Node, Any] = {}
 
     def execute(self, execution: Execution, node: Node) -> None:
         """Submit a task, with references to the results that it takes."""
         spec, needs = node.spec, node.needs()
+        code, long_code = self._function(spec.function) if spec.kind == "task" else (b"", None)
+        references: list[References] = []
+        if spec.inner or spec.objects or long_code is not None:
+            inner = [need.value if place in spec.inner else None for place, need in enumerate(needs)]
+            references.append(References(inner, [self._object(sha) for sha in spec.objects], long_code))
         job = Job(
             self._place, node.key, spec.name, spec.function, node.checkpoint, node.catches,
             spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
+            spec.arguments, code, bool(references),
         )  # fmt: skip
-        inner = (
-            [need.value if place in spec.inner else None for place, need in enumerate(needs)] if spec.inner else None
-        )
         taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
-        objects = [self._object(sha) for sha in spec.objects] if spec.objects else None
-        packed = pickle.dumps(job)
-        if spec.kind == "task":
-            send = self._sender(node)
-            node.report, node.value = send(
-                packed, spec.arguments, self._function(spec.function), inner, objects, *taken
-            )
-        else:
-            send = getattr(self._workers.hub, spec.kind).options(num_returns=2).remote
-            node.report, node.value = send(packed, spec.arguments, inner, objects, *taken)
+        node.report, node.value = self._sender(node)(pickle.dumps(job), *references, *taken)
         self._workers.watch(node.report, partial(self._take_in, execution, node))
         _logs.running(self._place.workflow_id, node)
 
     def _sender(self, node: Node) -> Callable[..., Any]:
         spec = node.spec
+        if spec.kind != "task":
+            return getattr(self._workers.hub, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
         if not spec.options.isolate:
             sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
             return sender
@@ -164,11 +169,11 @@ class Submission:
             return
         ray.cancel(node.report, force=node.spec.kind == "task")
 
-    def _function(self, sha: str) -> bytes | list[Reference]:
+    def _function(self, sha: str) -> tuple[bytes, Reference | None]:
         """Return the pickle of a function, or a reference to a long one."""
         if sha not in self._functions:
             pickled = self._journal.demand(f"fn/{sha}", "a function")[1]
-            self._functions[sha] = pickled if len(pickled) <= _SHORT else [ray.put(pickled)]
+            self._functions[sha] = (pickled, None) if len(pickled) <= _SHORT else (b"", ray.put(pickled))
         return self._functions[sha]
 
     def _object(self, sha: str) -> Reference:

@@ -45,6 +45,9 @@ class Job(NamedTuple):
         attempts: how often to call the function at most; 0 for any number.
         retry_exceptions: whether, or after which exceptions, to call it again.
         direct: places of those needs that are arguments themselves; the others are reported on.
+        arguments: their pickle, with gaps.
+        code: the pickle of the function; empty if that is long, and among the references.
+        refers: whether references come first of what the task takes.
     """
 
     place: Place
@@ -56,6 +59,23 @@ class Job(NamedTuple):
     attempts: int
     retry_exceptions: bool | tuple[type[BaseException], ...]
     direct: frozenset[int]
+    arguments: bytes
+    code: bytes
+    refers: bool
+
+
+class References(NamedTuple):
+    """References that a task takes as they are.
+
+    Attributes:
+        inner: for each need, the one to put into containers.
+        objects: those in the arguments.
+        function: the one to the pickle of the function, or None.
+    """
+
+    inner: Sequence[Reference | None] = ()
+    objects: Sequence[Reference] = ()
+    function: Reference | None = None
 
 
 class Report(NamedTuple):
@@ -81,42 +101,29 @@ class NoValue:
     """What a task that ended without a value gives to its consumers."""
 
 
-def execute(
-    packed: bytes,
-    arguments: bytes,
-    function: bytes | list[Reference],
-    inner: list[Reference | None] | None,
-    objects: list[Reference] | None,
-    *needs: Any,
-) -> tuple[bytes, Any]:
+def execute(packed: bytes, *taken: Any) -> tuple[bytes, Any]:
     """Run a task in a worker, unless its result is stored.
 
-    What can be bytes or None is: for anything else Ray's own pickler is called, which takes longer than the rest.
+    All that can be is in one argument, as bytes: each further one, and what Ray has to pickle, takes longer than that.
 
     Args:
         packed: the pickled job.
-        arguments: their pickle.
-        function: the pickle of the function, or a reference to it.
-        inner: for each need, the reference to put into containers.
-        objects: the references in the arguments.
-        needs: for each need its value, or the report on it if it is within containers only.
+        taken: references, if there are any; for each need its value, or the report on it if only containers have it.
 
     Returns:
         The pickled report, and the value.
     """
-    job: Job = pickle.loads(packed)
-    report, value = _execute(job, arguments, function, inner or (), objects or (), needs)
+    report, value = _execute(*unpacked_job(packed, taken))
     return pickle.dumps(report), value
 
 
-def _execute(
-    job: Job,
-    arguments: bytes,
-    function: bytes | list[Reference],
-    inner: Sequence[Reference | None],
-    objects: Sequence[Reference],
-    needs: Sequence[Any],
-) -> tuple[Report, Any]:
+def unpacked_job(packed: bytes, taken: tuple[Any, ...]) -> tuple[Job, References, tuple[Any, ...]]:
+    """Return a job, the references, and what there is of each need."""
+    job: Job = pickle.loads(packed)
+    return (job, taken[0], taken[1:]) if job.refers else (job, References(), taken)
+
+
+def _execute(job: Job, references: References, needs: Sequence[Any]) -> tuple[Report, Any]:
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
     token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
@@ -126,14 +133,19 @@ def _execute(
             stored = recall(job.place, job.key)
             if stored[0].ended != "lost":
                 return stored
-        call = _call_of(job.function, function)
-        return _persistently(job, call, lambda: unpack_arguments(arguments, needs, inner, objects), start)
+        call = _call_of(job, references)
+        return _persistently(job, call, lambda: arguments_of(job, references, needs), start)
     except StorageError as error:
         return unstored(error, start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
         return failed(job, error, start, 1)
     finally:
         current.reset(token)
+
+
+def arguments_of(job: Job, references: References, needs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a task's function."""
+    return unpack_arguments(job.arguments, needs, references.inner, references.objects)
 
 
 def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
@@ -290,10 +302,10 @@ def keep_function(place: Place, sha: str, pickled: bytes) -> None:
 _functions: dict[str, Callable[..., Any]] = {}
 
 
-def _call_of(sha: str, given: bytes | list[Reference]) -> Callable[..., Any]:
-    """Return a function; it is loaded once in each process."""
-    function = _functions.get(sha)
+def _call_of(job: Job, references: References) -> Callable[..., Any]:
+    """Return the function of a task; it is loaded once in each process."""
+    function = _functions.get(job.function)
     if function is None:
-        pickled = given if isinstance(given, bytes) else ray.get(given[0])
-        function = _functions[sha] = cloudpickle.loads(pickled)
+        pickled = job.code if references.function is None else ray.get(references.function)
+        function = _functions[job.function] = cloudpickle.loads(pickled)
     return function
