@@ -14,6 +14,7 @@ from rayworkflow_tasks import Polled, add, await_that, counted, held, note, note
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow import _lease
 from functionfuse.backends.addons.rayworkflow._journal import Inbox, Journal
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowTaskNotRecoverableError
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from functionfuse.storage import FileStore
 
@@ -181,6 +182,7 @@ def test_a_damaged_function_is_named_with_what_to_do(path, root, damage):
         workflow.WorkflowExecutionError, match=f"a function of workflow '{name}' cannot be read"
     ) as told:
         workflow.resume(name)
+    assert type(told.value.__cause__) is WorkflowTaskNotRecoverableError
     assert f"{root}/durable=2F{name}/" in str(told.value)
     assert "put it back from a copy, or delete the workflow and run it anew" in str(told.value)
     assert workflow.run(add.bind(1, 1)) == 2  # the controller lives

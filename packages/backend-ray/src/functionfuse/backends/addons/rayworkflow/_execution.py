@@ -16,7 +16,8 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
 from functionfuse.backends.addons.rayworkflow._nodes import Frame, Node, State
 from functionfuse.backends.addons.rayworkflow._pickles import unpack_error
-from functionfuse.errors import StorageError
+from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowTaskNotRecoverableError
+from functionfuse.errors import CorruptRecord, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -119,7 +120,9 @@ class Execution:
             try:
                 self._submission.execute(self, node)
             except StorageError as error:  # its function cannot be read
-                self.end(Ending("FAILED", error=error, task=node.spec.name))
+                name, is_away = node.spec.name, not isinstance(error, CorruptRecord)
+                problem = error if is_away else WorkflowTaskNotRecoverableError(name, str(error))
+                self.end(Ending("FAILED", error=problem, task=name))
                 return
             self._started([node])
             if node.spec.function not in self._surprising:

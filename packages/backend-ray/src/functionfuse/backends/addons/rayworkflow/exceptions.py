@@ -6,6 +6,7 @@
     |-- WorkflowExecutionError            a task failed; its exception is the __cause__
     |-- WorkflowCancellationError         somebody cancelled it
     |-- WorkflowNotResumableError         it cannot go on
+    |   `-- WorkflowTaskNotRecoverableError  what a task needs to run is damaged, or gone
     |-- WorkflowNotFoundError             nothing is stored under this id
     `-- WorkflowStillActiveError          it is running or pending
 """
@@ -47,6 +48,14 @@ class WorkflowNotResumableError(WorkflowError):
 
     def __init__(self, workflow_id: str, reason: str = "") -> None:
         super().__init__(f"Workflow[id={workflow_id}] is not resumable.{reason and ' ' + reason}")
+
+
+class WorkflowTaskNotRecoverableError(WorkflowNotResumableError):
+    """What a task needs to run is damaged in the store, or gone; nothing can replace it."""
+
+    def __init__(self, task_id: str, reason: str = "") -> None:
+        message = f"Workflow task[id={task_id}] is not recoverable{reason and ': ' + reason}"
+        WorkflowError.__init__(self, message)
 
 
 class WorkflowNotFoundError(WorkflowError):
