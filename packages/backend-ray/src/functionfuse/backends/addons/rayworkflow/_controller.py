@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NAME = "functionfuse-workflows"
 STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
 LEASE = 10.0
+_ON_THE_HEAD = {"node:__internal_head__": 0.001}  # the machine that stays; an affinity alone counts for nothing
 
 
 class Controller:
@@ -81,9 +82,8 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
             -1 if limits.get("max_pending") is None else limits["max_pending"],
         )
         kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Controller)
-        actor = kind.options(name=NAME, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
-            settings, uuid.uuid4().hex
-        )
+        named = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        actor = kind.options(resources=_ON_THE_HEAD, **named).remote(settings, uuid.uuid4().hex)
     there: Settings = ray.get(actor.settings.remote())
     wanted = {name: value for name, value in limits.items() if value is not None}
     if storage is not None:
