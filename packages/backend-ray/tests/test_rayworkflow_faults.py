@@ -13,6 +13,7 @@ from rayworkflow_drivers import driver
 from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflow._runner import Runner
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
 
 pytestmark = pytest.mark.usefixtures("durable")
@@ -123,16 +124,41 @@ def test_what_references_are_to_is_stored_once(path, root):
     assert len(list(root.glob("durable=2Freferences/*=2Fobj=2F*"))) == 3  # shared, nested, another
 
 
-def test_an_isolated_task_goes_on_while_its_controller_is_away(path):
+def test_isolated_tasks_go_on_while_their_controller_is_away(path):
+    """They take all processors; the controller comes back nevertheless."""
+    gates = [f"{path}.gate-{number}" for number in range(2)]
     isolated = held.options(**workflow.options(isolate=True))
-    output = workflow.run_async(add.bind(isolated.bind(f"{path}.gate"), 1), workflow_id="isolated")
-    await_that(lambda: noted(f"{path}.gate.started"))
-    (runner,) = pids_of(b"ray::Runner")
+    output = workflow.run_async(add.bind(*[isolated.bind(gate) for gate in gates]), workflow_id="isolated")
+    await_that(lambda: all(noted(f"{gate}.started") for gate in gates))
+    runners = pids_of(b"ray::Runner")
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
-    note(f"{path}.gate")
+    assert workflow.get_status("isolated") == workflow.RUNNING
+    for gate in gates:
+        note(gate)
     assert ray.get(output, timeout=60) == 2
-    assert len(noted(f"{path}.gate.started")) == 1
-    await_that(lambda: runner not in pids_of(b"ray::"))
+    assert [len(noted(f"{gate}.started")) for gate in gates] == [1, 1]
+    await_that(lambda: not set(runners) & set(pids_of(b"ray::")))
+
+
+def test_isolated_tasks_leave_room_for_what_they_take(path):
+    """There are two CPUs, and an actor has its own from the moment at which it is made."""
+    first = held.bind(f"{path}.gate")
+    isolated = counted.options(**workflow.options(isolate=True))
+    tasks = [isolated.bind(path, add.bind(first, 1)) for _ in range(3)]
+    output = workflow.run_async(add.bind(*tasks), workflow_id="room")
+    await_that(lambda: noted(f"{path}.gate.started"))
+    assert not pids_of(b"ray::Runner")
+    note(f"{path}.gate")
+    assert ray.get(output, timeout=60) == 6
+
+
+def test_an_actor_that_nobody_asks_ends():
+    """Ray starts the actor of an isolated task anew when it was killed, also if the task had ended."""
+    options = {"name": "nobody's", "lifetime": "detached", "max_restarts": -1}
+    ray.remote(num_cpus=0)(Runner).options(**options).remote(2.0)
+    await_that(lambda: pids_of(b"ray::Runner"))
+    os.kill(pid_of(b"ray::Runner"), signal.SIGKILL)
+    await_that(lambda: "nobody's" not in ray.util.list_named_actors() and not pids_of(b"ray::Runner"))
 
 
 def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):

@@ -87,8 +87,12 @@ def refuse_changed(workflow_id: str, changed: list[str]) -> None:
         )
 
 
-def changed_code(place: Place, task: TaskSpec) -> list[str]:
-    """Return the name of a task, or of nodes in it, whose function has other code here than when it was stored."""
+def changed_code(place: Place, tasks: Sequence[TaskSpec]) -> list[str]:
+    """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored."""
+    return [name for task in tasks for name in _changed(place, task)]
+
+
+def _changed(place: Place, task: TaskSpec) -> list[str]:
     if task.code == GRAPH:
         (shipment,), _ = unpack_arguments(task.arguments, (), (), ())
         shipped = cloudpickle.loads(shipment)

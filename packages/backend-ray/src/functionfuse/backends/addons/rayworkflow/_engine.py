@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._execution import Execution
     from functionfuse.backends.addons.rayworkflow._output import Output
     from functionfuse.backends.addons.rayworkflow._settings import Order, Settings
+    from functionfuse.backends.addons.rayworkflow._spec import TaskSpec
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
@@ -208,11 +209,14 @@ class Engine:
 
     async def _refuse_changed(self, stored: StoredWorkflow, runtime_env: dict[str, Any]) -> None:
         """Refuse to go on with functions that workers import, and that are not any more what they were."""
-        asked = []
+        alike: dict[str, tuple[dict[str, Any], list[TaskSpec]]] = {}
         for task in stored.functions():
             env = task.options.ray_options.get("runtime_env") or runtime_env
-            look = remote(changed_code).options(**({"runtime_env": env} if env else {}))
-            asked.append(look.remote(self._place(stored.journal), task).future())
+            alike.setdefault(repr(env), (env, []))[1].append(task)
+        asked = []
+        for env, tasks in alike.values():  # long tasks may have all processors
+            look = remote(changed_code).options(num_cpus=0, **({"runtime_env": env} if env else {}))
+            asked.append(look.remote(self._place(stored.journal), tasks).future())
         changed = [name for names in asked for name in await asyncio.wrap_future(names)]
         refuse_changed(stored.workflow_id, changed)
 

@@ -218,7 +218,7 @@ class Execution:
     def _broken(self, node: Node, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
         node.reloads += 1
-        is_over = not _is_loss(error) and not (node.spec.options.isolate and isinstance(error, ActorDiedError))
+        is_over = not _is_loss(error) and not (node.is_isolated and isinstance(error, ActorDiedError))
         if node.reloads > _RELOADS or is_over:
             cause = getattr(error, "cause", None)
             if isinstance(cause, StorageError):
@@ -289,13 +289,16 @@ class Execution:
                 self._schedule(one)
 
     def _schedule(self, node: Node) -> None:
-        """Let a task be submitted as soon as all that it needs is."""
+        """Let a task be submitted as soon as all that it needs is; an isolated one when it has that.
+
+        Ray gives an actor its resources at once, also if what it is to run waits for tasks that have none.
+        """
         node.state, node.lacks = State.WAITING, 0
         node.final, node.links = node.key, 0
         for need in node.needs():
             if not node.counted:
                 need.users += 1
-            if not self._is_promised(need):
+            if need.state is not State.DONE and (node.is_isolated or not self._is_promised(need)):
                 need.waiters.append(node)
                 node.lacks += 1
         node.counted = True
@@ -304,14 +307,16 @@ class Execution:
             self._ready.append(node)
 
     def _is_promised(self, node: Node) -> bool:
-        if node.state is State.RUNNING:
-            return node.spec.function not in self._surprising or node.key in self._stored
-        return node.state is State.DONE
+        is_expected = node.spec.function not in self._surprising or node.key in self._stored
+        return node.state is State.RUNNING and is_expected
 
     def _release(self, node: Node) -> None:
-        """Let those who wait for a task take it."""
+        """Let those who wait for a task take it, or the promise of it."""
         waiters, node.waiters = node.waiters, []
         for waiter in waiters:
+            if waiter.is_isolated and node.state is not State.DONE:
+                node.waiters.append(waiter)
+                continue
             waiter.lacks -= 1
             if not waiter.lacks and waiter.state is State.WAITING:
                 waiter.state = State.READY

@@ -32,6 +32,7 @@ class Node:
         frame: the graph.
         checkpoint: how its result is stored.
         catches: whether its result is a pair of value and exception.
+        is_isolated: whether it runs in an actor of its own.
         state: what it does.
         lacks: how many tasks it still waits for.
         waiters: who waits for it.
@@ -53,6 +54,7 @@ class Node:
         "final",
         "frame",
         "inner",
+        "is_isolated",
         "key",
         "lacks",
         "links",
@@ -74,6 +76,7 @@ class Node:
         self.checkpoint = frame.checkpoint_for(options.checkpoint)
         inherited = last and creator is not None and creator.catches
         self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
+        self.is_isolated = spec.kind == "task" and options.isolate
         self.state = State.IDLE
         self.lacks = self.users = self.reloads = self.links = 0
         self.counted = False

@@ -74,6 +74,6 @@ def are_kept(place: Place, objects: Sequence[str]) -> bool:
 def remote(function: Callable[..., Any]) -> Any:
     """Return one of our own functions as a task of Ray.
 
-    It takes a processor like any task: for tasks that take none, Ray would start a process each.
+    It takes a processor like any task: for many tasks that take none, Ray would start a process each.
     """
     return ray.remote(function)

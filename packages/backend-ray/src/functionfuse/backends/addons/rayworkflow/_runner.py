@@ -16,26 +16,28 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._objects import Place
 
 NAMESPACE = "functionfuse"  # of actors that are found by their names
-_PATIENCE = 10.0  # seconds in which it may be asked again
+_PATIENCE = 60.0  # seconds in which it is asked at first; Ray makes one anew that was killed when its task had ended
+_AGAIN = 10.0  # seconds in which it may be asked again
 _OF_ACTORS = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "scheduling_strategy", "label_selector")
 
 
 class Runner:
-    """The actor. It runs one task, and ends some time after that if nobody ended it."""
+    """The actor. It runs one task, and ends some time after that if nobody ended it.
 
-    def __init__(self) -> None:
-        self._end: threading.Timer | None = None
+    Args:
+        patience: seconds in which it is asked to.
+    """
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._end = _end_after(patience)
 
     def execute(self, *arguments: Any) -> tuple[bytes, Any]:
         """Run the task; asked again by another controller, give back what was stored meanwhile."""
-        if self._end is not None:
-            self._end.cancel()
+        self._end.cancel()
         try:
             return execute(*arguments)
         finally:
-            self._end = threading.Timer(_PATIENCE, _end, [ray.get_runtime_context().current_actor])
-            self._end.daemon = True
-            self._end.start()
+            self._end = _end_after(_AGAIN)
 
 
 def runner(place: Place, key: str, options: Mapping[str, Any]) -> Any:
@@ -58,6 +60,14 @@ def runner(place: Place, key: str, options: Mapping[str, Any]) -> Any:
         max_task_retries=retries,
     ).remote()
     return actor
+
+
+def _end_after(seconds: float) -> threading.Timer:
+    """Let the actor that this is in end after a time."""
+    timer = threading.Timer(seconds, _end, [ray.get_runtime_context().current_actor])
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _end(actor: Any) -> None:

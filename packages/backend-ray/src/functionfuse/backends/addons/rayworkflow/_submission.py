@@ -137,7 +137,7 @@ class Submission:
         spec = node.spec
         if spec.kind != "task":
             return getattr(self._workers.hub, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
-        if not spec.options.isolate:
+        if not node.is_isolated:
             sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
             return sender
         options = {**self._runtime_env, **spec.options.ray_options, "max_retries": spec.options.max_retries}
