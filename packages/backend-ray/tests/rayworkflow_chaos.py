@@ -162,7 +162,8 @@ class Case:
             with suppress(Exception):
                 if self._flow().status() != "FAILED":
                     return
-            self._flow().start()
+            with suppress(workflow.WorkflowStillActiveError, RuntimeError):  # another driver was faster
+                self._flow().start()
         else:
             with suppress(RuntimeError):
                 workflow.run_async(self._graph(self.notes, self.event), workflow_id=self.id)

@@ -74,8 +74,10 @@ def test_large_results_and_graphs_have_records_of_their_own(store):
 def test_a_task_says_how_its_result_is_stored(store):
     strict = add.options(**workflow.options(checkpoint="strict", task_id="strict")).bind(1)
     never = add.options(**workflow.options(checkpoint=False, task_id="never")).bind(2)
-    assert workflow.run(gather.bind(strict, never, add.bind(3)), workflow_id="each") == (1, 2, 3)
-    assert [name.rpartition("/")[2] for name in store.list_tasks("durable/each", "*/out/*")] == ["strict"]
+    isolated = add.options(**workflow.options(isolate=True, task_id="isolated")).bind(3)
+    assert workflow.run(gather.bind(strict, never, isolated, add.bind(4)), workflow_id="each") == (1, 2, 3, 4)
+    own = {name.rpartition("/")[2] for name in store.list_tasks("durable/each", "*/out/*")}
+    assert own == {"strict", "isolated"}
     assert set(results_of(store, "each").logged) == {"rayworkflow_tasks.gather", "rayworkflow_tasks.add"}
     with pytest.raises(ValueError, match="checkpoint must be True, False, 'strict', 'grouped', not 'often'"):
         workflow.options(checkpoint="often")

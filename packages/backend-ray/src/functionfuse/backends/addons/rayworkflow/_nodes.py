@@ -73,10 +73,12 @@ class Node:
         self.frame = frame
         self.key: str = key_of(spec.name, "" if creator is None else creator.final)
         self.final: str = self.key
+        self.is_isolated = spec.kind == "task" and options.isolate
         self.checkpoint = frame.checkpoint_for(options.checkpoint)
+        if self.is_isolated and self.checkpoint == "grouped" and options.checkpoint != "grouped":
+            self.checkpoint = "strict"  # that the controller dies is no reason to run it again
         inherited = last and creator is not None and creator.catches
         self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
-        self.is_isolated = spec.kind == "task" and options.isolate
         self.state = State.IDLE
         self.lacks = self.users = self.reloads = self.links = 0
         self.counted = False
