@@ -25,7 +25,7 @@ from pathlib import Path
 
 import certifi
 import pytest
-from prefect_servers import IN_MEMORY, running_server
+from prefect_servers import one_connection, running_server
 
 # Each client of Prefect reads the certificates that it trusts, and each task in another process has two clients.
 ONE_CERTIFICATE = Path(os.environ["PREFECT_HOME"], "one.pem")
@@ -48,7 +48,7 @@ def _settings(api_url):
     before = prefect.context.GLOBAL_SETTINGS_CONTEXT
     settings = {
         PREFECT_API_URL: api_url,
-        PREFECT_API_DATABASE_CONNECTION_URL: IN_MEMORY,
+        PREFECT_API_DATABASE_CONNECTION_URL: one_connection(os.environ["PREFECT_HOME"]),
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }
     with temporary_settings(settings):
@@ -63,7 +63,8 @@ def _settings(api_url):
 @pytest.fixture(scope="session")
 def running(tmp_path_factory):
     """A real server, as ``prefect server start`` starts it; one for all modules, as that takes ten seconds."""
-    with running_server(tmp_path_factory.mktemp("server"), database=IN_MEMORY) as server:
+    home = tmp_path_factory.mktemp("server")
+    with running_server(home, database=one_connection(home)) as server:
         yield server
 
 

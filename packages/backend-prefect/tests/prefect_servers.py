@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
-# Of SQLite. A file is locked now and then when flows follow each other, and clients then wait for seconds.
-IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
@@ -102,6 +100,15 @@ def free_port():
     with socket.socket() as free:
         free.bind((ADDRESS, 0))
         return free.getsockname()[1]
+
+
+def one_connection(folder):
+    """A database in a folder that a server uses by one connection, as Prefect does where it reads ``:memory:``.
+
+    Several connections lock each other out, for seconds; and what is in memory is lost with its one, for example when a
+    client goes away in the midst of a request.
+    """
+    return f"sqlite+aiosqlite:///{folder}/one:memory:.db"
 
 
 @contextmanager

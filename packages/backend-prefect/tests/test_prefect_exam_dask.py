@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from prefect_runners import workflows_on
+from prefect_workers import WorkerTests
 
 from functionfuse.testing import BackendTests
 
@@ -16,12 +17,19 @@ def cluster(server):
         yield cluster.scheduler_address
 
 
-class TestDask(BackendTests):
-    chain_length = 30
-    recursion_depth = 10
-
+class OnDask:
     @pytest.fixture
     def make_workflow(self, cluster):
         from prefect_dask import DaskTaskRunner
 
         return workflows_on(lambda: DaskTaskRunner(address=cluster))
+
+
+class TestDask(OnDask, BackendTests):
+    chain_length = 30
+    recursion_depth = 10
+    graph_size = 100
+
+
+class TestDaskWorkers(OnDask, WorkerTests):
+    pass

@@ -6,10 +6,12 @@ import threading
 
 import pytest
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner
 from prefect_runners import WarmProcessPool, workflows_on
+from prefect_workers import WorkerTests, dying
 
 from functionfuse import workflow
-from functionfuse.errors import WorkflowFailed
+from functionfuse.errors import NodeError, WorkflowFailed
 from functionfuse.testing import BackendTests
 from functionfuse.testing.exam_functions import same
 
@@ -24,11 +26,22 @@ def processes(server):
 class TestProcesses(BackendTests):
     chain_length = 30
     recursion_depth = 10
+    graph_size = 100
 
     @pytest.fixture
     def make_workflow(self, processes):
-
         return workflows_on(lambda: processes)
+
+
+class TestProcessesThatEnd(WorkerTests):
+    @pytest.fixture
+    def make_workflow(self, server):
+        return workflows_on(lambda: ProcessPoolTaskRunner(max_workers=1))
+
+    def test_a_worker_that_dies(self, server, make_workflow, tmp_path):
+        with pytest.raises(NodeError, match="'dies' failed: its worker died"):
+            make_workflow(dying(tmp_path / "died"), workflow_name="a process died").run()
+        assert server.flow_run("a process died")["state_name"] == "Failed"
 
 
 def test_the_settings_of_a_run_hold_in_its_processes(processes):

@@ -6,6 +6,7 @@ import os
 
 import pytest
 from prefect_runners import workflows_on
+from prefect_workers import WorkerTests
 
 from functionfuse.testing import BackendTests
 
@@ -26,12 +27,19 @@ def cluster(server):
     ray.shutdown()
 
 
-class TestRay(BackendTests):
-    chain_length = 30
-    recursion_depth = 10
-
+class OnRay:
     @pytest.fixture
     def make_workflow(self, cluster):
         from prefect_ray import RayTaskRunner
 
         return workflows_on(RayTaskRunner)
+
+
+class TestRay(OnRay, BackendTests):
+    chain_length = 30
+    recursion_depth = 10
+    graph_size = 100
+
+
+class TestRayWorkers(OnRay, WorkerTests):
+    pass

@@ -43,7 +43,18 @@ made.run()
 
 
 @pytest.fixture
-def nobody():
+def impatient():
+    """Events that no server takes are given up at once; else each is tried for ten seconds."""
+    from prefect.events.clients import PrefectEventsClient
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=0)
+    yield
+    EventsWorker.set_client_override(None)
+
+
+@pytest.fixture
+def nobody(impatient):
     """An address where no server is."""
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -56,7 +67,7 @@ def test_no_server(nobody):
         PrefectWorkflow(add(1, 1), workflow_name="alone").run()
 
 
-def test_a_server_that_goes_away(tmp_path):
+def test_a_server_that_goes_away(impatient, tmp_path):
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     store = MemoryStore()

@@ -70,6 +70,7 @@ class BackendExam(StandardTests, exam=True):
         objects_stay: whether an object stays in one process for all of its calls, so that it need not be pickled.
         chain_length: nodes of the longest chain that the backend is asked to run.
         recursion_depth: levels of the deepest dynamic graph that it is asked to run.
+        graph_size: nodes of the largest graph that it is asked to run.
     """
 
     lacks: ClassVar[Mapping[str, str]] = {}
@@ -77,6 +78,7 @@ class BackendExam(StandardTests, exam=True):
     objects_stay: ClassVar[bool] = False
     chain_length: ClassVar[int] = 300
     recursion_depth: ClassVar[int] = 2_000
+    graph_size: ClassVar[int] = 300
 
     @pytest.fixture
     def make_workflow(self) -> Callable[..., Any]:

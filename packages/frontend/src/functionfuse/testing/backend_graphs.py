@@ -115,10 +115,10 @@ class GraphTests(BackendExam, exam=True):
         assert log.words() == []
 
     def test_a_wide_graph(self, run: Any) -> None:
-        """Some hundred nodes, wired at random but always alike, against plain Python."""
+        """Many nodes, wired at random but always alike, against plain Python."""
         wires = random.Random(5)  # noqa: S311
         nodes, values = [same(1)], [1]
-        for number in range(300):
+        for number in range(self.graph_size):
             chosen = [wires.randrange(len(nodes)) for _ in range(wires.randrange(1, 5))]
             nodes.append(total([number, *[nodes[i] for i in chosen]]))
             values.append(number + sum(values[i] for i in chosen))
