@@ -118,7 +118,9 @@ def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
     gate = tmp_path / "gate"
     first = held.bind(str(gate))
     output = workflow.run_async(added.bind(added.bind(first, 1), first), workflow_id=away.__name__)
-    while not Path(f"{gate}.started").exists():
+    for _ in range(1200):
+        if Path(f"{gate}.started").exists():
+            break
         time.sleep(0.05)
     come_back = away(server)
     try:

@@ -66,6 +66,11 @@ class Server:
         runs = self.ask("flow_runs/filter", query)
         return runs[0] if runs else None
 
+    def cancel(self, flow_name):
+        """Cancel the last run of a flow, as the dashboard does."""
+        run = self.flow_run(flow_name)
+        self.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+
     def task_runs(self, flow_name, is_complete):
         """The task runs of a flow's last run by name, as soon as they are as wanted: they arrive with a delay."""
         for _ in range(240):

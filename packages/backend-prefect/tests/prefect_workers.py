@@ -28,8 +28,7 @@ class WorkerTests:
 
         def cancel():
             until_there(started)
-            run = server.flow_run(name)
-            server.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+            server.cancel(name)
 
         made = make_workflow(sleeps(same(1).set_name("first")).set_name("sleeps"), workflow_name=name)
         made.set_storage(store := MemoryStore())

@@ -148,8 +148,7 @@ class TestCancel:
 
         def cancel():
             assert started.wait(60)
-            run = server.flow_run(name)
-            server.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+            server.cancel(name)
 
         canceller = threading.Thread(target=cancel)
         canceller.start()
