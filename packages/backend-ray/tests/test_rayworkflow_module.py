@@ -483,6 +483,16 @@ def test_a_wait_takes_results_of_nodes_and_can_be_cancelled(path):
         ray.get(output)
 
 
+def test_a_workflow_is_cancelled_at_any_moment():
+    for number in range(8):
+        output = workflow.run_async(gather.bind(add.bind(1), workflow.sleep(1000)), workflow_id=f"moment {number}")
+        time.sleep(number * 0.005)
+        workflow.cancel(f"moment {number}")
+        assert workflow.get_status(f"moment {number}") == workflow.CANCELED
+        with pytest.raises(workflow.WorkflowCancellationError):
+            ray.get(output)
+
+
 def test_a_listener_that_fails_fails_the_workflow():
     class Broken(workflow.EventListener):
         async def poll_for_event(self):

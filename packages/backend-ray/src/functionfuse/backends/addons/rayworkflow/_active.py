@@ -126,6 +126,8 @@ class Active:
             named=self._name,
             settled=self._settled,
         )
+        if self.status is WorkflowStatus.CANCELED:  # while its records were read
+            self.execution.end(Ending("CANCELED"))
         self._means.submit()
         ending = await quiet
         await self._commits.flushed()

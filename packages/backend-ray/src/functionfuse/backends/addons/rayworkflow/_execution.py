@@ -213,7 +213,7 @@ class Execution:
             for inside in frame.nodes:
                 stack.append(inside.inner)
                 if inside in self.running:
-                    self._submission.cancel(inside)
+                    self._submission.cancel(self, inside)
 
     def _broken(self, node: Node, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
@@ -247,7 +247,7 @@ class Execution:
         self._ready.clear()
         self._recalls.clear()
         for node in self.running:
-            self._submission.cancel(node)
+            self._submission.cancel(self, node)
         self._end_if_quiet()
 
     def _end_if_quiet(self) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 _SHORT = 4096  # bytes of a function that is sent along with each task
+_SUBMITTED = 0.1  # seconds in which Ray has taken up what it is given
+_CANCELLED_AGAIN = 2.0  # seconds
 
 
 class Workers:
@@ -161,13 +163,22 @@ class Submission:
             node.report, node.value = report, value
             self._workers.watch(report, partial(execution.take_in, node))
 
-    def cancel(self, node: Node) -> None:
-        """Stop a task, whatever it does."""
+    def cancel(self, execution: Execution, node: Node) -> None:
+        """Stop a task, whatever it does, unless it ends at once.
+
+        A process of Ray dies that cancels what it submits just then; and a task that begins just then is not cancelled.
+        """
+        self._workers.loop.call_later(_SUBMITTED, self._cancel, execution, node)
+
+    def _cancel(self, execution: Execution, node: Node) -> None:
+        if node not in execution.running:
+            return
         assert node.report is not None
         if node in self._runners:
             ray.kill(self._runners[node])
-            return
-        ray.cancel(node.report, force=node.spec.kind == "task")
+        else:
+            ray.cancel(node.report, force=node.spec.kind == "task")
+        self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, execution, node)
 
     def _function(self, sha: str) -> tuple[bytes, Reference | None]:
         """Return the pickle of a function, or a reference to a long one."""
