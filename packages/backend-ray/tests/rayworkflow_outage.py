@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import random
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 from functionfuse.errors import StorageError
 from functionfuse.storage import FileStore
+
+_turns = threading.local()
 
 
 def _failing(name):
@@ -19,14 +21,18 @@ def _failing(name):
 
 
 class Unreliable(FileStore):
-    """Fails as often as a file beside it says: "1" for always."""
+    """Fails in turns that a file beside it tells: "x" is a failure, and what comes last is followed by the first."""
 
     def fail_if_told_to(self, name):
         try:
-            share = float(self.switch.read_text())
-        except (FileNotFoundError, ValueError):  # it is just being written
+            turns = self.switch.read_text()
+        except FileNotFoundError:
             return
-        if random.random() < share:
+        if not turns:  # it is just being written
+            return
+        turn = getattr(_turns, "next", 0)
+        _turns.next = turn + 1
+        if turns[turn % len(turns)] == "x":
             raise StorageError(f"{self.path!r} cannot be reached, for {name}")
 
     @property
@@ -34,9 +40,9 @@ class Unreliable(FileStore):
         return Path(f"{self.path}.away")
 
     @contextmanager
-    def failing(self, share=1.0):
-        """Fail in this share of all operations."""
-        self.switch.write_text(str(share))
+    def failing(self, turns="x"):
+        """Fail in these turns of each thread; without any, always."""
+        self.switch.write_text(turns)
         try:
             yield
         finally:

@@ -36,12 +36,12 @@ def store(disk):
 
 @pytest.fixture(scope="module", autouse=True)
 def durable(local_ray, store):
-    workflow.init(storage=store, lease_seconds=2.0)
+    workflow.init(storage=store, lease_seconds=2.0, max_running_workflows=5, max_pending_workflows=1)
 
 
 def test_a_storage_that_fails_now_and_then_is_asked_again(path, store):
     fan = [counted.options(**workflow.options(task_id=f"fan-{n}")).bind(f"{path}-{n}", n) for n in range(8)]
-    with store.failing(0.3):
+    with store.failing("x.xx.."):
         assert workflow.run(add.bind(*fan, add.bind(fan[0], fan[1])), workflow_id="now and then") == 29
     assert [len(noted(f"{path}-{n}")) for n in range(8)] == [1] * 8
 
@@ -164,6 +164,20 @@ def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     assert workflow.get_status("cancelled") == workflow.RESUMABLE
     workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.CANCELED
+
+
+def test_a_workflow_that_waits_and_cannot_be_stored_as_cancelled(path, store):
+    running = [f"running {n}" for n in range(5)]
+    for workflow_id in running:
+        workflow.run_async(held.bind(f"{path}.gate"), workflow_id=workflow_id)
+    workflow.run_async(counted.bind(path, 1), workflow_id="waits")
+    assert workflow.get_status("waits") == workflow.PENDING
+    with store.failing(), pytest.raises(workflow.WorkflowExecutionError, match=r"id=waits.* cannot be reached"):
+        workflow.cancel("waits")
+    assert workflow.get_status("waits") == workflow.RESUMABLE
+    for workflow_id in running:
+        workflow.cancel(workflow_id)
+    assert workflow.resume("waits") == 1
 
 
 @ray.remote

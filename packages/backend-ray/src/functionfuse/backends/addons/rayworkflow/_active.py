@@ -133,6 +133,13 @@ class Active:
         await self._commits.flushed()
         return ending
 
+    def cancel(self) -> None:
+        """Stop what runs; what has not begun does not begin."""
+        if self.execution is None:
+            self.status = WorkflowStatus.CANCELED
+        else:
+            self.execution.end(Ending("CANCELED"))
+
     def end(self, ending: Ending) -> None:
         """Tell everybody who waits."""
         _logs.ended(self.workflow_id, ending)

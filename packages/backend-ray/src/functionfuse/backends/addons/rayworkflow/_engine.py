@@ -139,17 +139,14 @@ class Engine:
             stored = await self._find(workflow_id)
             epoch = await self._acquire(stored.journal, {})
             await asyncio.to_thread(stored.end, epoch, Ending("CANCELED"))
-        elif active.execution is not None:
-            active.execution.end(Ending("CANCELED"))
-            ending = await asyncio.shield(active.ended)
-            if isinstance(ending.error, StorageError):  # it is stopped, but it is not stored that it is
-                raise failure(workflow_id, "", ending.error)
-        else:
-            active.status = WorkflowStatus.CANCELED
-            if active in self._pending:
-                self._pending.remove(active)
-                self._begin(active)
-            await asyncio.shield(active.ended)
+            return
+        active.cancel()
+        if active in self._pending:
+            self._pending.remove(active)
+            self._begin(active)
+        ending = await asyncio.shield(active.ended)
+        if isinstance(ending.error, StorageError):  # it is stopped, but it is not stored that it is
+            raise failure(workflow_id, "", ending.error)
 
     async def delete(self, workflow_id: str) -> None:
         """Remove a workflow that does not run from the store."""
