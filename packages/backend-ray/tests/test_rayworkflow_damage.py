@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -241,7 +242,7 @@ def test_a_damaged_sign_of_life_is_no_death(tmp_path, damage, monkeypatch):
     """Whoever lives writes the next one."""
     store = FileStore(tmp_path, durable=False)
     monkeypatch.setattr(_lease, "_machine", lambda: "")  # as for one on another machine
-    owner, other = (_lease.Owner(store, actor, 1.0) for actor in "ab")
-    (file,) = [file for file in tmp_path.glob("durable*owners/*.ffr") if owner.name.rpartition("|")[2] in file.name]
-    file.write_bytes(damage(file.read_bytes()))
-    assert other.is_alive(owner.name)
+    with closing(_lease.Owner(store, "a", 1.0)) as owner:
+        (file,) = tmp_path.glob("durable*owners/*.ffr")
+        file.write_bytes(damage(file.read_bytes()))
+        assert _lease.Owner(store, "b", 1.0, shown=False).is_alive(owner.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.errors import OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import FileStore
 
-PATIENT = 0.4  # seconds of a lease
+PATIENT = 1.0  # seconds of a lease
 
 
 @pytest.fixture
@@ -29,6 +30,17 @@ def store(tmp_path):
 @pytest.fixture
 def journal(store):
     return Journal(store, "w", "run")
+
+
+@pytest.fixture
+def own(store):
+    """Makes owners, which live until the test ends."""
+    with ExitStack() as ended:
+
+        def own(actor, seconds=PATIENT):
+            return ended.enter_context(closing(_lease.Owner(store, actor, seconds)))
+
+        yield own
 
 
 def file_of(store, record):
@@ -147,27 +159,27 @@ def test_what_is_no_retention_is_refused(wanted):
 # -- leases
 
 
-def test_one_owner_at_a_time(journal, store):
-    first, second = (_lease.Owner(store, actor, PATIENT) for actor in "ab")
+def test_one_owner_at_a_time(journal, own):
+    first, second = own("a"), own("b")
     assert _lease.acquire(journal, first) == 1
     assert _lease.acquire(journal, second) is None
     assert _lease.is_held(journal, first, 1)
 
 
-def test_a_lease_that_ended_is_free(journal, store):
-    first, second = (_lease.Owner(store, actor, PATIENT) for actor in "ab")
+def test_a_lease_that_ended_is_free(journal, own):
+    first, second = own("a"), own("b")
     epoch = _lease.acquire(journal, first)
     journal.put(f"end/{_lease.key(epoch)}", "end", "FAILED", "", b"", "")
     assert _lease.acquire(journal, second) == 2
     assert not _lease.is_held(journal, first, 1)
 
 
-def test_a_later_process_of_the_same_actor_takes_over_at_once(journal, store):
-    assert _lease.acquire(journal, _lease.Owner(store, "a", 1000)) == 1
-    assert _lease.acquire(journal, _lease.Owner(store, "a", 1000)) == 2
+def test_a_later_process_of_the_same_actor_takes_over_at_once(journal, own):
+    assert _lease.acquire(journal, own("a", 1000)) == 1
+    assert _lease.acquire(journal, own("a", 1000)) == 2
 
 
-def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, store):
+def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, store, own):
     program = (
         "import sys\n"
         "from functionfuse.storage import FileStore\n"
@@ -178,27 +190,27 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, st
     )
     ended = subprocess.run([sys.executable, "-c", program, store.path], capture_output=True, text=True, check=True)
     assert ended.stdout == "1\n"
-    assert _lease.acquire(journal, _lease.Owner(store, "here", 1000)) == 2
+    assert _lease.acquire(journal, own("here", 1000)) == 2
 
 
-def test_an_owner_elsewhere_counts_as_dead_when_its_count_stands_still(journal, store):
+def test_an_owner_elsewhere_counts_as_dead_when_its_count_stands_still(journal, store, own):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
     store.save(_lease.OWNERS, far, 1)
-    assert _lease.acquire(journal, _lease.Owner(store, "here", PATIENT)) == 2
+    assert _lease.acquire(journal, own("here")) == 2
 
 
-def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, store, monkeypatch):
+def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, own, monkeypatch):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
     counts = iter(range(100))
     monkeypatch.setattr(_lease.Owner, "_count_of", lambda self, owner: next(counts))
-    assert _lease.acquire(journal, _lease.Owner(store, "here", PATIENT)) is None
+    assert _lease.acquire(journal, own("here")) is None
 
 
-def test_the_end_of_an_older_epoch_is_not_read(journal, store):
+def test_the_end_of_an_older_epoch_is_not_read(journal, store, own):
     Journal(store, "w").put("spec", "spec", 1, "run", b"", {})
-    stale, owner, reader = (_lease.Owner(store, actor, PATIENT) for actor in ("a", "a", "b"))
+    stale, owner, reader = own("a"), own("a"), own("b")
     _lease.acquire(journal, stale)
     _lease.acquire(journal, owner)
     journal.put("end/00000001", "end", "SUCCESSFUL", "out", b"", "")

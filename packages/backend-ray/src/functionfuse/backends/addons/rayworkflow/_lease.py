@@ -49,11 +49,17 @@ class Owner:
         self._shown: float | None = None
         self.lapses = self.checked = 0
         self.problem: StorageError | None = None
-        self._stop = threading.Event()
-        if not shown:
-            return
-        self._try_beat()
-        threading.Thread(target=self._live, daemon=True, name="leases").start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True, name="leases")
+        if shown:
+            self._try_beat()
+            self._thread.start()
+
+    def close(self) -> None:
+        """Show no more signs of life."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def is_sure(self) -> bool:
         """Whether nobody can have taken this owner for dead, but in lapses that were checked."""
@@ -108,7 +114,7 @@ class Owner:
             self.problem = error
 
     def _live(self) -> None:
-        while not self._stop.wait(self._seconds / BEATS):
+        while not self._closed.wait(self._seconds / BEATS):
             self._try_beat()
 
 
