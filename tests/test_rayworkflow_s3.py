@@ -122,6 +122,8 @@ def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
         if Path(f"{gate}.started").exists():
             break
         time.sleep(0.05)
+    else:
+        pytest.fail("the first task does not start")
     come_back = away(server)
     try:
         gate.touch()

@@ -1,10 +1,19 @@
-"""Workflows on a task runner, and a pool of processes that stays warm: starting one takes longer than a test."""
+"""Workflows on a task runner, their exam, and a pool of processes that stays warm: starting one takes seconds."""
 
 from __future__ import annotations
 
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.testing import BackendTests
+
+
+class RunnerTests(BackendTests):
+    """The exam for a task runner that has other processes: the longest of its graphs are shorter."""
+
+    chain_length = 30
+    recursion_depth = 10
+    graph_size = 100
 
 
 def workflows_on(make_task_runner):

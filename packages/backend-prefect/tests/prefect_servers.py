@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -66,10 +67,21 @@ class Server:
         runs = self.ask("flow_runs/filter", query)
         return runs[0] if runs else None
 
-    def cancel(self, flow_name):
-        """Cancel the last run of a flow, as the dashboard does."""
-        run = self.flow_run(flow_name)
-        self.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+    @contextmanager
+    def cancelling(self, flow_name, condition):
+        """Cancel the last run of a flow, as the dashboard does, as soon as something holds."""
+
+        def cancel():
+            await_that(condition)
+            run = self.flow_run(flow_name)
+            self.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        try:
+            yield
+        finally:
+            canceller.join()
 
     def task_runs(self, flow_name, is_complete):
         """The task runs of a flow's last run by name, as soon as they are as wanted: they arrive with a delay."""
@@ -99,6 +111,14 @@ class Server:
 
 def states_of(task_runs):
     return {name: run["state_name"] for name, run in task_runs.items()}
+
+
+def await_that(condition, seconds=60):
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come to hold"
+        time.sleep(0.05)
 
 
 def free_port():

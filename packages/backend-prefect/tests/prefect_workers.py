@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -26,17 +25,10 @@ class WorkerTests:
             started.touch()
             time.sleep(60)
 
-        def cancel():
-            until_there(started)
-            server.cancel(name)
-
         made = make_workflow(sleeps(same(1).set_name("first")).set_name("sleeps"), workflow_name=name)
         made.set_storage(store := MemoryStore())
-        canceller = threading.Thread(target=cancel)
-        canceller.start()
-        with pytest.raises(RunCancelled, match="'sleeps'"):
+        with server.cancelling(name, started.exists), pytest.raises(RunCancelled, match="'sleeps'"):
             made.run()
-        canceller.join()
         assert server.flow_run(name)["state_name"] == "Cancelled"
         expected = {"first": "Completed", "sleeps": "Cancelled"}
         assert server.states(name, expected) == expected
@@ -60,10 +52,3 @@ def dying(path):
         return value
 
     return dies(same(1).set_name("first")).set_name("dies")
-
-
-def until_there(path):
-    for _ in range(1200):
-        if path.exists():
-            return
-        time.sleep(0.05)

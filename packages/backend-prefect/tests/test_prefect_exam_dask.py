@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from prefect_runners import workflows_on
+from prefect_runners import RunnerTests, workflows_on
 from prefect_workers import WorkerTests
-
-from functionfuse.testing import BackendTests
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +23,8 @@ class OnDask:
         return workflows_on(lambda: DaskTaskRunner(address=cluster))
 
 
-class TestDask(OnDask, BackendTests):
-    chain_length = 30
-    recursion_depth = 10
-    graph_size = 100
+class TestDask(OnDask, RunnerTests):
+    pass
 
 
 class TestDaskWorkers(OnDask, WorkerTests):

@@ -7,12 +7,11 @@ import threading
 import pytest
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
-from prefect_runners import WarmProcessPool, workflows_on
+from prefect_runners import RunnerTests, WarmProcessPool, workflows_on
 from prefect_workers import WorkerTests, dying
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
-from functionfuse.testing import BackendTests
 from functionfuse.testing.exam_functions import same
 
 
@@ -23,11 +22,7 @@ def processes(server):
     pool.close()
 
 
-class TestProcesses(BackendTests):
-    chain_length = 30
-    recursion_depth = 10
-    graph_size = 100
-
+class TestProcesses(RunnerTests):
     @pytest.fixture
     def make_workflow(self, processes):
         return workflows_on(lambda: processes)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from prefect_runners import workflows_on
+from prefect_runners import RunnerTests, workflows_on
 from prefect_workers import WorkerTests
-
-from functionfuse.testing import BackendTests
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +33,8 @@ class OnRay:
         return workflows_on(RayTaskRunner)
 
 
-class TestRay(OnRay, BackendTests):
-    chain_length = 30
-    recursion_depth = 10
-    graph_size = 100
+class TestRay(OnRay, RunnerTests):
+    pass
 
 
 class TestRayWorkers(OnRay, WorkerTests):

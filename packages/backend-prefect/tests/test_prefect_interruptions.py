@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from prefect_graphs import add
-from prefect_servers import running_server
+from prefect_servers import await_that, running_server
 
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import EngineUnreachable
@@ -86,11 +85,8 @@ def test_a_server_that_goes_away(impatient, tmp_path):
 def test_ctrl_c(server, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     running = subprocess.Popen([sys.executable, "script.py"], env=server.env, cwd=tmp_path, stderr=subprocess.PIPE)
-    for _ in range(480):
-        if (tmp_path / "started").exists():
-            break
-        assert running.poll() is None
-        time.sleep(0.25)
+    await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None, 120)
+    assert running.poll() is None
     os.kill(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors

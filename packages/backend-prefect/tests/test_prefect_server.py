@@ -146,15 +146,8 @@ class TestCancel:
         made.set_storage(store := MemoryStore())
         made.add_observer(lambda event: started.set() if event.name == "sleeps 0" else None)
 
-        def cancel():
-            assert started.wait(60)
-            server.cancel(name)
-
-        canceller = threading.Thread(target=cancel)
-        canceller.start()
-        with pytest.raises(RunCancelled, match="'sleeps"):
+        with server.cancelling(name, started.is_set), pytest.raises(RunCancelled, match="'sleeps"):
             made.run()
-        canceller.join()
         assert server.flow_run(name)["state_name"] == "Cancelled"
         assert "first" in store.list_tasks(name)
         final = {"Completed", "Cancelled", "Crashed"}

@@ -127,7 +127,7 @@ class Active:
             settled=self._settled,
         )
         if self.status is WorkflowStatus.CANCELED:  # while its records were read
-            self.execution.end(Ending("CANCELED"))
+            self.cancel()
         self._means.submit()
         ending = await quiet
         await self._commits.flushed()
