@@ -41,37 +41,34 @@ OWNED = {
     "backend-local": (
         "functionfuse.backends.builtin.localback",
         "functionfuse.backends.builtin.graphback",
-        "functionfuse.backends.builtin._local_",
+        "functionfuse.backends.builtin._local",
     ),
     "backend-ray": (
         "functionfuse.backends.builtin.rayback",
-        "functionfuse.backends.builtin._ray_",
+        "functionfuse.backends.builtin._ray",
         "functionfuse.backends.addons.rayworkflow",
         "functionfuse.backends.addons.rayworkflowback",
-        "functionfuse.backends.addons._rayworkflow_",
     ),
-    "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect_"),
-    "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp_"),
+    "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect"),
+    "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp"),
 }
 
 
-def imported_modules(source: str) -> list[str]:
-    """Every module that code imports, at any depth, also for type checking only."""
+def imported_modules(source: str, package: list[str]) -> list[tuple[str, str]]:
+    """Every module that code imports, at any depth, also for type checking only: as written, and its full name."""
     modules = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
+            modules += [(alias.name, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            modules += [f"{module}.{alias.name}" for alias in node.names]
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            modules += [("." * node.level + (node.module or ""), f"{base}.{alias.name}") for alias in node.names]
     return modules
 
 
 def within(module: str, prefixes: tuple[str, ...]) -> bool:
-    return any(
-        module == prefix or module.startswith(f"{prefix}.") or (prefix.endswith("_") and module.startswith(prefix))
-        for prefix in prefixes
-    )
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def is_allowed(package: str, file: str, module: str) -> bool:
@@ -85,8 +82,25 @@ def is_allowed(package: str, file: str, module: str) -> bool:
 
 
 def wrong_arrows(package: str, file: str, source: str) -> list[str]:
-    """The imports in a file of a package that break the rules; relative ones do."""
-    return [f"{file}: {module}" for module in imported_modules(source) if not is_allowed(package, file, module)]
+    """The imports in a file of a package that break the rules."""
+    own = file.removesuffix(".py").removesuffix("/__init__").split("/")
+    house = private_house(own)
+    wrong = []
+    for module in imported_modules(source, own if file.endswith("__init__.py") else own[:-1]):
+        written, absolute = module
+        if house and not written.startswith(".") and within(absolute, (house,)) and own[-2:] != ["pod", "main"]:
+            wrong.append(f"{file}: {absolute} inside {house}, where imports are relative")
+        elif not is_allowed(package, file, absolute) or (written.startswith(".") and not house):
+            wrong.append(f"{file}: {absolute}")
+    return wrong
+
+
+def private_house(own: list[str]) -> str | None:
+    """The outermost private sub-package that a module belongs to; None for a public module."""
+    for end in range(1, len(own)):
+        if own[end - 1].startswith("_"):
+            return ".".join(own[:end])
+    return None
 
 
 def sources(package: str) -> list[Path]:
@@ -132,6 +146,8 @@ TYPE_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from funct
         ("frontend", "functionfuse/graph.py", "def load():\n    from functionfuse.storage import storage_factory"),
         ("frontend", "functionfuse/backends/base.py", "from functionfuse.backends.builtin import localback"),
         ("frontend", "functionfuse/graph.py", "from . import nodes"),
+        ("storage", "functionfuse/storage/_file/disk.py", "from functionfuse.storage._file.root import Root"),
+        ("storage", "functionfuse/storage/_file/disk.py", "from ...backends.builtin import localback"),
         ("storage", "functionfuse/storage/_s3.py", "import functionfuse.backends.builtin.localback as local"),
         ("storage", "functionfuse/storage/_s3.py", "import scipy.linalg"),
         ("backend-local", "functionfuse/backends/builtin/localback.py", "from functionfuse import storage"),
@@ -149,11 +165,16 @@ def test_a_wrong_arrow_is_found(package, file, source):
     [
         ("frontend", "functionfuse/testing/store_tests.py", "import pytest"),
         ("frontend", "functionfuse/graph.py", "from functionfuse.nodes import Node\nimport os.path"),
+        (
+            "storage",
+            "functionfuse/storage/_file/disk.py",
+            "from .._record.format import Footer\nfrom .root import Root",
+        ),
         ("storage", "functionfuse/storage/_writing.py", "import cloudpickle\nfrom functionfuse.errors import LostRace"),
         (
             "backend-local",
             "functionfuse/backends/builtin/localback.py",
-            "from functionfuse.backends.builtin._local_pool import OwnPool\nfrom functionfuse.backends.base import A",
+            "from functionfuse.backends.builtin._local.pool import OwnPool\nfrom functionfuse.backends.base import A",
         ),
     ],
 )

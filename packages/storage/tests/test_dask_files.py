@@ -17,7 +17,7 @@ import pytest
 from functionfuse.errors import CorruptRecord
 from functionfuse.serializers.daskarray import DaskArraySerializer
 from functionfuse.storage import FileStore
-from functionfuse.storage._checksum import crc32
+from functionfuse.storage._record.checksum import crc32
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask.array is not installed")
@@ -53,11 +53,11 @@ def test_loading_reads_no_chunk(store, saved, files):
 
 
 def test_chunks_are_read_on_demand(store, saved, monkeypatch):
-    from functionfuse.serializers import _hdf5_reading
+    from functionfuse.serializers._dask import hdf5_reading
 
     cells = []
-    read = _hdf5_reading.ChunkReader._read
-    monkeypatch.setattr(_hdf5_reading.ChunkReader, "_read", lambda self, cell: cells.append(cell) or read(self, cell))
+    read = hdf5_reading.ChunkReader._read
+    monkeypatch.setattr(hdf5_reading.ChunkReader, "_read", lambda self, cell: cells.append(cell) or read(self, cell))
     loaded = store.read_task("w", "a")
     assert cells == []
     same(loaded[12:18, 3].compute(), saved[12:18, 3])
@@ -179,23 +179,23 @@ def test_a_loaded_array_survives_its_removal(store, saved, files):
 
 
 def test_files_are_closed_with_their_arrays(store, saved, files):
-    from functionfuse.storage import _blob_file
+    from functionfuse.storage._file import blob_file
 
     key = (str(blob_path(files)), True)
     loaded = [store.read_task("w", "a"), store.read_task("w", "a")]
-    assert key in _blob_file._open_files
+    assert key in blob_file._open_files
     loaded.clear()
     gc.collect()
-    assert key not in _blob_file._open_files
+    assert key not in blob_file._open_files
 
 
 def test_beyond_some_arrays_files_are_opened_when_read(store, saved, files, monkeypatch):
-    from functionfuse.storage import _blob_file
+    from functionfuse.storage._file import blob_file
 
-    monkeypatch.setattr(_blob_file, "_MOST_OPEN", 0)
+    monkeypatch.setattr(blob_file, "_MOST_OPEN", 0)
     loaded = store.read_task("w", "a")
     gc.collect()
-    assert (str(blob_path(files)), True) not in _blob_file._open_files
+    assert (str(blob_path(files)), True) not in blob_file._open_files
     same(loaded.compute(), saved)
     store.remove_task("w", "a")
     with pytest.raises(CorruptRecord, match="read the result again"):

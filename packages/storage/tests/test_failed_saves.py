@@ -61,7 +61,7 @@ def test_a_disk_that_is_full_in_the_pickle(store, files, old, monkeypatch, calls
 def test_a_disk_that_is_full_in_a_buffer(store, files, old, monkeypatch):
     np = pytest.importorskip("numpy", reason="numpy is not installed")
     monkeypatch.setattr(os, "pwrite", fail_after(os.pwrite, 2, FULL))
-    monkeypatch.setattr("functionfuse.storage._file_sink.THREADS", 2)
+    monkeypatch.setattr("functionfuse.storage._file.sink.THREADS", 2)
     with pytest.raises(StorageError, match=FULL.strerror):
         store.save("w", "a", np.zeros(5_000_000))
     assert files.all() == old
@@ -124,7 +124,7 @@ def test_writes_that_the_kernel_takes_in_pieces(store, monkeypatch):
     write, pwrite = os.write, os.pwrite
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:70_000]))
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:3_000_000], at))
-    monkeypatch.setattr("functionfuse.storage._file_sink.THREADS", 2)
+    monkeypatch.setattr("functionfuse.storage._file.sink.THREADS", 2)
     value = np.arange(5_000_000.0)
     store.save("w", "a", [value, b"x" * 300_000, np.arange(50_000)])
     loaded = store.read_task("w", "a")
@@ -176,7 +176,7 @@ def test_an_interrupt_right_after_the_visible_step(blob_store, blobby, files, mo
 def test_an_array_that_changes_while_it_is_saved_is_noticed(store, monkeypatch, size):
     np = pytest.importorskip("numpy", reason="numpy is not installed")
     array = np.zeros(size, "u1")
-    monkeypatch.setattr("functionfuse.storage._file_sink.THREADS", 2)
+    monkeypatch.setattr("functionfuse.storage._file.sink.THREADS", 2)
 
     def changing(real):
         def write(descriptor, data, *more):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from functionfuse.storage import FileStore, _file_root, _file_transport
+from functionfuse.storage import FileStore
+from functionfuse.storage._file import root as file_root
+from functionfuse.storage._file import transport
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors in /proc")
@@ -64,7 +66,7 @@ def test_no_descriptor_is_left_open(store):
 
 @LINUX
 def test_held_results_do_not_use_up_the_descriptors(store, monkeypatch):
-    monkeypatch.setattr(_file_transport, "_MOST_MAPS", 5)
+    monkeypatch.setattr(transport, "_MOST_MAPS", 5)
     gc.collect()
     store.save("w", "a", np.ones(200_000))
     before = descriptors(store)
@@ -81,8 +83,8 @@ def test_what_is_mapped(root, monkeypatch):
         mapped.append(size)
         return real(descriptor, size)
 
-    real = _file_transport._map
-    monkeypatch.setattr(_file_transport, "_map", watch)
+    real = transport._map
+    monkeypatch.setattr(transport, "_map", watch)
     monkeypatch.setenv("FF_TEST_KEY", "k" * 32)
     value = np.ones(200_000)
     for options in ({"mmap": False}, {"sign_key": "env:FF_TEST_KEY"}, {}):
@@ -103,10 +105,10 @@ def test_network_file_systems_are_told_by_their_mounts(tmp_path, monkeypatch, ki
     store = tmp_path / "with space" / "store"
     escaped = str(tmp_path.resolve() / "with space").replace(" ", "\\040")
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver {escaped} {kind} rw 0 0\nother {escaped}2 nfs rw 0 0\n")
-    monkeypatch.setattr(_file_root, "_MOUNTS", mounts)
-    assert _file_root.is_on_network(str(store)) == expected
+    monkeypatch.setattr(file_root, "_MOUNTS", mounts)
+    assert file_root.is_on_network(str(store)) == expected
 
 
 def test_without_a_list_of_mounts_files_are_taken_as_local(tmp_path, monkeypatch):
-    monkeypatch.setattr(_file_root, "_MOUNTS", tmp_path / "none")
-    assert not _file_root.is_on_network(str(tmp_path))
+    monkeypatch.setattr(file_root, "_MOUNTS", tmp_path / "none")
+    assert not file_root.is_on_network(str(tmp_path))

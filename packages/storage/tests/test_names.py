@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functionfuse.errors import TaskNotFound
 from functionfuse.storage import FileStore
-from functionfuse.storage._names import LIMIT, decode, encode, is_shortened, literal_prefix
+from functionfuse.storage._record.names import LIMIT, decode, encode, is_shortened, literal_prefix
 
 ANY_NAME = st.text(st.characters(codec=None), min_size=1)
 CASED = st.text("aAbBkK\u212aß\u1e9es\u017f\u03c3\u03c2\u03a3éÉ\u0130i\u0131I=-.", min_size=1, max_size=6)

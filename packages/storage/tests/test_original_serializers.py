@@ -129,7 +129,7 @@ def test_without_methods_it_is_none(store):
 
 
 def test_other_stores_have_no_files_for_it():
-    from functionfuse.storage._original_serializers import OriginalSerializer
+    from functionfuse.storage._serialize.original import OriginalSerializer
 
     class Elsewhere:
         kind = "S3"

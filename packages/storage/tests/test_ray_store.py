@@ -258,7 +258,7 @@ class TestLargeAndLazy:
         monkeypatch.setattr(
             RayStore, "_ask", lambda self, verb, *a, **k: asked.append(verb) or ask(self, verb, *a, **k)
         )
-        monkeypatch.setattr("functionfuse.storage._ray_transfer.BlobFile", None)  # the file is not seen from here
+        monkeypatch.setattr("functionfuse.storage._ray.transfer.BlobFile", None)  # the file is not seen from here
         loaded = store.read_task("w", "a")
         assert "read_blob" not in asked
         assert np.array_equal(loaded[60:70].compute(scheduler="sync"), array[60:70])

@@ -20,7 +20,8 @@ from functionfuse.errors import (
     TaskNotFound,
     UnsupportedRecord,
 )
-from functionfuse.storage import FileStore, _format
+from functionfuse.storage import FileStore
+from functionfuse.storage._record import format as record_format
 
 VALUE = {"text": "hello" * 200, "buffer": bytearray(range(256)) * 300}
 
@@ -213,9 +214,9 @@ def test_a_sound_footer_with_strange_content(record, store):
 
 
 def test_a_record_of_a_newer_release(store, files, monkeypatch):
-    monkeypatch.setattr(_format, "VERSION", 3)
-    monkeypatch.setattr(_format, "OLDEST", 2)
-    monkeypatch.setattr(_format.pack_prefix, "__defaults__", (3, 2))
+    monkeypatch.setattr(record_format, "VERSION", 3)
+    monkeypatch.setattr(record_format, "OLDEST", 2)
+    monkeypatch.setattr(record_format.pack_prefix, "__defaults__", (3, 2))
     store.save("w", "a", "from the future")
     monkeypatch.undo()
     for ask in (store.read_task, store.info, store.has_task):

@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from functionfuse.storage import FileStore, RayStore, _reading
-from functionfuse.storage._results import Result
-from functionfuse.storage._shapes import shape_of
-from functionfuse.storage._tables import Table
+from functionfuse.storage import FileStore, RayStore
+from functionfuse.storage._record import reading
+from functionfuse.storage._record.shapes import shape_of
+from functionfuse.storage._store.results import Result
+from functionfuse.storage._store.tables import Table
 
 ANYWAY = {"may_replace": lambda: True, "create": False}
 HOSTILE = "<script>alert('x')</script>\"&\n\u202eb"
@@ -142,7 +143,7 @@ def test_a_store_lists_its_workflows(any_store):
 
 
 def test_columns_are_aligned(store, monkeypatch):
-    monkeypatch.setattr("functionfuse.storage._writing.time.time", lambda: 1.7e9)
+    monkeypatch.setattr("functionfuse.storage._record.writing.time.time", lambda: 1.7e9)
     store.save("w", "linear model", [0.5], meta={"seconds": 0.0123})
     store.save("w", "日本", bytes(3_000_000), meta={"seconds": 7322.0})
     when = datetime.fromtimestamp(1.7e9).strftime("%Y-%m-%d %H:%M:%S")
@@ -338,9 +339,9 @@ class TestShapes:
         assert shape_of(Hidden()) is None
 
     def test_records_without_a_shape_are_read(self, store, monkeypatch):
-        monkeypatch.setattr("functionfuse.storage._writing.shape_of", lambda obj: None)
+        monkeypatch.setattr("functionfuse.storage._record.writing.shape_of", lambda obj: None)
         np = pytest.importorskip("numpy", reason="numpy is not installed")
         store.save("w", "a", np.zeros(3))
         monkeypatch.undo()
         assert store.results("w")[0].shape is None
-        assert _reading.footer_of(store._transport.whole("w", "a"), None)["name"] == "a"
+        assert reading.footer_of(store._transport.whole("w", "a"), None)["name"] == "a"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from functionfuse.storage._original_serializers import FILE_PROTOCOL, S3_PROTOCOL
+from functionfuse.storage._serialize.original import FILE_PROTOCOL, S3_PROTOCOL
 
 __all__ = ["FILE_PROTOCOL", "S3_PROTOCOL", "generate_name"]
 

@@ -14,14 +14,14 @@ import math
 from typing import TYPE_CHECKING, Any, cast
 
 from functionfuse.errors import StorageError
-from functionfuse.storage._serializers import Serializer
-from functionfuse.storage._transport import ZarrBlobs
+from functionfuse.storage._serialize.serializers import Serializer
+from functionfuse.storage._store.transport import ZarrBlobs
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from functionfuse.serializers._dask_blocks import BlockReader
-    from functionfuse.storage._transport import BlobReader, BlobWriter
+    from functionfuse.serializers._dask.blocks import BlockReader
+    from functionfuse.storage._store.transport import BlobReader, BlobWriter
 
 _LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
 
@@ -51,20 +51,20 @@ class DaskArraySerializer(Serializer):
 
     def save(self, obj: Any, out: BlobWriter) -> dict[str, Any]:
         """Compute the array, and return where and how it is kept."""
-        from functionfuse.serializers._dask_blocks import can_keep
+        from functionfuse.serializers._dask.blocks import can_keep
 
         array = _with_known_sizes(obj)
         state = {"shape": array.shape, "chunks": array.chunks, "dtype": array.dtype}
         if not can_keep(array):
             return {**state, "value": array.compute(scheduler="threads")}
         if isinstance(out, ZarrBlobs):
-            zarr_arrays = _zarr_arrays()
+            zarr = _zarr_arrays()
             blob, _ = out.new(".zarr")
-            return {**state, "blob": blob, "zarr": zarr_arrays.write(out.zarr_store(blob), _regular(array))}
-        from functionfuse.serializers import _hdf5_writing
+            return {**state, "blob": blob, "zarr": zarr.write(out.zarr_store(blob), _regular(array))}
+        from functionfuse.serializers._dask import hdf5_writing
 
         blob, path = out.new(".h5")
-        return {**state, "blob": blob, **_hdf5_writing.write(path, _regular(array))}
+        return {**state, "blob": blob, **hdf5_writing.write(path, _regular(array))}
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
         """Return a dask array that reads its chunks when they are computed."""
@@ -91,22 +91,22 @@ def _reader(state: Any, inp: BlobReader) -> BlockReader:
     if "zarr" in state:
         if not isinstance(inp, ZarrBlobs):
             raise StorageError(f"blob {state['blob']!r} was kept by a store of kind 'S3'; this one keeps files")
-        zarr_arrays = _zarr_arrays()
+        zarr = _zarr_arrays()
         store = inp.zarr_store(state["blob"])
-        return cast("BlockReader", zarr_arrays.ZarrReader(store, state["zarr"], state["shape"], state["dtype"]))
-    from functionfuse.serializers._hdf5_reading import ChunkReader
+        return cast("BlockReader", zarr.ZarrReader(store, state["zarr"], state["shape"], state["dtype"]))
+    from functionfuse.serializers._dask.hdf5_reading import ChunkReader
 
     return ChunkReader(inp.file(state["blob"]), state)
 
 
 def _zarr_arrays() -> ModuleType:
     try:
-        from functionfuse.serializers import _zarr_arrays
+        from functionfuse.serializers._dask import zarr_arrays
     except ImportError as error:
         raise StorageError(
             "dask arrays in a store of kind 'S3' need zarr 3.1: pip install 'functionfuse-storage[zarr]'"
         ) from error
-    return _zarr_arrays
+    return zarr_arrays
 
 
 def _with_known_sizes(array: Any) -> Any:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.storage._serializers import Serializer
+from functionfuse.storage._serialize.serializers import Serializer
 
 if TYPE_CHECKING:
-    from functionfuse.storage._transport import BlobReader, BlobWriter
+    from functionfuse.storage._store.transport import BlobReader, BlobWriter
 
 
 class TensorSerializer(Serializer):

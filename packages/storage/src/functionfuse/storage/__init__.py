@@ -14,11 +14,11 @@ from functionfuse.errors import (
     TaskNotFound,
     UnsupportedRecord,
 )
-from functionfuse.storage._factory import storage_factory
-from functionfuse.storage._file_store import FileStore
-from functionfuse.storage._ray_store import RayStore
-from functionfuse.storage._s3_store import S3Store
-from functionfuse.storage._serializers import Serializer
+from functionfuse.storage._file.store import FileStore
+from functionfuse.storage._ray.store import RayStore
+from functionfuse.storage._s3.store import S3Store
+from functionfuse.storage._serialize.serializers import Serializer
+from functionfuse.storage._store.factory import storage_factory
 
 __all__ = [
     "BadSignature",

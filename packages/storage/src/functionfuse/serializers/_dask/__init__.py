@@ -1,0 +1,1 @@
+"""Dask arrays: their blocks, in HDF5 and in Zarr."""

@@ -1,0 +1,108 @@
+"""Blobs as files, or folders of files, beside the records of a workflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import CorruptRecord, OptionError, StorageError
+
+from .blob_file import BlobFile
+from .disk import remove_tree, sync_folder, sync_tree, telling
+
+if TYPE_CHECKING:
+    from .._record.format import BlobEntry
+    from .._store.transport import RangeReader
+
+_SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
+_BLOB = re.compile(r"[0-9a-f]{32}(\.[A-Za-z0-9_-]+)*")
+
+
+class FileBlobs:
+    """The blobs of one record, in the folder ``.big`` of its workflow."""
+
+    kind = "file"
+
+    def __init__(self, folder: str, *, maps: bool) -> None:
+        self._maps = maps
+        self._folder = folder
+        self._new: list[str] = []
+
+    def new(self, suffix: str) -> tuple[str, str]:
+        """Return the id and the path of a new blob, which the caller then writes."""
+        if not _SUFFIX.fullmatch(suffix):
+            raise OptionError(f"the suffix of a blob must look like '.h5', got {suffix!r}")
+        folder = Path(self._folder)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            # Its parent was there when this save began.
+            raise StorageError(f"workflow removed while saving: {str(folder.parent)!r} is gone") from error
+        except OSError as error:
+            raise StorageError(f"cannot make folder {self._folder!r}: {error.strerror}") from error
+        blob = f"{uuid.uuid4().hex}{suffix}"
+        self._new.append(blob)
+        return blob, str(folder / blob)
+
+    def path(self, blob: str) -> str:
+        """Return the path of a blob. CorruptRecord when it is gone."""
+        path = self._path(blob)
+        if not Path(path).exists():
+            raise CorruptRecord(f"blob {blob!r} is missing from {self._folder!r}")
+        return path
+
+    def file(self, blob: str) -> RangeReader:
+        """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
+        return BlobFile(self.path(blob), maps=self._maps)
+
+    def size(self, blob: str) -> int:
+        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        return _size(self.path(blob))
+
+    def listed(self) -> list[BlobEntry]:
+        """Return the new blobs with their sizes in bytes."""
+        try:
+            return [{"id": blob, "size": self.size(blob)} for blob in self._new]
+        except CorruptRecord as error:
+            raise StorageError(f"{error}: its serializer asked for it and did not write it") from error
+
+    def sync(self) -> None:
+        """Make the new blobs survive a power cut."""
+        if not self._new:
+            return
+        for blob in self._new:
+            path = self._path(blob)
+            with telling("sync", path):
+                sync_tree(path)
+        with telling("sync", self._folder):
+            sync_folder(self._folder)
+            sync_folder(str(Path(self._folder).parent))  # where the folder's own name is
+
+    def discard(self) -> None:
+        """Delete the new blobs: their record was not published."""
+        self.remove(self._new)
+
+    def remove(self, blobs: list[str]) -> None:
+        """Delete blobs that no record refers to any more."""
+        for blob in blobs:
+            with suppress(OSError, CorruptRecord):  # what stays is unreferenced: garbage for gc, never wrong
+                remove_tree(self._path(blob))
+
+    def _path(self, blob: str) -> str:
+        if not _BLOB.fullmatch(blob):  # a crafted record must not point outside
+            raise CorruptRecord(f"not the id of a blob: {blob!r}")
+        return str(Path(self._folder, blob))
+
+
+def _size(path: str) -> int:
+    """Return the bytes in a file, or in all files of a folder. CorruptRecord when it is gone."""
+    try:
+        if not Path(path).is_dir():
+            return Path(path).stat().st_size
+        return sum(Path(folder, name).stat().st_size for folder, _, files in os.walk(path) for name in files)
+    except FileNotFoundError:
+        raise CorruptRecord(f"blob {path!r} is missing") from None

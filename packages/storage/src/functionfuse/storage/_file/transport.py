@@ -1,0 +1,347 @@
+"""Records and blobs in folders of a file system.
+
+::
+
+    <root>/ffstore.json
+    <root>/.trash/<uuid>/                           workflows that are being removed
+    <root>/<workflow>/<task>.ffr
+    <root>/<workflow>/.tmp/<uuid>-<host>-<pid>      records that are being written
+    <root>/<workflow>/.big/<uuid><suffix>           blobs
+
+What a reader sees after a writer was killed at any point: the old record until the one rename, the new
+record after it. Paths are joined as strings here: a Path costs as much as a call of the kernel.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import sys
+import time
+import uuid
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from functionfuse.errors import CorruptRecord, StorageError
+
+from .._store.transport import Absent, Blobs, Sink, Taken
+from .blobs import FileBlobs
+from .disk import (
+    CREATE,
+    POSIX,
+    READ,
+    alone_in,
+    fresh_memory,
+    move_new,
+    read_into,
+    sync_folder,
+    telling,
+    unlink_quietly,
+)
+from .drafts import draft_name, has_live_drafts, sweep_drafts
+from .root import is_on_network, open_root
+from .sink import FileSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+
+SUFFIX = ".ffr"
+_DRAFTS, _BLOBS, _TRASH = ".tmp", ".big", ".trash"
+_MAPPED = 1 << 20  # bytes from which mapping is faster than reading
+_MOST_MAPS = 256  # before Python 3.13 every map holds a file descriptor
+_TRIES = 5
+
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+class FileTransport:
+    """A root folder; see :class:`functionfuse.storage._store.transport.Transport` for what methods do."""
+
+    def __init__(self, path: str, *, durable: bool, mapping: bool) -> None:
+        self.path = path
+        self.durable = durable
+        self.mapping = mapping
+        self.fold = open_root(path, durable=durable)
+        self._synced: set[str] = set()
+        self._may_map: bool | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_synced": set(), "_may_map": None}
+
+    # Folders
+
+    def make_folder(self, folder: str) -> None:
+        """Make a folder, unless it is there."""
+        path = self._folder(folder)
+        with telling("make folder", path):
+            if not os.path.lexists(path):
+                self._synced.discard(folder)  # another process removed it
+            Path(path, _DRAFTS).mkdir(parents=True, exist_ok=True)
+            self._sync_name(folder)
+
+    def folders(self) -> list[str]:
+        """Return all folders."""
+        with telling("list", self.path), os.scandir(self.path) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+
+    def remove_folder(self, folder: str) -> bool:
+        """Remove a folder in one visible step; whether there was one."""
+        path = self._folder(folder)
+        doomed = Path(self.path, _TRASH, uuid.uuid4().hex)
+        self._synced.discard(folder)
+        with telling("remove", path):
+            while os.path.isdir(path):  # noqa: PTH112  a file of that name is nobody's workflow
+                doomed.parent.mkdir(exist_ok=True)
+                try:
+                    os.rename(path, doomed)  # noqa: PTH104
+                except FileNotFoundError:
+                    continue  # somebody else removed it, or swept the trash
+                if self.durable:
+                    sync_folder(self.path)
+                shutil.rmtree(doomed, ignore_errors=True)
+                return True
+        return False
+
+    # Records
+
+    def stems(self, folder: str, prefix: str = "") -> list[str]:
+        """Return the stems in a folder."""
+        path = self._folder(folder)
+        cut = -len(SUFFIX)
+        try:
+            with telling("list", path):
+                return [n[:cut] for n in _listdir(path) if n.endswith(SUFFIX) and n.startswith(prefix)]
+        except Absent:
+            return []
+
+    def exists(self, folder: str, stem: str) -> bool:
+        """Whether there is a record."""
+        return os.path.lexists(self.place(folder, stem))
+
+    def place(self, folder: str, stem: str) -> str:
+        """Return the path of a record."""
+        return f"{self._folder(folder)}{os.sep}{stem}{SUFFIX}"
+
+    def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
+        """Return the last bytes of a record, and its size. Absent."""
+        path = self.place(folder, stem)
+        with telling("read", path):
+            descriptor = _open(path)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size > length:
+                    os.lseek(descriptor, size - length, os.SEEK_SET)
+                return os.read(descriptor, min(size, length)), size
+            finally:
+                os.close(descriptor)
+
+    def whole(self, folder: str, stem: str) -> memoryview:
+        """Return all bytes of a record, writable and private to the caller. Absent."""
+        return self._read(self.place(folder, stem))
+
+    def content(self, folder: str, blob: str) -> memoryview:
+        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        path = self.blobs(folder).path(blob)
+        try:
+            return self._read(path)
+        except Absent:
+            raise CorruptRecord(f"blob {path!r} is missing") from None
+
+    def publish(
+        self,
+        folder: str,
+        stem: str,
+        fill: Callable[[Sink, Blobs], T],
+        *,
+        may_replace: Callable[[], bool],
+        create: bool,
+    ) -> T:
+        """Make what ``fill`` writes the record, in one visible step."""
+        if not may_replace():
+            raise Taken
+        draft, descriptor = self._start_draft(folder)
+        blobs = self.blobs(folder)
+        try:
+            try:
+                sink = FileSink(descriptor, draft)
+                result = fill(sink, blobs)
+                sink.flush()
+                if self.durable:
+                    blobs.sync()
+                    with telling("sync", draft):
+                        os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._show(draft, self.place(folder, stem), may_replace if create else None)
+        except BaseException as error:
+            links = _links(draft)
+            if links == 1:  # else it was removed, or an interrupt came when it was already the record
+                blobs.discard()
+            with suppress(OSError):
+                unlink_quietly(draft)
+            if not links and isinstance(error, Exception):
+                raise self._interrupted(folder) from error
+            raise
+        if self.durable:
+            self._sync_record(folder)
+        return result
+
+    def remove(self, folder: str, stem: str) -> None:
+        """Remove a record. Absent."""
+        path = self.place(folder, stem)
+        with telling("remove", path):
+            try:
+                os.unlink(path)  # noqa: PTH108
+            except (FileNotFoundError, NotADirectoryError):
+                raise Absent from None
+            if self.durable:
+                with suppress(FileNotFoundError):  # the workflow was removed after it
+                    sync_folder(self._folder(folder))
+
+    # Blobs and leftovers
+
+    def blobs(self, folder: str) -> FileBlobs:
+        """Return access to the blobs of a folder."""
+        return FileBlobs(self._blob_folder(folder), maps=self.mapping)
+
+    def blob_ages(self, folder: str) -> list[tuple[str, float]]:
+        """Return the blobs in a folder, with seconds since each was last written."""
+        now = time.time()
+        path = self._blob_folder(folder)
+        ages = []
+        with telling("list", path), suppress(Absent):
+            for name in _listdir(path):
+                with suppress(FileNotFoundError):
+                    ages.append((name, max(0.0, now - Path(path, name).stat().st_mtime)))
+        return ages
+
+    def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
+        """Delete blobs; those that are gone already do not matter."""
+        self.blobs(folder).remove(list(blobs))
+
+    def is_writing(self, folder: str) -> bool:
+        """Whether somebody may be in the middle of a save into this folder."""
+        return has_live_drafts(self._draft_folder(folder))
+
+    def sweep(self, folder: str, grace: float) -> list[str]:
+        """Delete the drafts of dead writers, and workflows whose removal was cut short."""
+        shutil.rmtree(Path(self.path, _TRASH), ignore_errors=True)
+        return sweep_drafts(self._draft_folder(folder), grace)
+
+    # How
+
+    def _folder(self, folder: str) -> str:
+        return f"{self.path}{os.sep}{folder}"
+
+    def _draft_folder(self, folder: str) -> str:
+        return f"{self.path}{os.sep}{folder}{os.sep}{_DRAFTS}"
+
+    def _blob_folder(self, folder: str) -> str:
+        return f"{self.path}{os.sep}{folder}{os.sep}{_BLOBS}"
+
+    def _read(self, path: str) -> memoryview:
+        with telling("read", path):
+            descriptor = _open(path)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size >= _MAPPED and self._maps_files():
+                    return _map(descriptor, size)
+                view = memoryview(bytearray(size) if size < _MAPPED else fresh_memory(size))
+                return view[: read_into(descriptor, view)]
+            finally:
+                os.close(descriptor)
+
+    def _start_draft(self, folder: str) -> tuple[str, int]:
+        draft = f"{self._draft_folder(folder)}{os.sep}{draft_name()}"
+        with telling("write", draft):
+            try:
+                descriptor = os.open(draft, CREATE, 0o666)
+            except FileNotFoundError:
+                self.make_folder(folder)
+                descriptor = os.open(draft, CREATE, 0o666)
+            try:
+                self._sync_name(folder)
+            except BaseException:
+                os.close(descriptor)
+                unlink_quietly(draft)
+                raise
+        return draft, descriptor
+
+    def _sync_name(self, folder: str) -> None:
+        """Make the folder itself survive a power cut; whoever made it may not have come to that."""
+        if self.durable and folder not in self._synced:
+            sync_folder(self.path)
+            self._synced.add(folder)
+
+    def _sync_record(self, folder: str) -> None:
+        path = self._folder(folder)
+        with telling("sync", path):
+            try:
+                sync_folder(path)
+            except FileNotFoundError as error:
+                raise self._interrupted(folder) from error
+
+    def _interrupted(self, folder: str) -> StorageError:
+        path = self._folder(folder)
+        if os.path.lexists(path):
+            return StorageError(f"draft in {path!r} was removed while saving: by gc with a short grace?")
+        return StorageError(f"workflow removed while saving: {path!r} is gone")
+
+    def _show(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
+        """The one visible step."""
+        with telling("write", target):
+            if may_replace is None:
+                os.replace(draft, target)  # noqa: PTH105
+                return
+            for _ in range(_TRIES):
+                try:
+                    move_new(draft, target)
+                    return
+                except FileExistsError:
+                    # One at a time: the record that was judged must be the one that is removed.
+                    with alone_in(os.path.dirname(draft)):  # noqa: PTH120
+                        if not may_replace():
+                            raise Taken from None
+                        unlink_quietly(target)
+        raise StorageError(f"cannot write {target!r}: other writers keep replacing it")
+
+    def _maps_files(self) -> bool:
+        if self._may_map is None:
+            self._may_map = self.mapping and POSIX and not is_on_network(self.path)
+        return self._may_map and (sys.version_info >= (3, 13) or len(_maps) < _MOST_MAPS)
+
+
+def _links(path: str) -> int:
+    """Return how many names a file has; 0 when it is gone."""
+    try:
+        return os.lstat(path).st_nlink
+    except OSError:
+        return 0
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        raise Absent from None
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, READ)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Absent from None
+
+
+def _map(descriptor: int, size: int) -> memoryview:
+    """Map a file: what the caller writes into it stays in this process, and removal does not matter."""
+    if sys.version_info >= (3, 13):
+        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
+    mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
+    _maps.add(mapped)
+    return memoryview(mapped)

@@ -1,0 +1,1 @@
+"""The store on a disk of one machine in a Ray cluster."""

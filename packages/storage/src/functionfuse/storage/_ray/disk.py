@@ -1,0 +1,158 @@
+"""What a Ray store does on the machine that has the disk; Ray tasks call :func:`perform` there."""
+
+from __future__ import annotations
+
+import pickle
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from .._file.store import FileStore
+from .._record.format import OUT_OF_BAND
+from .._record.reading import read_record
+from .._store.results import read_rows
+from .._store.transport import Absent
+from .transfer import DistantFile, this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .._record.format import Footer
+    from .._record.writing import Draft, Reducer
+    from .._store.results import Result
+    from .._store.transport import Blobs, Sink
+    from .store import RayStore
+
+
+def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
+    """Call a method of the :class:`Disk` of a pickled Ray store.
+
+    Ray puts what they refer to in the place of references among ``arguments``; those in ``meta`` are looked up here.
+    """
+    meta = keywords.get("meta")
+    if meta:
+        import ray
+
+        known = {key: ray.get(value) if isinstance(value, ray.ObjectRef) else value for key, value in meta.items()}
+        keywords = {**keywords, "meta": known}
+    return getattr(_disk(store), verb)(*arguments, **keywords)
+
+
+def perform_for_client(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
+    """Do so for a client of Ray, which waits for ever for a PickleBuffer."""
+    answer = perform(store, verb, keywords, *arguments)
+    return bytes(answer) if isinstance(answer, pickle.PickleBuffer) else answer
+
+
+@lru_cache(8)
+def _disk(store: bytes) -> Disk:
+    return Disk(pickle.loads(store))
+
+
+class Disk(FileStore):
+    """The file store as seen by tasks on its machine: results come and go through Ray."""
+
+    def __init__(self, store: RayStore) -> None:
+        super().__init__(store.path, durable=store.durable)
+        self._registry = store._registry
+        self._store = store
+
+    @property
+    def _reducers(self) -> Mapping[type, Reducer]:  # type: ignore[override]
+        try:
+            import numpy as np
+        except ImportError:
+            return {}
+        return {np.ndarray: _reduce_array}
+
+    def save_record(self, draft: Draft, footer: Footer, *parts: Any, create: bool) -> Footer:
+        """Keep a record that was written elsewhere."""
+
+        def fill(sink: Sink, blobs: Blobs) -> Footer:  # noqa: ARG001
+            for part in parts:
+                sink.write(memoryview(part).cast("B"))
+            return footer
+
+        return self._publish(draft, fill, create=create)
+
+    def record(self, workflow_name: str, task_name: str) -> pickle.PickleBuffer:
+        """Return the bytes of a whole record, not checked. TaskNotFound."""
+        try:
+            return pickle.PickleBuffer(self._records.whole(workflow_name, task_name, check=False)[0])
+        except Absent:
+            raise self._not_found(workflow_name, task_name) from None
+
+    def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
+        """Return the stored result, for a process on any machine."""
+        fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
+        try:
+            return read_record(fetch, self._registry, _SentBlobs(self, workflow_name))
+        except Absent:
+            raise self._not_found(workflow_name, task_name) from None
+
+    def listed(self, workflow_name: str, pattern: str) -> list[tuple[str, str]]:
+        """Return names and stems of what :meth:`rows` tells more of."""
+        return list(self.results(workflow_name, pattern)._listed)
+
+    def rows(self, workflow_name: str, listed: Sequence[tuple[str, str]]) -> list[Result]:
+        """Return what is known of some results."""
+        return read_rows(self._records, workflow_name, listed)
+
+    def size_of_blob(self, workflow_name: str, blob: str) -> int:
+        """Return the bytes in the file of a blob. CorruptRecord when it is gone."""
+        return self.blobs(workflow_name).size(blob)
+
+    def place_of_blob(self, workflow_name: str, blob: str) -> tuple[str, str]:
+        """Return the path of a blob, and the machine. CorruptRecord when it is gone."""
+        return self.blobs(workflow_name).path(blob), this_machine()
+
+    def read_blob(self, workflow_name: str, blob: str, offset: int, length: int) -> pickle.PickleBuffer:
+        """Return bytes of a blob. CorruptRecord when it is gone, or ends before."""
+        return pickle.PickleBuffer(self.blobs(workflow_name).file(blob).read(offset, length))
+
+    def blobs(self, workflow_name: str) -> Blobs:
+        """Return access to the blobs of a workflow."""
+        return self._transport.blobs(self._records.encode(workflow_name))
+
+
+class _SentBlobs:
+    """The blobs of a workflow, for objects that are loaded here and used elsewhere."""
+
+    kind = "file"
+
+    def __init__(self, disk: Disk, workflow_name: str) -> None:
+        self._disk = disk
+        self._workflow_name = workflow_name
+        near = disk.blobs(workflow_name)
+        self.path, self.size = near.path, near.size
+
+    def file(self, blob: str) -> DistantFile:
+        """Return a blob as a file to read parts of."""
+        place, machine = self._disk.place_of_blob(self._workflow_name, blob)
+        return DistantFile(place, machine, self._disk._store.asking_of(self._workflow_name), blob)
+
+
+def _reduce_array(array: Any) -> str | tuple[Any, ...]:
+    """Pickle an array as one that can be written to.
+
+    Ray hands out arrays read-only, for they are views of memory that many processes share. What a reader
+    gets from the store is the reader's own.
+    """
+    if array.flags.writeable or array.dtype.hasobject:
+        reduced: tuple[Any, ...] = array.__reduce_ex__(5)
+        return reduced
+    if array.nbytes < OUT_OF_BAND or not array.flags.forc:
+        return array.copy(order="K").__reduce_ex__(5)  # type: ignore[no-any-return]
+    return _Unlocked(array).array.__reduce_ex__(5)  # type: ignore[no-any-return]
+
+
+class _Unlocked:
+    """The memory of a read-only array as an array that says it can be written to; nobody does."""
+
+    def __init__(self, array: Any) -> None:
+        import numpy as np
+
+        order = "C" if array.flags.c_contiguous else "F"
+        flat = array.reshape(-1, order=order).view(np.uint8)
+        self.__array_interface__ = {**flat.__array_interface__, "data": (flat.__array_interface__["data"][0], False)}
+        self._owner = flat
+        self.array = np.asarray(self).view(array.dtype).reshape(array.shape, order=order)

@@ -1,0 +1,312 @@
+"""The store on a disk of one machine in a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property, partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from functionfuse._warning import warn_user
+from functionfuse.errors import OptionError, StorageError
+
+from .._file.store import FileStore
+from .._record.reading import footer_of, read_record, verify
+from .._record.writing import write_record
+from .._serialize.serializers import SerializerRegistry
+from .._store.bound import WorkflowReader, WorkflowSaver, WorkflowStarter
+from .._store.results import Results
+from .._store.store import make_draft
+from .disk import perform, perform_for_client
+from .transfer import DistantBlobs, NeedsDisk, NoFiles, Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._record.format import Footer
+    from .._serialize.serializers import Serializer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_GLANCE = 5.0  # seconds without an answer after which the cluster is looked at
+_PLACING = {"scheduling_strategy", "label_selector"}  # what else tells Ray where to run a task
+_PRIVATE = ("_redis_password", "_redis_username", "runtime_env")  # of ray.init; the last may hold variables
+
+
+def _there(verb: Callable[Concatenate[FileStore, P], R]) -> Callable[Concatenate[RayStore, P], R]:
+    """Return a method that calls this one of the file store on the machine with the disk."""
+
+    @wraps(verb)
+    def call(self: RayStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        answer: R = self._ask(verb.__name__, *args, **kwargs)
+        return answer
+
+    return call
+
+
+class RayStore:
+    """Keeps results in a folder of one machine of a Ray cluster, for all processes of the cluster. Needs Ray.
+
+    Every verb is that of :class:`~functionfuse.storage.FileStore`, called in a Ray task on that machine.
+
+    Args:
+        path: the folder there, made when it is not there; a relative path is taken from where this process is now,
+            which makes it an absolute one, and ``~`` is the home folder there.
+        remoteArgs: options of Ray tasks that only the machine with the disk fits, like
+            ``{"resources": {"_disk": 0.001}}``. Unless they say so, calls take no CPU, and are tried again when
+            their process dies.
+        rayInitArgs: arguments for ``ray.init`` where Ray is not initialised, like ``{"address": "auto"}``.
+        timeout: seconds to wait for an answer; without it as long as some machine fits ``remoteArgs``.
+        durable: as for the file store.
+
+    Raises OptionError for arguments that cannot be used, StorageError where no machine of the cluster fits.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        remoteArgs: Mapping[str, Any],  # noqa: N803  spelled as in the configurations of the specification
+        rayInitArgs: Mapping[str, Any] | None = None,  # noqa: N803
+        timeout: float | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        self.always_read = False
+        """When true, a backend passes on what it reads back after saving, not what the function returned."""
+        self.path = _checked_path(path)
+        self._remote_args = _checked_mapping("remoteArgs", remoteArgs)
+        self._init_args = _checked_mapping("rayInitArgs", {} if rayInitArgs is None else rayInitArgs)
+        self._timeout = _checked_timeout(timeout)
+        self.durable = durable
+        self._registry = SerializerRegistry()
+        self._packed = b""
+        self._tasks  # noqa: B018  better now than after the first long task
+        if rayInitArgs is not None and not _ray().is_initialized():
+            _ray().init(**self._init_args)
+        if _ray().is_initialized():
+            self.check_cluster()
+            self.list_workflows()  # makes the folder, or says why it cannot be used
+
+    # The verbs of the file store
+
+    new_workflow = _there(FileStore.new_workflow)
+    list_workflows = _there(FileStore.list_workflows)
+    remove_workflow = _there(FileStore.remove_workflow)
+    info = _there(FileStore.info)
+    has_task = _there(FileStore.has_task)
+    file_exists = has_task
+    has_tasks = _there(FileStore.has_tasks)
+    list_tasks = _there(FileStore.list_tasks)
+    remove_task = _there(FileStore.remove_task)
+    check_workflow = _there(FileStore.check_workflow)
+    gc = _there(FileStore.gc)
+
+    def save(
+        self,
+        workflow_name: str,
+        task_name: str,
+        obj: object,
+        *,
+        recipe: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        create: bool = False,
+        uid: str | None = None,
+    ) -> Footer:
+        """Store a result, or what an ObjectRef refers to, in one visible step, and return its footer.
+
+        As for the file store. The result that a reference stands for goes to the disk without passing through
+        this process; its arrays are stored as ones that can be written to.
+        """
+        draft = make_draft(workflow_name, task_name, recipe, meta, uid)
+        if not _is_reference(obj):
+            parts = Parts()
+            try:
+                footer = write_record(parts, NoFiles(), obj, draft, self._registry, None, {})
+                return self._ask("save_record", draft, footer, *parts.as_arguments(), create=create)  # type: ignore[no-any-return]
+            except NeedsDisk:
+                pass
+        return self._ask(  # type: ignore[no-any-return]
+            "save", workflow_name, task_name, obj, recipe=draft.recipe, meta=draft.meta, create=create, uid=draft.uid
+        )
+
+    def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
+        """Return the stored result, which the caller may change freely. As for the file store.
+
+        The bytes are checked here, after their way through the cluster.
+        """
+
+        def fetch() -> tuple[memoryview, Footer]:
+            record = memoryview(bytearray(self._ask("record", workflow_name, task_name)))
+            footer = footer_of(record, None)
+            if check is not False:
+                verify(record, footer)
+            return record, footer
+
+        blobs = DistantBlobs(self.asking_of(workflow_name), f"{self.path}/{workflow_name}")
+        return read_record(fetch, self._registry, blobs)
+
+    def results(self, workflow_name: str, pattern: str = "*") -> Results:
+        """Return what there is, without reading it: a sequence of rows; as for the file store."""
+        return Results(workflow_name, self._ask("listed", workflow_name, pattern), partial(self._ask, "rows"))
+
+    def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
+        """Use these serializers for saving and loading; as for the file store."""
+        for serializer in serializers:
+            self._registry.register(serializer)
+        self._packed = b""
+
+    def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
+        """Return ``(new_workflow, read_object, save_func)``, bound to a workflow; as for the file store."""
+        return (
+            WorkflowStarter(self, workflow_name),
+            WorkflowReader(self, workflow_name),
+            WorkflowSaver(self, workflow_name),
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Return what ``storage_factory`` makes this store from again; without secrets."""
+        options = {
+            "path": self.path,
+            "remoteArgs": dict(self._remote_args),
+            "rayInitArgs": _public(self._init_args) or None,
+            "timeout": self._timeout,
+            "durable": self.durable,
+        }
+        return {"kind": "ray", "options": options}
+
+    # For backends on Ray
+
+    def submit(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a verb of the store without waiting, and return the ObjectRef of its answer.
+
+        ObjectRefs among ``args`` and in ``meta`` are passed on as what they refer to: ``submit("save", workflow, task,
+        ref)`` stores a result once it is there, and ``submit("read_task", workflow, task)`` is a reference to one.
+        """
+        if not self._packed:
+            # Ray's own: classes that travel by value are the same there as those of the results.
+            self._packed = _ray().cloudpickle.dumps(self)
+        from ray.util.client import ray as client
+
+        task = self._tasks[perform_for_client if client.is_connected() else perform]
+        return task.remote(self._packed, verb, kwargs, *args)
+
+    def asking_of(self, workflow_name: str) -> Callable[..., Any]:
+        """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
+        return partial(self._ask_of, workflow_name)
+
+    def check_cluster(self) -> None:
+        """Raise StorageError unless some machine of the cluster fits ``remoteArgs``."""
+        ray = _ray()
+        if not ray.is_initialized():
+            raise StorageError(f"{self!r} is reached through Ray, which is not initialised; pass 'rayInitArgs'")
+        wanted = _wanted(self._remote_args)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        fitting = sum(all(machine.get(name, 0) >= amount for name, amount in wanted.items()) for machine in machines)
+        if fitting > 1 and not _PLACING.intersection(self._remote_args):
+            warn_user(f"{fitting} machines fit {self!r}: each keeps other results, unless they share the folder")
+        if fitting:
+            return
+        offered = sorted({name for machine in machines for name in machine if not name.startswith("node:")})
+        raise StorageError(
+            f"no machine of the Ray cluster offers {wanted!r}, which store {self.path!r} is on; "
+            f"{len(machines)} machines offer {', '.join(offered)}"
+        )
+
+    # How
+
+    def __repr__(self) -> str:
+        return f"RayStore({self.path!r}, remoteArgs={dict(self._remote_args)!r})"
+
+    _repr_html_ = FileStore._repr_html_
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_init_args": _public(self._init_args), "_packed": b""}
+        state.pop("_tasks", None)
+        return state
+
+    @cached_property
+    def _tasks(self) -> Mapping[Callable[..., Any], Any]:
+        ray, options = _ray(), {"num_cpus": 0, "max_retries": 3, **self._remote_args}
+        try:
+            return {call: ray.remote(call).options(**options) for call in (perform, perform_for_client)}
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"option 'remoteArgs': {error}") from error
+
+    def _ask_of(self, workflow_name: str, verb: str, *args: Any) -> Any:
+        return self._ask(verb, workflow_name, *args)
+
+    def _ask(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the store on its machine, and wait for the answer."""
+        ray = _ray()
+        if not ray.is_initialized():
+            self.check_cluster()
+        answer = self.submit(verb, *args, **kwargs)
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            left = _GLANCE if deadline is None else max(0.0, min(_GLANCE, deadline - time.monotonic()))
+            if ray.wait([answer], timeout=left)[0]:
+                break
+            try:
+                self.check_cluster()
+            except StorageError:
+                ray.cancel(answer)
+                raise
+            if deadline is not None and time.monotonic() >= deadline:
+                ray.cancel(answer)
+                raise StorageError(f"no answer from the machine of {self!r} within {self._timeout:g} s to {verb!r}")
+        try:
+            return ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, Exception) and not isinstance(error.cause, ray.exceptions.RayError):
+                raise error.cause from None
+            raise StorageError(f"{self!r} could not {verb!r}: {error.cause}") from error
+        except ray.exceptions.RayError as error:
+            raise StorageError(f"{self!r} could not {verb!r}: {error}") from error
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise StorageError("a store of kind 'ray' needs Ray: pip install 'functionfuse-storage[ray]'") from error
+    return ray
+
+
+def _is_reference(obj: object) -> bool:
+    """Whether an object is an ObjectRef, of a process of the cluster or of a Ray client."""
+    return isinstance(obj, _ray().ObjectRef) or type(obj).__name__ == "ClientObjectRef"
+
+
+def _wanted(remote_args: Mapping[str, Any]) -> dict[str, float]:
+    """Return the resources that a machine must have to run a task of these options."""
+    named = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    amounts = {resource: remote_args.get(option) for option, resource in named.items()}
+    return {name: amount for name, amount in amounts.items() if amount} | dict(remote_args.get("resources") or {})
+
+
+def _public(init_args: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in init_args.items() if name not in _PRIVATE}
+
+
+def _checked_path(path: object) -> str:
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str) or not text:
+        raise OptionError(f"option 'path' must be the path of a folder, got {path!r}")
+    # Not from where a worker of Ray is: that folder goes with the worker.
+    return text if text.startswith("~") else os.path.abspath(text)  # noqa: PTH100  ".." goes, links stay
+
+
+def _checked_mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError(f"option {name!r} must be a mapping, got {value!r}")
+    return dict(value)
+
+
+def _checked_timeout(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise OptionError(f"option 'timeout' must be a number of seconds above 0, got {timeout!r}")
+    return float(timeout)

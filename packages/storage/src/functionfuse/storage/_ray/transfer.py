@@ -1,0 +1,147 @@
+"""Records and blobs on their way between a process and the machine with the disk."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._file.blob_file import BlobFile
+from .._file.process_folder import process_folder
+from .._record.checksum import crc32
+from .._record.format import OUT_OF_BAND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._record.format import BlobEntry
+    from .._store.transport import RangeReader
+
+_PIECE = 64 << 20  # bytes of a blob that travel at a time
+
+_copies: dict[tuple[int, str], str] = {}
+
+
+class NeedsDisk(Exception):  # noqa: N818
+    """A serializer asks for a file, so the result has to be written where the disk is."""
+
+
+class Parts:
+    """A sink that keeps a record in memory; large buffers stay where they are."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytearray | memoryview] = [bytearray()]
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Append."""
+        assert isinstance(self._parts[-1], bytearray)
+        self._parts[-1] += data
+
+    def write_blocks(self, data: memoryview, block: int) -> list[int]:
+        """Append, and return the crc32 of every ``block`` bytes."""
+        self._parts += [data, bytearray()] if len(data) >= OUT_OF_BAND else []
+        return [crc32(data[at : at + block]) for at in range(0, len(data), block)]
+
+    def end_content(self) -> None:
+        """The footer follows the content."""
+
+    def as_arguments(self) -> list[pickle.PickleBuffer]:
+        """Return the record as arguments of a task, which Ray does not copy more than once."""
+        return [pickle.PickleBuffer(part) for part in self._parts if part]
+
+
+class NoFiles:
+    """The blobs of a record that is written away from the disk: there can be none."""
+
+    kind = "file"
+
+    def new(self, suffix: str) -> tuple[str, str]:
+        raise NeedsDisk(suffix)
+
+    def path(self, blob: str) -> str:
+        raise NeedsDisk(blob)
+
+    def file(self, blob: str) -> RangeReader:
+        raise NeedsDisk(blob)
+
+    def size(self, blob: str) -> int:
+        raise NeedsDisk(blob)
+
+    def listed(self) -> list[BlobEntry]:
+        return []
+
+    def discard(self) -> None:
+        """There is nothing to delete."""
+
+
+class DistantFile:
+    """A file on the machine with the disk: parts of it travel to whoever reads them, wherever that is.
+
+    Args:
+        place: the path there.
+        machine: the id of that machine.
+        ask: calls a method of the store there: ``ask("read_blob", blob, offset, length)``.
+        blob: the id of the blob.
+    """
+
+    def __init__(self, place: str, machine: str, ask: Callable[..., Any], blob: str) -> None:
+        self.place = place
+        self._machine = machine
+        self._ask = ask
+        self._blob = blob
+        self._near: BlobFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_near": None}
+
+    def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """Return bytes of the file. CorruptRecord when it ends before, or is gone."""
+        if this_machine() == self._machine:
+            self._near = self._near or BlobFile(self.place, maps=True)
+            return self._near.read(offset, length)
+        return memoryview(self._ask("read_blob", self._blob, offset, length))
+
+
+class DistantBlobs:
+    """The blobs of a workflow on another machine. ``path`` copies one here, ``file`` reads it there."""
+
+    kind = "file"
+
+    def __init__(self, ask: Callable[..., Any], place: str) -> None:
+        self._ask = ask
+        self._place = place
+
+    def path(self, blob: str) -> str:
+        """Return the path of a local copy, which stays as long as this process. CorruptRecord when it is gone."""
+        known = os.getpid(), f"{self._place}/{blob}"
+        if known not in _copies or not Path(_copies[known]).exists():
+            size = self.size(blob)
+            path = Path(tempfile.mkdtemp(dir=process_folder()), blob)
+            with path.open("wb") as file:
+                for offset in range(0, size, _PIECE):
+                    file.write(self._ask("read_blob", blob, offset, min(_PIECE, size - offset)))
+            _copies[known] = str(path)
+        return _copies[known]
+
+    def file(self, blob: str) -> DistantFile:
+        """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
+        place, machine = self._ask("place_of_blob", blob)
+        return DistantFile(place, machine, self._ask, blob)
+
+    def size(self, blob: str) -> int:
+        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        size: int = self._ask("size_of_blob", blob)
+        return size
+
+
+def this_machine() -> str:
+    """Return the id of the machine of the cluster that this process runs on; none for a client of a cluster."""
+    import ray
+    import ray.util.client
+
+    if not ray.is_initialized() or ray.util.client.ray.is_connected():
+        return ""
+    machine: str = ray.get_runtime_context().get_node_id()
+    return machine

@@ -1,0 +1,1 @@
+"""Records: their bytes, names, checksums and signatures."""

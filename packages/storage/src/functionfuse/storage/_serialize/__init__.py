@@ -1,0 +1,1 @@
+"""Serializers: how objects that pickle badly, or not at all, are stored."""

@@ -1,0 +1,1 @@
+"""Stores: names, records and rules, over whichever transport moves the bytes."""

@@ -1,0 +1,168 @@
+"""Find, check and identify records by the names of workflow and task."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import CorruptRecord, OptionError, StorageError, TaskNotFound, UnsupportedRecord
+
+from .._record.format import TAIL, Footer, tail_length, unpack_footer
+from .._record.names import decode, encode, is_shortened, literal_prefix
+from .._record.reading import check_content, footer_of, verify, verify_digest
+from .._record.signing import load_key
+from .transport import Absent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .transport import Transport
+
+
+class Records:
+    """The records that a transport holds.
+
+    The name in the footer must equal the name that was asked for: whatever a file system makes of names, an
+    alias is "not found", never wrong data.
+    """
+
+    def __init__(self, transport: Transport, sign_key: str | None) -> None:
+        self.transport = transport
+        self.sign_key = sign_key
+
+    def key(self) -> bytes | None:
+        """Return the key that records are signed with, if they are."""
+        return load_key(self.sign_key)
+
+    def encode(self, name: str) -> str:
+        """Return the folder of a workflow, or the stem of a task."""
+        return encode(name, fold=self.transport.fold)
+
+    def find(self, workflow: str, task: str) -> Footer | None:
+        """Return the footer of a result, or None when there is none under this very name. CorruptRecord."""
+        try:
+            footer = self.footer_at(self.encode(workflow), self.encode(task), self.key())
+        except Absent:
+            return None
+        return footer if (footer["name"], footer["workflow"]) == (task, workflow) else None
+
+    def is_valid(self, workflow: str, task: str) -> bool:
+        """Whether there is a result with a sound footer, and a good signature if one is needed."""
+        try:
+            return self.find(workflow, task) is not None
+        except CorruptRecord:
+            return False
+
+    def replaced_by(self, workflow: str, task: str) -> Footer | None:
+        """Return the footer of the record that a save would replace, if it can be read.
+
+        StorageError when the record is another task's: nothing that another name refers to is lost.
+        """
+        folder, stem = self.encode(workflow), self.encode(task)
+        try:
+            footer = self.footer_at(folder, stem, None)
+        except (Absent, CorruptRecord):
+            return None
+        if footer["name"] != task:
+            place = self.transport.place(folder, stem)
+            raise StorageError(f"{place!r} holds {footer['name']!r}, not {task!r}; move it away first")
+        return footer
+
+    def whole(self, workflow: str, task: str, *, check: bool = True) -> tuple[memoryview, Footer]:
+        """Return a record and its footer. Absent, CorruptRecord; TaskNotFound when it is another's.
+
+        A signature is checked in any case, the checksums of the content with ``check``.
+        """
+        folder, stem = self.encode(workflow), self.encode(task)
+        place = self.transport.place(folder, stem)
+        key = self.key()
+        try:
+            record, footer = self._record_and_content(folder, stem, key)
+            if key is not None:
+                verify_digest(record, footer)
+            if check:
+                verify(record, footer)
+        except (CorruptRecord, UnsupportedRecord) as error:
+            raise type(error)(f"{place!r}: {error}") from error
+        if (footer["name"], footer["workflow"]) != (task, workflow):
+            raise TaskNotFound(
+                f"{place!r} holds {footer['name']!r} of workflow {footer['workflow']!r}, "
+                f"not {task!r} of workflow {workflow!r}"
+            )
+        return record, footer
+
+    def _record_and_content(self, folder: str, stem: str, key: bytes | None) -> tuple[memoryview, Footer]:
+        """Return what holds the segments of a record, a blob maybe, and its footer. Absent, CorruptRecord."""
+        missing = None
+        while True:
+            record = self.transport.whole(folder, stem)
+            footer = footer_of(record, key)
+            blob = footer.get("content")
+            if blob is None:
+                return record, footer
+            try:
+                content = self.transport.content(folder, blob)
+            except CorruptRecord:
+                if blob == missing:
+                    raise
+                missing = blob  # was the record replaced while it was read, and its content with it?
+                continue
+            check_content(content, record, footer)
+            return content, footer
+
+    def footer_at(self, folder: str, stem: str, key: bytes | None) -> Footer:
+        """Return the footer of a record, whoever it is of. Absent, CorruptRecord."""
+        wanted = TAIL
+        try:
+            while True:
+                tail, size = self.transport.tail(folder, stem, wanted)
+                wanted = tail_length(tail, size)
+                if wanted <= len(tail):
+                    return unpack_footer(tail[-wanted:], key)
+        except (CorruptRecord, UnsupportedRecord) as error:
+            raise type(error)(f"{self.transport.place(folder, stem)!r}: {error}") from error
+
+    def listed(self, workflow: str, pattern: str) -> Iterator[tuple[str | None, str]]:
+        """Yield the name and the stem of each result whose name matches a glob.
+
+        The name is None, and the stem has to match, where only the footer has the name and cannot be read.
+        """
+        if not isinstance(pattern, str):
+            raise OptionError(f"pattern must be a glob over names, like 'model*', got {pattern!r}")
+        folder = self.encode(workflow)
+        prefix = literal_prefix(pattern)
+        # A prefix is worth something only if it is written as it is in file names.
+        usable = prefix if prefix.isascii() and prefix.replace("_", "").isalnum() and len(prefix) > 5 else ""
+        matches = re.compile(fnmatch.translate(pattern)).match
+        for stem in self.transport.stems(folder, usable):
+            name = self.task_of(folder, stem)
+            if name is None and not is_shortened(stem):
+                continue  # not made by a store
+            if pattern == "*" or matches(name or stem):
+                yield name, stem
+
+    def task_of(self, folder: str, stem: str) -> str | None:
+        """Return the name of the task; None when a stem was not made by a store, or cannot be read."""
+        name = decode(stem, fold=self.transport.fold)
+        if name is not None or not is_shortened(stem):
+            return name
+        try:
+            name = self.footer_at(folder, stem, None)["name"]
+        except (Absent, CorruptRecord):
+            return None
+        return name if self.encode(name) == stem else None
+
+    def workflow_of(self, folder: str) -> str | None:
+        """Return the name of the workflow; None when a folder was not made by a store, or cannot be read."""
+        name = decode(folder, fold=self.transport.fold)
+        if name is not None or not is_shortened(folder):
+            return name
+        for stem in self.transport.stems(folder):
+            try:
+                name = self.footer_at(folder, stem, None)["workflow"]
+            except (Absent, CorruptRecord):
+                continue
+            if self.encode(name) == folder:
+                return name
+        return None
