@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import graphviz
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.builtin._local_picture import Pictured, PictureError, draw
+from functionfuse.backends.builtin._local.picture import Pictured, PictureError, draw
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:

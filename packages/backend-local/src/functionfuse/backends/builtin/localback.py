@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.builtin._local_picture import Pictured
-from functionfuse.backends.builtin._local_pool import OwnPool, SharedPool, run_on_pool
+from functionfuse.backends.builtin._local.picture import Pictured
+from functionfuse.backends.builtin._local.pool import OwnPool, SharedPool, run_on_pool
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:

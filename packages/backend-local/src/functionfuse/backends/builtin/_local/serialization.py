@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from functionfuse.backends import shipping
-from functionfuse.backends.builtin._local_pace import in_turn
 from functionfuse.backends.calls import Call, Outcome, perform
+
+from .throttle import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from functionfuse.backends.builtin._local_pace import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Pace, perform_batch
-from functionfuse.backends.builtin._local_shipping import pack, perform_packed, unpack
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.ready import Ready
 from functionfuse.errors import NodeError, WorkerDiedError
+
+from .serialization import pack, perform_packed, unpack
+from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Pace, perform_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

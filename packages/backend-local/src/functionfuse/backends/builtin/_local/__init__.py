@@ -1,0 +1,1 @@
+"""What LocalWorkflow and GraphWorkflow are made of."""
