@@ -13,10 +13,10 @@ from prefect.exceptions import CancelledRun, PrefectException
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from functionfuse.backends.addons._prefect_artifact import Table
-from functionfuse.backends.addons._prefect_context import light
-from functionfuse.backends.addons._prefect_options import allowed_name, checked_flow_options, checked_task_args
-from functionfuse.backends.addons._prefect_run import PrefectRun
+from functionfuse.backends.addons._prefect.artifact import Table
+from functionfuse.backends.addons._prefect.context import light
+from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
+from functionfuse.backends.addons._prefect.run import PrefectRun
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.query import Query
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled

@@ -14,16 +14,17 @@ from prefect.states import Cancelled, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from functionfuse.backends.addons._prefect_artifact import parents_of
-from functionfuse.backends.addons._prefect_options import Tasks, reads_parameters
-from functionfuse.backends.addons._prefect_parcel import Answer, Failure, Parcel, Sealed
-from functionfuse.backends.addons._prefect_stop import end_workers
-from functionfuse.backends.addons._prefect_task import NodeFunction, parameters_of, placeholders, signature_of
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
 from functionfuse.backends.ready import Ready
 from functionfuse.errors import NodeError, RunCancelled, WorkerDiedError
 from functionfuse.plan import refs_within
+
+from .artifact import parents_of
+from .options import Tasks, reads_parameters
+from .serialization import Answer, Failure, Parcel, Sealed
+from .stop import end_workers
+from .task import NodeFunction, parameters_of, placeholders, signature_of
 
 if TYPE_CHECKING:
     from inspect import Signature
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from prefect.context import FlowRunContext
     from prefect.futures import PrefectFuture
 
-    from functionfuse.backends.addons._prefect_artifact import Table
     from functionfuse.backends.calls import Call
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Frame
     from functionfuse.decorator import Target
     from functionfuse.plan import Step
+
+    from .artifact import Table
 
 POLL_SECONDS = 2.0  # between two looks at whether the flow run is to be cancelled
 MOST_PENDING = 500  # task runs at a time, where the task runner does not tell how many it can take

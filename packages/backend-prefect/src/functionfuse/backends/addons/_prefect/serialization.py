@@ -76,7 +76,7 @@ class _Opened(_opaque):  # type: ignore[misc]  # mypy cannot read its type varia
 
 
 def _opened(parcel: Parcel, key: str) -> _Opened:
-    from functionfuse.backends.addons._prefect_task import parameters_of
+    from .task import parameters_of
 
     opened = _Opened(parameters_of(parcel.call)[key])
     opened.sealed = parcel, key

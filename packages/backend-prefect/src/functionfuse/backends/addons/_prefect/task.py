@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 from prefect.results import should_persist_result
 
-from functionfuse.backends.addons._prefect_parcel import Answer, Parcel, dumps, failure
 from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.decorator import Method
 from functionfuse.errors import UsageError
+
+from .serialization import Answer, Parcel, dumps, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,1 @@
+"""What PrefectWorkflow is made of."""
