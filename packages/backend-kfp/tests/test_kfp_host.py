@@ -172,7 +172,7 @@ def test_a_host_that_is_not_there(hosted):
 
 def test_a_host_that_never_answers(hosted, monkeypatch):
     """The client would wait without end."""
-    monkeypatch.setattr("functionfuse.backends.addons._kfp_cluster._ANSWER", 0.2)
+    monkeypatch.setattr("functionfuse.backends.addons._kfp.client.cluster._ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         made = hosted(add(1, 1))
         made.set_kfp_host(f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kfp.compiler import Compiler
 
-from functionfuse.backends.addons._kfp_cluster import Following, Host
-from functionfuse.backends.addons._kfp_code import PYTHON, Code, pack_code
-from functionfuse.backends.addons._kfp_limits import Sizes, measure
-from functionfuse.backends.addons._kfp_local import run_locally
-from functionfuse.backends.addons._kfp_options import KFPQuery, engine_retry
-from functionfuse.backends.addons._kfp_origin import dockerfile, origin_of, write_code
-from functionfuse.backends.addons._kfp_outcomes import Outcomes, ReadOnly
-from functionfuse.backends.addons._kfp_pipeline import Build, build, cache_keys
-from functionfuse.backends.addons._kfp_pods import pods_of, slug
-from functionfuse.backends.addons._kfp_registry import checked_credentials, secret_manifest, write_private
-from functionfuse.backends.addons._kfp_runs import KFPRun, KFPSchedule
-from functionfuse.backends.addons._kfp_wire import IN_POD, load
+from functionfuse.backends.addons._kfp.client.cluster import Following, Host
+from functionfuse.backends.addons._kfp.client.local import run_locally
+from functionfuse.backends.addons._kfp.client.outcomes import Outcomes, ReadOnly
+from functionfuse.backends.addons._kfp.client.runs import KFPRun, KFPSchedule
+from functionfuse.backends.addons._kfp.compile.code import PYTHON, Code, pack_code
+from functionfuse.backends.addons._kfp.compile.limits import Sizes, measure
+from functionfuse.backends.addons._kfp.compile.options import KFPQuery, engine_retry
+from functionfuse.backends.addons._kfp.compile.origin import dockerfile, origin_of, write_code
+from functionfuse.backends.addons._kfp.compile.pipeline import Build, build, cache_keys
+from functionfuse.backends.addons._kfp.compile.pods import pods_of, slug
+from functionfuse.backends.addons._kfp.compile.registry import checked_credentials, secret_manifest, write_private
+from functionfuse.backends.addons._kfp.pod.wire import IN_POD, load
 from functionfuse.backends.base import BaseWorkflow, refuse_blocked
 from functionfuse.backends.objects import states_of
 from functionfuse.errors import EngineError, OptionError, PlanError
@@ -29,7 +29,7 @@ from functionfuse.errors import EngineError, OptionError, PlanError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from functionfuse.backends.addons._kfp_pods import Cargo, Pod
+    from functionfuse.backends.addons._kfp.compile.pods import Cargo, Pod
     from functionfuse.backends.execution import Run
     from functionfuse.backends.planning import Planner
     from functionfuse.nodes import Item, Node

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _FRONTEND = ("*.py", "backends/*.py", "fingerprint/*.py")
-_POD = ("_kfp_pod.py", "_kfp_wire.py")
+_POD = ("__init__.py", "pod/__init__.py", "pod/run.py", "pod/wire.py")
 
 
 def project_sources(names: Iterable[str]) -> dict[str, bytes]:
@@ -73,8 +73,8 @@ def frontend_sources() -> dict[str, bytes]:
     files = {
         f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)
     }
-    here = Path(__file__).parent
-    files |= {f"functionfuse/backends/addons/{name}": here / name for name in _POD}
+    kfp = Path(__file__).parents[1]
+    files |= {f"functionfuse/backends/addons/_kfp/{name}": kfp / name for name in _POD}
     files |= {f"cloudpickle/{path.name}": path for path in Path(cloudpickle.__file__).parent.glob("*.py")}
     return {f"lib/{name}": _bare(path.read_text(encoding="utf-8")) for name, path in sorted(files.items())}
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from kfp import dsl
 
-    from functionfuse.backends.addons._kfp_pods import Pod
     from functionfuse.plan import Step
+
+    from .pods import Pod
 
 _STARTUP = 600  # seconds that a pod may take to be scheduled and to pull its image
 _TOLERATION = {"key", "operator", "value", "effect", "toleration_seconds"}

@@ -11,7 +11,13 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from functionfuse.backends.addons._kfp_wire import (
+from functionfuse.backends.calls import traceback_text
+from functionfuse.backends.execution import Run
+from functionfuse.backends.frames import StoredResultLost
+from functionfuse.errors import NodeError
+from functionfuse.plan import Plan, Ref, Step
+
+from .wire import (
     FAILED,
     LOST,
     Channel,
@@ -26,17 +32,13 @@ from functionfuse.backends.addons._kfp_wire import (
     unpack_error,
     write_bundle,
 )
-from functionfuse.backends.calls import traceback_text
-from functionfuse.backends.execution import Run
-from functionfuse.backends.frames import StoredResultLost
-from functionfuse.errors import NodeError
-from functionfuse.plan import Plan, Ref, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from functionfuse.backends.addons._kfp_wire import Source
     from functionfuse.backends.frames import Frame, Task
+
+    from .wire import Source
 
     Read = Callable[[str], bytes]
 

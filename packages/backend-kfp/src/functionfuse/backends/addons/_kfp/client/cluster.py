@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import kfp
 from kfp_server_api.exceptions import ApiException
 
-from functionfuse.backends.addons._kfp_wire import FAILED, LOST, from_line, unpack_error
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.errors import EngineError, EngineUnreachable, NodeError, RunCancelled, TaskNotFound
+
+from ..pod.wire import FAILED, LOST, from_line, unpack_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from functionfuse.backends.addons._kfp_outcomes import Outcomes
-    from functionfuse.backends.addons._kfp_pods import Pod
+    from ..compile.pods import Pod
+    from .outcomes import Outcomes
 
 ENDS = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _ANSWER = 5.0  # seconds that a host may take to say that it is there

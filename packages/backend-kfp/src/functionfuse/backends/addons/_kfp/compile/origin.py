@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from functionfuse.backends.addons._kfp_code import PYTHON
-from functionfuse.backends.addons._kfp_limits import LONGEST_CODE
-from functionfuse.backends.addons._kfp_pipeline import Origin
-from functionfuse.backends.addons._kfp_wire import dumps
 from functionfuse.errors import LostRace, OptionError, PlanError
 from functionfuse.stores import objects_of
 
+from ..pod.wire import dumps
+from .code import PYTHON
+from .limits import LONGEST_CODE
+from .pipeline import Origin
+
 if TYPE_CHECKING:
-    from functionfuse.backends.addons._kfp_code import Code
     from functionfuse.stores import Store
+
+    from .code import Code
 
 FOLDER = "/opt/functionfuse"
 """Where an image has the code."""

@@ -10,7 +10,7 @@ from functionfuse.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from functionfuse.backends.addons._kfp_cluster import Following, Host
+    from .cluster import Following, Host
 
 
 class KFPRun:

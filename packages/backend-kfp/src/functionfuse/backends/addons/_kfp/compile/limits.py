@@ -12,7 +12,7 @@ from functionfuse.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functionfuse.backends.addons._kfp_pods import Pod
+    from .pods import Pod
 
 LONGEST_CODE = 96 * 1024
 """Bytes of code that go on a command line: Linux takes 128 KiB for one argument, and JSON adds to it."""

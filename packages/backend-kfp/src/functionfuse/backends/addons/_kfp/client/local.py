@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kfp import local
 
-from functionfuse.backends.addons._kfp_wire import ADDRESS, messages
+from ..pod.wire import ADDRESS, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from functionfuse.backends.addons._kfp_outcomes import Outcomes
+    from .outcomes import Outcomes
 
 _ONE_AT_A_TIME = threading.Lock()  # kfp.local has one configuration for the whole process
 _KNOWN_WELL = ("You may be attemping to run", ".* no effect in the current local runner")  # images, names, deadlines

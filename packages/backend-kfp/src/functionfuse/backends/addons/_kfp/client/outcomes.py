@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.backends.addons._kfp_pods import Cargo, wanted_cargo
-from functionfuse.backends.addons._kfp_wire import unpack_error
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
 from functionfuse.errors import NodeError, TaskNotFound, WorkerDiedError
+
+from ..compile.pods import Cargo, wanted_cargo
+from ..pod.wire import unpack_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

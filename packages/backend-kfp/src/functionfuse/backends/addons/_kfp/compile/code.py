@@ -18,21 +18,24 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 import functionfuse
-from functionfuse.backends.addons._kfp_pod import Part
-from functionfuse.backends.addons._kfp_sources import frontend_sources, imports_in, project_sources, with_folders
-from functionfuse.backends.addons._kfp_wire import FORMAT
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.shipping import by_name, cannot_be_sent
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.project import in_project
 
+from ..pod.run import Part
+from ..pod.wire import FORMAT
+from .sources import frontend_sources, imports_in, project_sources, with_folders
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from functionfuse.backends.addons._kfp_pods import Pod
     from functionfuse.plan import Step
 
+    from .pods import Pod
+
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_MAIN = Path(__file__).parents[1] / "pod" / "main.py"
 _OF_CALLS = ("plugin", "retry", "timeout", "log")  # options that matter in the pod
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal code makes equal bytes
 
@@ -83,7 +86,7 @@ def pack_code(
         if any(settings.values()):
             entries[f"settings/{pod.key}"] = json.dumps(settings).encode()
     sources = {**project_sources(packer.modules), **frontend_sources()}
-    sources["__main__.py"] = Path(__file__).with_name("_kfp_main.py").read_bytes()
+    sources["__main__.py"] = _MAIN.read_bytes()
     return Code(_zipped({**entries, **dict.fromkeys(with_folders(sources), b""), **sources}))
 
 

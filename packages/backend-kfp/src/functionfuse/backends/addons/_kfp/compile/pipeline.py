@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kfp import dsl, kubernetes
 
-from functionfuse.backends.addons._kfp_options import (
+from functionfuse.fingerprint import RecipeBook, Unfingerprintable
+
+from .options import (
     apply_deadline,
     apply_retry,
     apply_secrets,
@@ -16,13 +18,13 @@ from functionfuse.backends.addons._kfp_options import (
     engine_retry,
     settings_of,
 )
-from functionfuse.fingerprint import RecipeBook, Unfingerprintable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from functionfuse.backends.addons._kfp_pods import Pod
     from functionfuse.plan import Step
+
+    from .pods import Pod
 
 # kfp.local's SubprocessRunner takes a command only if it mentions this; Python takes any -X.
 _PYTHON = ("python3", "-X", "kfp.dsl.executor_main")

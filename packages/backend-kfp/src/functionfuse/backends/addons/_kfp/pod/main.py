@@ -39,9 +39,9 @@ def _find_frontend(version, form):
     """Use the image's own Function Fuse if it is of these versions, else the one in the zip."""
     try:
         import functionfuse
-        from functionfuse.backends.addons import _kfp_wire
+        from functionfuse.backends.addons._kfp.pod import wire
 
-        if functionfuse.__version__ == version and str(_kfp_wire.FORMAT) == form:
+        if functionfuse.__version__ == version and str(wire.FORMAT) == form:
             return
     except ImportError:
         pass
@@ -67,9 +67,9 @@ def main():
         if settings["packages"]:
             _install(settings["packages"])
     _find_frontend(version, form)
-    from functionfuse.backends.addons import _kfp_pod
+    from functionfuse.backends.addons._kfp.pod import run
 
-    _kfp_pod.main(_read, *sys.argv[1:])
+    run.main(_read, *sys.argv[1:])
 
 
 if __name__ == "__main__":

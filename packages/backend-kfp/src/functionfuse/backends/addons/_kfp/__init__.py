@@ -1,0 +1,1 @@
+"""What KFPWorkflow is made of."""

@@ -1,0 +1,1 @@
+"""From a plan to a pipeline: pods, code, options and limits."""
