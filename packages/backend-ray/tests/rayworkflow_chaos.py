@@ -18,8 +18,8 @@ from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
-from functionfuse.backends.addons.rayworkflow._results import Results
+from functionfuse.backends.addons.rayworkflow._records.results import Results
+from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import FileStore
 

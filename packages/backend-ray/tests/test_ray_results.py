@@ -59,9 +59,9 @@ class TestItems:
     """``node[key]`` is a value of its own that the node's task returns."""
 
     def test_an_item_takes_no_task_of_its_own(self, local_ray, monkeypatch):
-        from functionfuse.backends.builtin import _ray_values
+        from functionfuse.backends.builtin._ray import values
 
-        monkeypatch.setattr(_ray_values, "take_item", None)
+        monkeypatch.setattr(values, "take_item", None)
         made = parts()
         assert make(add(made["small"], pair()[1])).run() == 3
 

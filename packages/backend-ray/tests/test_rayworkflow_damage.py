@@ -13,8 +13,8 @@ import ray
 from rayworkflow_tasks import Polled, add, await_that, counted, held, note, noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow import _lease
-from functionfuse.backends.addons.rayworkflow._journal import Inbox, Journal
+from functionfuse.backends.addons.rayworkflow._controller import lease
+from functionfuse.backends.addons.rayworkflow._records.journal import Inbox, Journal
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowTaskNotRecoverableError
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from functionfuse.storage import FileStore
@@ -241,8 +241,8 @@ def test_a_damaged_event_can_be_sent_again(tmp_path, damage):
 def test_a_damaged_sign_of_life_is_no_death(tmp_path, damage, monkeypatch):
     """Whoever lives writes the next one."""
     store = FileStore(tmp_path, durable=False)
-    monkeypatch.setattr(_lease, "_machine", lambda: "")  # as for one on another machine
-    with closing(_lease.Owner(store, "a", 1.0)) as owner:
+    monkeypatch.setattr(lease, "_machine", lambda: "")  # as for one on another machine
+    with closing(lease.Owner(store, "a", 1.0)) as owner:
         (file,) = tmp_path.glob("durable*owners/*.ffr")
         file.write_bytes(damage(file.read_bytes()))
-        assert _lease.Owner(store, "b", 1.0, shown=False).is_alive(owner.name)
+        assert lease.Owner(store, "b", 1.0, shown=False).is_alive(owner.name)

@@ -13,7 +13,7 @@ from rayworkflow_drivers import driver
 from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow._runner import Runner
+from functionfuse.backends.addons.rayworkflow._worker.task_actor import Runner
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
 
 pytestmark = pytest.mark.usefixtures("durable")
@@ -38,7 +38,7 @@ def stored(workflow_id):
 
 
 def workflow_store():
-    from functionfuse.backends.addons.rayworkflow._controller import packed_store
+    from functionfuse.backends.addons.rayworkflow._controller.actor import packed_store
 
     return ray.cloudpickle.loads(packed_store())
 
@@ -82,7 +82,7 @@ def test_workflows_outlive_their_cluster(path, root, tmp_path):
     assert workflow.run(workflow.wait_for_event(HTTPListener, "go"), workflow_id="later") == ("go", "later")
 
 
-COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow._waits._wait_for_event"
+COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow._dag.waits._wait_for_event"
 
 
 def post(address, event):

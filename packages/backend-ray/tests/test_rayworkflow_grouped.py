@@ -12,9 +12,9 @@ import ray
 from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted, pid_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow._journal import Journal
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
-from functionfuse.backends.addons.rayworkflow._results import Log, Results, results_in
+from functionfuse.backends.addons.rayworkflow._records.journal import Journal
+from functionfuse.backends.addons.rayworkflow._records.results import Log, Results, results_in
+from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.storage import FileStore
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow import _lease
-from functionfuse.backends.addons.rayworkflow._journal import Journal, place_of, stored_ids
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow
-from functionfuse.backends.addons.rayworkflow._retention import expire, keep_final
+from functionfuse.backends.addons.rayworkflow._controller import lease
+from functionfuse.backends.addons.rayworkflow._records.journal import Journal, place_of, stored_ids
+from functionfuse.backends.addons.rayworkflow._records.retention import expire, keep_final
+from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.errors import OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import FileStore
@@ -38,7 +38,7 @@ def own(store):
     with ExitStack() as ended:
 
         def own(actor, seconds=PATIENT):
-            return ended.enter_context(closing(_lease.Owner(store, actor, seconds)))
+            return ended.enter_context(closing(lease.Owner(store, actor, seconds)))
 
         yield own
 
@@ -161,22 +161,22 @@ def test_what_is_no_retention_is_refused(wanted):
 
 def test_one_owner_at_a_time(journal, own):
     first, second = own("a"), own("b")
-    assert _lease.acquire(journal, first) == 1
-    assert _lease.acquire(journal, second) is None
-    assert _lease.is_held(journal, first, 1)
+    assert lease.acquire(journal, first) == 1
+    assert lease.acquire(journal, second) is None
+    assert lease.is_held(journal, first, 1)
 
 
 def test_a_lease_that_ended_is_free(journal, own):
     first, second = own("a"), own("b")
-    epoch = _lease.acquire(journal, first)
-    journal.put(f"end/{_lease.key(epoch)}", "end", "FAILED", "", b"", "")
-    assert _lease.acquire(journal, second) == 2
-    assert not _lease.is_held(journal, first, 1)
+    epoch = lease.acquire(journal, first)
+    journal.put(f"end/{lease.key(epoch)}", "end", "FAILED", "", b"", "")
+    assert lease.acquire(journal, second) == 2
+    assert not lease.is_held(journal, first, 1)
 
 
 def test_a_later_process_of_the_same_actor_takes_over_at_once(journal, own):
-    assert _lease.acquire(journal, own("a", 1000)) == 1
-    assert _lease.acquire(journal, own("a", 1000)) == 2
+    assert lease.acquire(journal, own("a", 1000)) == 1
+    assert lease.acquire(journal, own("a", 1000)) == 2
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, store, own):
@@ -184,35 +184,35 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, st
         "import sys\n"
         "from functionfuse.storage import FileStore\n"
         "from functionfuse.backends.addons.rayworkflow import _lease\n"
-        "from functionfuse.backends.addons.rayworkflow._journal import Journal\n"
+        "from functionfuse.backends.addons.rayworkflow._records.journal import Journal\n"
         "store = FileStore(sys.argv[1], durable=False)\n"
-        "print(_lease.acquire(Journal(store, 'w', 'run'), _lease.Owner(store, 'elsewhere', 1000)))\n"
+        "print(lease.acquire(Journal(store, 'w', 'run'), lease.Owner(store, 'elsewhere', 1000)))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program, store.path], capture_output=True, text=True, check=True)
     assert ended.stdout == "1\n"
-    assert _lease.acquire(journal, own("here", 1000)) == 2
+    assert lease.acquire(journal, own("here", 1000)) == 2
 
 
 def test_an_owner_elsewhere_counts_as_dead_when_its_count_stands_still(journal, store, own):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
-    store.save(_lease.OWNERS, far, 1)
-    assert _lease.acquire(journal, own("here")) == 2
+    store.save(lease.OWNERS, far, 1)
+    assert lease.acquire(journal, own("here")) == 2
 
 
 def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, own, monkeypatch):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
     counts = iter(range(100))
-    monkeypatch.setattr(_lease.Owner, "_count_of", lambda self, owner: next(counts))
-    assert _lease.acquire(journal, own("here")) is None
+    monkeypatch.setattr(lease.Owner, "_count_of", lambda self, owner: next(counts))
+    assert lease.acquire(journal, own("here")) is None
 
 
 def test_the_end_of_an_older_epoch_is_not_read(journal, store, own):
     Journal(store, "w").put("spec", "spec", 1, "run", b"", {})
     stale, owner, reader = own("a"), own("a"), own("b")
-    _lease.acquire(journal, stale)
-    _lease.acquire(journal, owner)
+    lease.acquire(journal, stale)
+    lease.acquire(journal, owner)
     journal.put("end/00000001", "end", "SUCCESSFUL", "out", b"", "")
     stored = StoredWorkflow.find(store, "w")
     assert stored.status(reader) is WorkflowStatus.RUNNING

@@ -129,7 +129,7 @@ def test_a_storage_that_stays_away_is_told_within_a_bounded_time(path, store):
 
 def workflow_error(output):
     """Raise what came of a workflow as it was in the controller."""
-    from functionfuse.backends.addons.rayworkflow._controller import awaited
+    from functionfuse.backends.addons.rayworkflow._controller.actor import awaited
 
     awaited(output)
 

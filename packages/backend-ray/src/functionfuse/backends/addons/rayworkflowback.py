@@ -10,10 +10,10 @@ from ray import cloudpickle
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
-from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._code import codes_of
-from functionfuse.backends.addons.rayworkflow._graph import RETRIES, GraphFailed, Shipment, run_graph
-from functionfuse.backends.addons.rayworkflow._relay import new_relay
+from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._dag.code import codes_of
+from functionfuse.backends.addons.rayworkflow._graph.events import new_relay
+from functionfuse.backends.addons.rayworkflow._graph.graph import RETRIES, GraphFailed, Shipment, run_graph
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.base import refuse_blocked
 from functionfuse.backends.builtin import rayback
@@ -25,7 +25,7 @@ from functionfuse.errors import EngineError, NodeError, OptionError, WorkflowFai
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functionfuse.backends.addons.rayworkflow._graph import Ran
+    from functionfuse.backends.addons.rayworkflow._graph.graph import Ran
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
     from functionfuse.backends.observers import Event
     from functionfuse.plan import Plan, Step
@@ -115,7 +115,7 @@ class RayWorkflow(rayback.RayWorkflow):
     def _came_of(self, reference: Any) -> Any:
         heard = self._listen(reference)
         try:
-            ran: Ran = _controller.awaited(reference)
+            ran: Ran = actor.awaited(reference)
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if not isinstance(failure, GraphFailed):
@@ -167,7 +167,7 @@ class RayWorkflow(rayback.RayWorkflow):
 
     def _forget_former_run(self) -> None:
         """Make room for another run of this name; what the former one stored of nodes stays."""
-        _controller.controller(default=self._store)
+        actor.controller(default=self._store)
         try:
             if rayworkflow.get_status(self.workflow_name) not in ("RUNNING", "PENDING"):
                 rayworkflow.delete(self.workflow_name)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 import ray
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.builtin._ray_connection import connect
-from functionfuse.backends.builtin._ray_options import check_remote_args
-from functionfuse.backends.builtin._ray_results import Results
-from functionfuse.backends.builtin._ray_run import RayRun
-from functionfuse.backends.builtin._ray_values import fetched, handed_out, reference_to
+from functionfuse.backends.builtin._ray.connection import connect
+from functionfuse.backends.builtin._ray.options import check_remote_args
+from functionfuse.backends.builtin._ray.results import Results
+from functionfuse.backends.builtin._ray.run import RayRun
+from functionfuse.backends.builtin._ray.values import fetched, handed_out, reference_to
 from functionfuse.backends.query import Query
 from functionfuse.errors import OptionError
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from functionfuse.backends.addons.rayworkflow import _controller, api
-from functionfuse.backends.addons.rayworkflow._journal import stored_ids
-from functionfuse.backends.addons.rayworkflow._lease import Owner
-from functionfuse.backends.addons.rayworkflow._records import StoredWorkflow, delete
+from functionfuse.backends.addons.rayworkflow import api
+from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._controller.lease import Owner
+from functionfuse.backends.addons.rayworkflow._records.journal import stored_ids
+from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow, delete
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError
 from functionfuse.errors import CorruptRecord, FunctionFuseError, UnsupportedRecord
 from functionfuse.stores import open_store
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, or 1 after an error, which is told."""
     given = _parser().parse_args(arguments)
-    storage = given.storage or os.environ.get(_controller.STORAGE)
+    storage = given.storage or os.environ.get(actor.STORAGE)
     if not storage:
-        print(f"say where the workflows are: --storage URL, or the variable {_controller.STORAGE}", file=sys.stderr)
+        print(f"say where the workflows are: --storage URL, or the variable {actor.STORAGE}", file=sys.stderr)
         return 1
     try:
         if given.command in ("resume", "cancel"):
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=said)
         command.add_argument("--storage", help="a folder, file:/folder or s3://bucket/prefix")
-        command.add_argument("--lease", type=float, default=_controller.LEASE, help="seconds of a lease (%(default)s)")
+        command.add_argument("--lease", type=float, default=actor.LEASE, help="seconds of a lease (%(default)s)")
         if name != "list":
             command.add_argument("id", help="of the workflow")
         if name in ("resume", "cancel"):

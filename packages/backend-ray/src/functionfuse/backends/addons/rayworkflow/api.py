@@ -11,15 +11,15 @@ from ray import cloudpickle
 from ray.dag import DAGNode
 from ray.dag.input_node import DAGInputData
 
-from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._capture import Captured, execute_plainly
-from functionfuse.backends.addons.rayworkflow._context import current
-from functionfuse.backends.addons.rayworkflow._graph import as_dag
-from functionfuse.backends.addons.rayworkflow._logs import logger
-from functionfuse.backends.addons.rayworkflow._objects import Place, keep_all
-from functionfuse.backends.addons.rayworkflow._options import CHECKPOINTS, check_metadata
-from functionfuse.backends.addons.rayworkflow._retention import is_retention
-from functionfuse.backends.addons.rayworkflow._settings import Order
+from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._controller.logs import logger
+from functionfuse.backends.addons.rayworkflow._controller.settings import Order
+from functionfuse.backends.addons.rayworkflow._dag.capture import Captured, execute_plainly
+from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS, check_metadata
+from functionfuse.backends.addons.rayworkflow._graph.graph import as_dag
+from functionfuse.backends.addons.rayworkflow._records.references import Place, keep_all
+from functionfuse.backends.addons.rayworkflow._records.retention import is_retention
+from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
 from functionfuse.stores import open_store
@@ -70,7 +70,7 @@ def init(
         storage = open_store(storage, **storage_options)
     elif storage_options:
         raise ValueError(f"storage_options are for a place that is text, not for {storage!r}")
-    _controller.start(
+    actor.start(
         storage,
         max_running=max_running_workflows,
         max_pending=max_pending_workflows,
@@ -103,7 +103,7 @@ def run(
         WorkflowCancellationError: somebody cancelled it.
         WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
     """
-    return _controller.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
+    return actor.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
 
 
 def run_async(
@@ -129,13 +129,13 @@ def run_async(
     check_metadata(metadata)
     if workflow_id is None:
         workflow_id = f"{uuid.uuid4()}.{time.time():.9f}"
-    place = Place(_controller.packed_store(), workflow_id, uuid.uuid4().hex[:8])
+    place = Place(actor.packed_store(), workflow_id, uuid.uuid4().hex[:8])
     captured = Captured(dag, lambda references: keep_all(place, references), DAGInputData(*args, **kwargs))
     graph = cloudpickle.dumps(captured.graph)
     order = Order(workflow_id, place.run, graph, captured.functions, metadata or {}, _runtime_env())
-    _controller.asked("submit", order)
+    actor.asked("submit", order)
     logger.info('Workflow job created. [id="%s"].', workflow_id)
-    return _controller.ask("output", workflow_id, None)
+    return actor.ask("output", workflow_id, None)
 
 
 def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
@@ -149,15 +149,15 @@ def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
         RuntimeError: it is running or pending.
         WorkflowNotResumableError: nothing is stored under this id, or code has changed.
     """
-    return _controller.awaited(resume_async(workflow_id, allow_changed_code=allow_changed_code))
+    return actor.awaited(resume_async(workflow_id, allow_changed_code=allow_changed_code))
 
 
 def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
     """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
     logger.info('Resuming workflow [id="%s"].', workflow_id)
-    _controller.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
+    actor.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
     logger.info("Workflow job %s resumed.", workflow_id)
-    return _controller.ask("output", workflow_id, None)
+    return actor.ask("output", workflow_id, None)
 
 
 def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[Any]]]:
@@ -188,12 +188,12 @@ def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
         WorkflowExecutionError: the workflow failed; the ``__cause__`` is what was raised.
         ValueError: there is no such output, and nothing that would make it.
     """
-    return _controller.awaited(get_output_async(workflow_id, task_id=task_id))
+    return actor.awaited(get_output_async(workflow_id, task_id=task_id))
 
 
 def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.ObjectRef[Any]:
     """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun."""
-    return _controller.ask("output", _checked(workflow_id), task_id)
+    return actor.ask("output", _checked(workflow_id), task_id)
 
 
 def list_all(
@@ -212,7 +212,7 @@ def list_all(
         wanted = {WorkflowStatus(status) for status in status_filter}
     else:
         raise TypeError("status_filter must be WorkflowStatus or a set of WorkflowStatus.")
-    return [(workflow_id, status) for workflow_id, status in _controller.asked("list_all") if status in wanted]
+    return [(workflow_id, status) for workflow_id, status in actor.asked("list_all") if status in wanted]
 
 
 def get_status(workflow_id: str) -> WorkflowStatus:
@@ -221,7 +221,7 @@ def get_status(workflow_id: str) -> WorkflowStatus:
     Raises:
         WorkflowNotFoundError: nothing is stored under this id.
     """
-    status: WorkflowStatus = _controller.asked("status", _checked(workflow_id))
+    status: WorkflowStatus = actor.asked("status", _checked(workflow_id))
     return status
 
 
@@ -231,13 +231,13 @@ def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]
     Raises:
         ValueError: there is no such workflow or task.
     """
-    known: dict[str, Any] = _controller.asked("metadata", _checked(workflow_id), task_id)
+    known: dict[str, Any] = actor.asked("metadata", _checked(workflow_id), task_id)
     return known
 
 
 def cancel(workflow_id: str) -> None:
     """Stop a workflow, its running tasks too. What it stored stays; see :func:`delete`."""
-    _controller.asked("cancel", _checked(workflow_id))
+    actor.asked("cancel", _checked(workflow_id))
 
 
 def delete(workflow_id: str) -> None:
@@ -247,7 +247,7 @@ def delete(workflow_id: str) -> None:
         WorkflowStillActiveError: it is running or pending.
         WorkflowNotFoundError: nothing is stored under this id.
     """
-    _controller.asked("delete", _checked(workflow_id))
+    actor.asked("delete", _checked(workflow_id))
 
 
 def continuation(dag_node: DAGNode | Deferred) -> Any:

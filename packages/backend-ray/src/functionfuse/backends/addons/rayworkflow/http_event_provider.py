@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from functionfuse.backends.addons.rayworkflow import _controller
-from functionfuse.backends.addons.rayworkflow._context import current
-from functionfuse.backends.addons.rayworkflow._journal import Inbox, opened
-from functionfuse.backends.addons.rayworkflow._runner import NAMESPACE
+from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._records.journal import Inbox, opened
+from functionfuse.backends.addons.rayworkflow._worker.context import current
+from functionfuse.backends.addons.rayworkflow._worker.task_actor import NAMESPACE
 from functionfuse.backends.addons.rayworkflow.event_listener import EventListener
 from functionfuse.errors import OptionError
 
@@ -70,7 +70,7 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
         raise OptionError("events over HTTP need aiohttp: pip install functionfuse-backend-ray[events]")
     kind = ray.remote(num_cpus=0, max_restarts=-1)(HTTPEventProvider)
     options = {"name": PROVIDER, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    address: str = ray.get(kind.options(**options).remote(_controller.packed_store(), host, port).address.remote())
+    address: str = ray.get(kind.options(**options).remote(actor.packed_store(), host, port).address.remote())
     return address
 
 

@@ -1,0 +1,1 @@
+"""The controller of a cluster: one actor that runs all workflows."""

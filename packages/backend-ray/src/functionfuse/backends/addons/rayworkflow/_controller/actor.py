@@ -1,0 +1,154 @@
+"""The actor that runs all workflows of a cluster, and how drivers reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RaySystemError, RayTaskError
+
+from functionfuse.errors import OptionError
+from functionfuse.stores import Catalogue, open_store
+
+from .._controller import logs
+from .._records.retention import ALL
+from .._worker.task_actor import NAMESPACE
+from .engine import Engine
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from functionfuse.stores import Store
+
+NAME = "functionfuse-workflows"
+STORAGE = "FUNCTIONFUSE_WORKFLOW_STORAGE"
+LEASE = 10.0
+_ON_THE_HEAD = {"node:__internal_head__": 0.001}  # the machine that stays; an affinity alone counts for nothing
+
+
+class Controller:
+    """The actor: there is one in a cluster, and it outlives its drivers.
+
+    Args:
+        settings: what was set when it was started.
+        actor: a word that tells it from controllers of other clusters.
+    """
+
+    def __init__(self, settings: Settings, actor: str) -> None:
+        logs.show()
+        self._settings = settings
+        self._engine = Engine(settings, actor)
+        self._retaken: Future[None] | None = None
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._retaken = asyncio.run_coroutine_threadsafe(self._engine.retake(actor), self._engine.loop)
+        elif self._engine.problem is not None:
+            raise self._engine.problem
+
+    async def settings(self) -> Settings:
+        """Return what was set."""
+        return self._settings
+
+    async def ask(self, method: str, *args: Any) -> Any:
+        """Call a method of the engine in its loop."""
+        if self._retaken is not None:
+            await asyncio.shield(asyncio.wrap_future(self._retaken))
+        self._engine.refuse_unless_retaken()
+        asked = asyncio.run_coroutine_threadsafe(getattr(self._engine, method)(*args), self._engine.loop)
+        return await asyncio.wrap_future(asked)
+
+
+def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> None:
+    """Start the controller, unless it is there.
+
+    Raises:
+        ValueError: it is there, and was started otherwise.
+    """
+    if not ray.is_initialized():
+        ray.init()
+    actor = _found()
+    if actor is None:
+        settings = Settings(
+            cloudpickle.dumps(_store_at(storage)),
+            limits.get("lease") or LEASE,
+            limits.get("checkpoint") or "strict",
+            limits.get("retention") or ALL,
+            -1 if limits.get("max_running") is None else limits["max_running"],
+            -1 if limits.get("max_pending") is None else limits["max_pending"],
+        )
+        kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Controller)
+        named = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        actor = kind.options(resources=_ON_THE_HEAD, **named).remote(settings, uuid.uuid4().hex)
+    there: Settings = ray.get(actor.settings.remote())
+    wanted = {name: value for name, value in limits.items() if value is not None}
+    if storage is not None:
+        wanted["store"] = cloudpickle.dumps(_store_at(storage))
+    otherwise = {name: getattr(there, name) for name, value in wanted.items() if getattr(there, name) != value}
+    if otherwise:
+        said = ", ".join(f"{name}={value!r}" for name, value in otherwise.items() if name != "store")
+        raise ValueError(
+            "workflow.init is called again with other options than at first. At first: "
+            + (said or f"storage={cloudpickle.loads(there.store)!r}")
+        )
+
+
+def controller(default: Store | None = None) -> Any:
+    """Return the controller, started if need be, with this store."""
+    actor = _found() if ray.is_initialized() else None
+    if actor is None:
+        start(default if isinstance(default, Catalogue) else None)
+        actor = _found()
+    return actor
+
+
+def asked(method: str, *args: Any) -> Any:
+    """Ask the controller something, and return its answer; its errors are raised as they are."""
+    return awaited(ask(method, *args))
+
+
+def ask(method: str, *args: Any) -> Any:
+    """Ask the controller something; return a reference to its answer."""
+    return controller().ask.remote(method, *args)
+
+
+def awaited(reference: Any) -> Any:
+    """Return what a reference is to; errors are raised as they were in the controller."""
+    try:
+        return ray.get(reference)
+    except (RayTaskError, RaySystemError) as error:
+        # The latter when the value could not be read here; it holds the error of the task that was to read it.
+        told = error.client_exc if isinstance(error, RaySystemError) else error
+        cause = told.cause if isinstance(told, RayTaskError) else None
+        if isinstance(cause, Exception):
+            raise cause from cause.__cause__
+        raise
+
+
+def packed_store() -> bytes:
+    """Return the store of the workflows, pickled."""
+    settings: Settings = ray.get(controller().settings.remote())
+    return settings.store
+
+
+def _found() -> Any:
+    try:
+        return ray.get_actor(NAME, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _store_at(storage: Any) -> Catalogue:
+    """Return the store that the user names: itself, where it is, or by an environment variable."""
+    if storage is None:
+        storage = os.environ.get(STORAGE) or Path(tempfile.gettempdir()) / "ray" / "workflow_data"
+    if isinstance(storage, str | os.PathLike):
+        return open_store(os.fspath(storage))
+    if not isinstance(storage, Catalogue):
+        raise OptionError(f"storage must be a store, a folder, or the address of a bucket, got {storage!r}")
+    return storage

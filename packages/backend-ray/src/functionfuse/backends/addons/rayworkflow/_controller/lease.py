@@ -1,0 +1,181 @@
+"""Who runs a workflow: one owner at a time, told by records that are created once.
+
+The owner of the highest epoch runs the workflow. An owner shows that it lives by a count in the store that it raises;
+whoever sees it stand still for some time, on a clock of its own, may take the next epoch. What the former owner then
+writes as an end has an older epoch and is not read.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
+
+from .._records.journal import patiently
+
+if TYPE_CHECKING:
+    from functionfuse.stores import Catalogue
+
+    from .._records.journal import Journal
+
+OWNERS = "durable owners"
+BEATS = 4  # in the time after which an owner counts as dead
+
+
+class Owner:
+    """This process as an owner of workflows, which shows in the store that it lives.
+
+    Args:
+        store: where.
+        actor: the same in all processes of one actor, of which at most one lives.
+        seconds: after which others may take it for dead.
+        shown: without it, it only looks at others.
+
+    Attributes:
+        lapses: how often it showed no sign of life for so long that others may have taken it for dead.
+        checked: after how many of them it was made sure what others took.
+        problem: why the last sign of life could not be shown.
+    """
+
+    def __init__(self, store: Catalogue, actor: str, seconds: float, *, shown: bool = True) -> None:
+        self.name = f"{actor}|{_machine()}|{os.getpid()}:{_started(os.getpid())}|{uuid.uuid4().hex}"
+        self._store = store
+        self._actor = actor
+        self._seconds = seconds
+        self._count = 0
+        self._shown: float | None = None
+        self.lapses = self.checked = 0
+        self.problem: StorageError | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True, name="leases")
+        if shown:
+            self._try_beat()
+            self._thread.start()
+
+    def close(self) -> None:
+        """Show no more signs of life."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def is_sure(self) -> bool:
+        """Whether nobody can have taken this owner for dead, but in lapses that were checked."""
+        return self.lapses == self.checked and self._shown is not None and not self._is_silent_since(self._shown)
+
+    def _is_silent_since(self, shown: float) -> bool:
+        return time.monotonic() - shown > self._seconds * 0.75
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether another owner lives; this may take as long as it has to stand still."""
+        if owner == self.name:
+            return True
+        actor, machine, process, _ = owner.split("|")
+        if actor == self._actor:
+            return False
+        if machine and machine == _machine():
+            pid, _, started = process.partition(":")
+            if not started or _started(int(pid)) != started:
+                return False
+        return self._is_counting(owner)
+
+    def _is_counting(self, owner: str) -> bool:
+        until = time.monotonic() + self._seconds
+        first = self._count_of(owner)
+        while first is not None and time.monotonic() < until:
+            time.sleep(self._seconds / BEATS)
+            if self._count_of(owner) != first:
+                return True
+        return False
+
+    def _count_of(self, owner: str) -> int | None:
+        if not patiently(self._store.has_tasks, OWNERS, [owner]):
+            return None
+        try:
+            count: int = patiently(self._store.read_task, OWNERS, owner)
+        except (TaskNotFound, CorruptRecord):  # the next one will be sound
+            return 0
+        return count
+
+    def _beat(self) -> None:
+        self._count += 1
+        now = time.monotonic()
+        self._store.save(OWNERS, self.name, self._count)
+        self.lapses += self._shown is not None and self._is_silent_since(self._shown)
+        self._shown = now
+
+    def _try_beat(self) -> None:
+        try:
+            self._beat()
+            self.problem = None
+        except StorageError as error:  # is_sure tells
+            self.problem = error
+
+    def _live(self) -> None:
+        while not self._closed.wait(self._seconds / BEATS):
+            self._try_beat()
+
+
+def latest(journal: Journal) -> int:
+    """Return the highest epoch of a workflow, 0 when nobody ran it."""
+    epoch = 0
+    while journal.has(f"lease/{key(epoch + 1)}"):
+        epoch += 1
+    return epoch
+
+
+def owner_of(journal: Journal, epoch: int) -> str:
+    """Return who took an epoch; "" if that cannot be read."""
+    found = journal.get(f"lease/{key(epoch)}")
+    return found[1] if found else ""
+
+
+def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
+    """Take the next epoch of a workflow; None while another owner that lives has it.
+
+    An epoch that has ended is nobody's. What is said ``about`` the new one, its record keeps.
+    """
+    epoch = latest(journal)
+    if epoch and not journal.has(f"end/{key(epoch)}"):
+        other = owner_of(journal, epoch)
+        if other and other != owner.name and owner.is_alive(other):
+            return None
+    taken = epoch + 1
+    record = journal.put_or_get(f"lease/{key(taken)}", "lease", owner.name, about, start_time=time.time())
+    return taken if record[1] == owner.name else None
+
+
+def is_held(journal: Journal, owner: Owner, epoch: int) -> bool:
+    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
+
+    A lease that is damaged meanwhile is that of whoever took it.
+    """
+    is_last = journal.has(f"lease/{key(epoch)}") and not journal.has(f"lease/{key(epoch + 1)}")
+    return is_last and owner_of(journal, epoch) in (owner.name, "")
+
+
+def key(epoch: int) -> str:
+    """Return an epoch as the names of records have it."""
+    return f"{epoch:08d}"
+
+
+def _machine() -> str:
+    """Return what tells a machine, and the processes that are visible on it, from others; "" if that is unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return when a process of this machine began, in its own count; "" if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,64 @@
+"""Whether this process may go on with its workflows, which others could have taken for dead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from functionfuse.errors import StorageError
+
+from .._controller import lease
+from ..exceptions import WorkflowStillActiveError
+from .scheduler import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functionfuse.stores import Catalogue
+
+    from .running import Active
+
+TRIES = 150  # tenths of a second to wait for a store that takes no signs of life
+
+
+class Vigil:
+    """Watches over the leases of an engine.
+
+    Args:
+        store: where they are.
+        owner: who holds them.
+        active: the workflows of the engine.
+    """
+
+    def __init__(self, store: Catalogue, owner: lease.Owner, active: Mapping[str, Active]) -> None:
+        self._store = store
+        self._owner = owner
+        self._active = active
+
+    async def sure(self) -> None:
+        """Wait until the store shows that this process lives, and stop what others run now.
+
+        Raises:
+            StorageError: the store cannot be used.
+        """
+        problem: StorageError | None = None
+        for _ in range(TRIES):
+            try:
+                await self._check_lapses()
+            except StorageError as error:
+                problem = error
+            if self._owner.is_sure():
+                return
+            await asyncio.sleep(0.1)
+        raise StorageError(f"{self._store!r} cannot be used: {self._owner.problem or problem or 'it does not answer'}")
+
+    async def _check_lapses(self) -> None:
+        lapses = self._owner.lapses
+        if lapses == self._owner.checked:
+            return
+        for active in list(self._active.values()):
+            execution, journal = active.execution, active.journal
+            if execution is None or await asyncio.to_thread(lease.is_held, journal, self._owner, active.epoch):
+                continue
+            execution.end(Ending("FAILED", error=WorkflowStillActiveError("RUN", journal.workflow_id)))
+        self._owner.checked = lapses

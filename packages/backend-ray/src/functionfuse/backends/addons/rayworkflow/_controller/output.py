@@ -1,0 +1,94 @@
+"""Outputs on their way to the user: fetched where they are unpickled, from memory or else from the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from .._dag.serialization import unpack_error
+from .._records.references import remote
+from .._records.results import Results
+from .._worker.task import is_sound, recall_output
+from ..exceptions import (
+    WorkflowCancellationError,
+    WorkflowExecutionError,
+    WorkflowStillActiveError,
+)
+
+if TYPE_CHECKING:
+    from .._dag.serialization import Reference
+    from .._records.references import Place
+    from .._records.workflow import StoredWorkflow
+
+
+class Output:
+    """Stands for a value, and becomes it when it is unpickled.
+
+    Args:
+        reference: to the value in the cluster, if it is there.
+        place: where the records of the workflow are.
+        key: under which the value is stored.
+    """
+
+    def __init__(self, reference: Reference | None, place: Place, key: str) -> None:
+        self.reference = reference
+        self.place = place
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return fetched, (self.reference, self.place, self.key)
+
+
+def fetched(reference: Reference | None, place: Place, key: str) -> Any:
+    """Return the value of an output."""
+    if reference is not None:
+        try:
+            return ray.get(reference)
+        except RayTaskError:
+            raise
+        except RayError:
+            pass  # whoever had it in memory is gone
+    return ray.get(remote(recall_output).remote(place, key))
+
+
+def has_output(stored: StoredWorkflow, place: Place) -> bool:
+    """Whether the output of a successful workflow is as it was stored, or was not to be stored."""
+    ended = stored.ended()
+    if ended is None:
+        return False
+    results = Results(stored.journal)
+    return not results.has(ended.output) or is_sound(results.get(ended.output), place)
+
+
+def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Output:
+    """Return the output of a workflow that does not run here, or of one of its tasks.
+
+    Raises:
+        WorkflowCancellationError: somebody cancelled it.
+        WorkflowExecutionError: it failed.
+        ValueError: there is none.
+    """
+    if task is not None:
+        return Output(None, place, stored.key_of(task))
+    ended = stored.ended()
+    if ended is None:
+        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
+    if ended.status == "CANCELED":
+        raise WorkflowCancellationError(stored.workflow_id)
+    if ended.error:
+        raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
+    if not Results(stored.journal).has(ended.output):
+        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
+    return Output(None, place, ended.output)
+
+
+def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:
+    """Return the error of a workflow of which a task failed."""
+    if isinstance(cause, WorkflowStillActiveError):
+        return cause
+    reason = f"Task {task!r}: {type(cause).__name__}: {cause}" if task else f"{type(cause).__name__}: {cause}"
+    error = WorkflowExecutionError(workflow_id, reason)
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,193 @@
+"""Handing tasks to Ray, and hearing how they ended."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from .._controller import logs
+from .._records.references import load, remote
+from .._worker.task import Job, References, Report, execute, recall_many
+from .._worker.task_actor import runner
+from .._worker.wait_actor import Hub
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from .._dag.serialization import Reference
+    from .._dag.spec import TaskSpec
+    from .._records.journal import Journal
+    from .._records.references import Place
+    from .scheduler import Execution
+    from .tasks import Node
+
+
+_SHORT = 4096  # bytes of a function that is sent along with each task
+_SUBMITTED = 0.1  # seconds in which Ray has taken up what it is given
+_CANCELLED_AGAIN = 2.0  # seconds
+
+
+class Workers:
+    """What all workflows of a cluster share: the hub of waits, and how many tasks Ray has.
+
+    Args:
+        loop: where endings are taken in.
+        most: tasks that Ray has at a time.
+        resumed: called when there is room for further tasks.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, most: int, resumed: Callable[[], None]) -> None:
+        self.loop = loop
+        self.room = most
+        self.resumed = resumed
+        self._hub: Any = None
+        self._told: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
+        self._is_waking = False
+        self._tasks: dict[tuple[Any, ...], Any] = {}
+
+    @property
+    def hub(self) -> Any:
+        """The actor in which all waits take place."""
+        if self._hub is None:
+            kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Hub)
+            self._hub = kind.remote()
+        return self._hub
+
+    def task(self, spec: TaskSpec, more: dict[str, Any]) -> Any:
+        """Return our wrapper with the options of a task, and more of them."""
+        options = spec.options
+        kind = spec.function, repr(options.ray_options), options.max_retries, repr(more)
+        if kind not in self._tasks:
+            named = {"name": spec.name, **more, **options.ray_options, "max_retries": options.max_retries}
+            self._tasks[kind] = remote(execute).options(num_returns=2, **named)
+        return self._tasks[kind]
+
+    def watch(self, reference: Reference, ended: Callable[[Any], None]) -> None:
+        """Call a function in the loop with what a task reports, or with the exception that Ray has for it."""
+        self.room -= 1
+        reference.future().add_done_callback(partial(self._from_elsewhere, ended))
+
+    def _from_elsewhere(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
+        self._told.append((ended, future))
+        if not self._is_waking:  # else the loop comes to it
+            self._is_waking = True
+            self.loop.call_soon_threadsafe(self._take_in)
+
+    def _take_in(self) -> None:
+        self._is_waking = False
+        while self._told:
+            ended, future = self._told.popleft()
+            self.room += 1
+            error = future.exception()
+            self.loop.call_soon(ended, pickle.loads(future.result()) if error is None else error)
+        self.loop.call_soon(self.resumed)
+
+
+class Submission:
+    """The tasks of one workflow in Ray.
+
+    Args:
+        journal: of the workflow.
+        place: the same, for workers.
+        workers: what all workflows share.
+        runtime_env: of tasks that have none of their own.
+        log_of: the record of the log that holds the result of a task.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        place: Place,
+        workers: Workers,
+        runtime_env: dict[str, Any],
+        log_of: Callable[[str], str],
+    ) -> None:
+        self._log_of = log_of
+        self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
+        self._journal = journal
+        self._place = place
+        self._workers = workers
+        self._functions: dict[str, tuple[bytes, Reference | None]] = {}
+        self._objects: dict[str, Reference] = {}
+        self._runners: dict[Node, Any] = {}
+
+    def execute(self, execution: Execution, node: Node) -> None:
+        """Submit a task, with references to the results that it takes."""
+        spec, needs = node.spec, node.needs()
+        code, long_code = self._function(spec.function) if spec.kind == "task" else (b"", None)
+        references: list[References] = []
+        if spec.inner or spec.objects or long_code is not None:
+            inner = [need.value if place in spec.inner else None for place, need in enumerate(needs)]
+            references.append(References(inner, [self._object(sha) for sha in spec.objects], long_code))
+        job = Job(
+            self._place, node.key, spec.name, spec.function, node.checkpoint, node.catches,
+            spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
+            spec.arguments, code, bool(references),
+        )  # fmt: skip
+        taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
+        node.report, node.value = self._sender(node)(pickle.dumps(job), *references, *taken)
+        self._workers.watch(node.report, partial(self._take_in, execution, node))
+        logs.running(self._place.workflow_id, node)
+
+    def _sender(self, node: Node) -> Callable[..., Any]:
+        spec = node.spec
+        if spec.kind != "task":
+            return getattr(self._workers.hub, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
+        if not node.is_isolated:
+            sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
+            return sender
+        options = {**self._runtime_env, **spec.options.ray_options, "max_retries": spec.options.max_retries}
+        self._runners[node] = runner(self._place, node.key, options)
+        return self._runners[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
+
+    def _take_in(self, execution: Execution, node: Node, report: Report | BaseException) -> None:
+        actor = self._runners.pop(node, None)
+        if actor is not None and isinstance(report, Report) and report.ended in ("value", "graph"):
+            ray.kill(actor)
+        if isinstance(report, Report) and report.attempts > 1:
+            logs.retried(self._place.workflow_id, node, report.attempts)
+        execution.take_in(node, report)
+
+    def recall(self, execution: Execution, nodes: list[Node]) -> None:
+        """Let stored results be read, many of them by one task."""
+        many = remote(recall_many).options(num_returns=2 * len(nodes))
+        keys = [node.final for node in nodes]
+        references = many.remote(self._place, keys, list(map(self._log_of, keys)))
+        for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
+            node.report, node.value = report, value
+            self._workers.watch(report, partial(execution.take_in, node))
+
+    def cancel(self, execution: Execution, node: Node) -> None:
+        """Stop a task, whatever it does, unless it ends at once.
+
+        A process of Ray dies that cancels what it submits just then; and a task that begins just then is not cancelled.
+        """
+        self._workers.loop.call_later(_SUBMITTED, self._cancel, execution, node)
+
+    def _cancel(self, execution: Execution, node: Node) -> None:
+        if node not in execution.running:
+            return
+        assert node.report is not None
+        if node in self._runners:
+            ray.kill(self._runners[node])
+        else:
+            ray.cancel(node.report, force=node.spec.kind == "task")
+        self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, execution, node)
+
+    def _function(self, sha: str) -> tuple[bytes, Reference | None]:
+        """Return the pickle of a function, or a reference to a long one."""
+        if sha not in self._functions:
+            pickled = self._journal.demand(f"fn/{sha}", "a function")[1]
+            self._functions[sha] = (pickled, None) if len(pickled) <= _SHORT else (b"", ray.put(pickled))
+        return self._functions[sha]
+
+    def _object(self, sha: str) -> Reference:
+        if sha not in self._objects:
+            self._objects[sha] = remote(load).remote(self._place, sha)
+        return self._objects[sha]

@@ -1,0 +1,1 @@
+"""From a DAG of Ray to a graph of tasks as data."""

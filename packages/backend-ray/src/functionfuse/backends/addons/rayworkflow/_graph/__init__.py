@@ -1,0 +1,1 @@
+"""A Function Fuse graph as one durable task."""

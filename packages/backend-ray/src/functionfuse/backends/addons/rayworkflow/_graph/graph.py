@@ -1,0 +1,266 @@
+"""A graph of Function Fuse as one durable task: its nodes are stored one by one, so that it goes on where it was."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray import cloudpickle
+
+from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.backends.objects import Verdict
+from functionfuse.backends.planning import Planner
+from functionfuse.backends.plugins import InitializerPlugin
+from functionfuse.backends.query import Options
+from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.errors import StorageError
+from functionfuse.graph import Graph
+from functionfuse.nodes import Item, Node
+from functionfuse.plan import ref_of, steps_of
+from functionfuse.stores import OBJECTS
+
+from .._dag.code import codes_of
+from .._dag.options import options
+from .._records.journal import NODES, opened
+from .._worker.context import current
+from .events import pack_failure, teller_to
+
+RETRIES = 20  # of a task that runs a graph, when its worker dies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from ray.dag import FunctionNode
+
+    from functionfuse.nodes import Deferred
+    from functionfuse.plan import Ref, Step
+
+    from .._worker.context import TaskContext
+
+
+class Shipment(NamedTuple):
+    """A graph as it travels.
+
+    Attributes:
+        workflow_name: under which the store keeps results.
+        steps: the plan.
+        wanted: what is asked for.
+        options: what queries set.
+        store: the store, pickled; empty when the user set none.
+        on_error: see :meth:`~functionfuse.backends.base.BaseWorkflow.run`.
+        reuse: likewise.
+        relay: the name of the actor that passes events on; "" when nobody wants to hear of them.
+        prepared: by step, what its plugin wants called in the worker.
+        codes: by step, a digest of its code.
+    """
+
+    workflow_name: str
+    steps: Sequence[Step]
+    wanted: Sequence[Ref]
+    options: Options
+    store: bytes
+    on_error: str
+    reuse: str
+    relay: str
+    prepared: Mapping[str, Callable[[], object]]
+    codes: Mapping[str, str]
+
+
+class Ran(NamedTuple):
+    """What came of a graph.
+
+    Attributes:
+        results: what was asked for.
+        warnings: what was warned of.
+    """
+
+    results: Sequence[Any]
+    warnings: Sequence[str]
+
+
+class GraphFailed(Exception):  # noqa: N818
+    """Raised where a graph failed; says what failed, and carries it.
+
+    Attributes:
+        packed: the failure.
+        warnings: what was warned of before.
+    """
+
+    def __init__(self, message: str, packed: bytes, warnings: Sequence[str]) -> None:
+        super().__init__(message, packed, warnings)
+        self.packed = packed
+        self.warnings = warnings
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def run_graph(packed: bytes) -> Ran:
+    """Run a graph here, as a driver would. GraphFailed."""
+    context = current.get()
+    assert context is not None
+    shipment: Shipment = pickle.loads(packed)
+    workflow = _Shipped(shipment, context)
+    if shipment.relay and (teller := teller_to(shipment.relay)) is not None:
+        workflow.add_observer(teller)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            results = workflow.run(on_error=shipment.on_error, reuse=shipment.reuse)
+        except Exception as error:
+            raise GraphFailed(f"{type(error).__name__}: {error}", pack_failure(error), _said(told)) from error
+    return Ran(results if len(shipment.wanted) > 1 else [results], _said(told))
+
+
+def run_node(packed: bytes) -> Any:
+    """Run a graph here, and return the one result that was asked for. NodeError."""
+    try:
+        return run_graph(packed).results[0]
+    except GraphFailed as failure:
+        raise pickle.loads(failure.packed) from failure
+
+
+def as_dag(node: Deferred) -> FunctionNode:
+    """Return a node for Ray's ``bind`` whose result is that of a node of Function Fuse.
+
+    The graph that the node needs runs as one durable task; its results are stored one by one.
+    """
+    assert isinstance(node, Node | Item)
+    graph = Graph([node._node if isinstance(node, Item) else node], scope="ancestors")
+    wanted = ref_of(node, graph)
+    steps = steps_of(graph)
+    shipment = Shipment(wanted.step, steps, [wanted], Options(), b"", "raise", "recipe", "", {}, codes_of(steps))
+    task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_node)
+    named: FunctionNode = task.options(**options(task_id=wanted.step)).bind(cloudpickle.dumps(shipment))
+    return named
+
+
+class _Shipped(RayWorkflow):
+    """A workflow that came from a driver, without its nodes."""
+
+    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
+        self.workflow_name = shipment.workflow_name
+        self._given = list(shipment.wanted)  # type: ignore[arg-type]  # only counted
+        self._shipment = shipment
+        self._options = shipment.options
+        self._observers = []
+        self._running = threading.Lock()
+        self._started_ray = False
+        self._store = RunStore(shipment, context)
+
+    def _steps(self) -> list[Step]:
+        return list(self._shipment.steps)
+
+    def _wanted(self) -> list[Ref]:
+        return list(self._shipment.wanted)
+
+    def _planner(self, reuse: str, lost: Mapping[str, str]) -> Planner:
+        store = self._store
+        assert isinstance(store, RunStore)
+        options_of = self._options.of if self._options else None
+        planner = _RunPlanner(self.workflow_name, store, reuse, options_of, self.lacks, lost)
+        planner.prepared = self._shipment.prepared
+        return planner
+
+
+class RunStore:
+    """The store of one run, which knows what this run stored in it.
+
+    Without a store of the user's it is a part of the one for durable workflows.
+    """
+
+    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
+        place = context.place
+        self._packed = shipment.store or place.store
+        self._folder = "" if shipment.store else f"{NODES}{place.workflow_id}/{place.run}"
+        self._notes_all = shipment.reuse != "recipe"
+        self._place = place
+        self._task = f"{context.key}/"
+        self._before = self._task if self._folder else ""  # of names, as several graphs share the folder
+        self.always_read = bool(self._store.always_read)
+
+    @property
+    def _store(self) -> Any:
+        return opened(self._packed)
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make room for results."""
+        self._store.new_workflow(self._named(workflow_name))
+
+    def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
+        """Store a result; where its recipe will not tell, note that this run made it."""
+        try:
+            footer: Mapping[str, Any] = self._store.save(
+                self._named(workflow_name), self._before + task_name, obj, **options
+            )
+        except StorageError:
+            raise
+        except Exception as error:
+            raise unpicklable_result(obj, error) from error
+        if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
+            self._place.journal.put(f"node/{self._task}{task_name}", "node")
+        return footer
+
+    def read_task(self, workflow_name: str, task_name: str) -> Any:
+        """Return a result."""
+        return self._store.read_task(self._named(workflow_name), self._before + task_name)
+
+    def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
+        """Return the footer of a result."""
+        footer: Mapping[str, Any] = self._store.info(self._named(workflow_name), self._before + task_name)
+        return footer
+
+    def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Which names have a result."""
+        before = self._before
+        found: set[str] = self._store.has_tasks(self._named(workflow_name), [before + name for name in names])
+        return {name.removeprefix(before) for name in found}
+
+    def noted(self) -> set[str]:
+        """Names of what this run stored and a recipe will not tell."""
+        noted = self._place.journal.names("node")
+        return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or (name == "submit" and self._notes_all):
+            raise AttributeError(name)
+        return getattr(self._store, name)
+
+    def _named(self, workflow_name: str) -> str:
+        return self._folder + (OBJECTS if workflow_name.endswith(OBJECTS) else "") if self._folder else workflow_name
+
+
+class _RunPlanner(Planner):
+    """Plans with the recipes that the driver wrote, and reuses what this very run stored."""
+
+    def __init__(self, workflow_name: str, store: RunStore, *args: Any) -> None:
+        super().__init__(workflow_name, store, *args)
+        self._noted = store.noted()
+        self.prepared: Mapping[str, Callable[[], object]] = {}
+
+    def decide(self, steps: Sequence[Step], prefix: str = "", wanted: Collection[str] = ()) -> list[Step]:
+        decided = super().decide(steps, prefix, wanted)
+        if prefix or not self.prepared:
+            return decided
+        return [
+            _with_plugin(step, self.prepared[step.name]) if step.name in self.prepared else step for step in decided
+        ]
+
+    def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
+        return super()._with_recipes(steps, prefix) if prefix else list(steps)
+
+    def _verdict(self, step: Step, name: str, stored: set[str]) -> Verdict:
+        if name in self._noted and name not in self._distrusted and step.target.kind != "constructor":
+            return Verdict("reuse", "stored by this run")
+        return super()._verdict(step, name, stored)
+
+
+def _with_plugin(step: Step, prepared: Callable[[], object]) -> Step:
+    return step._replace(options={**step.options, "plugin": InitializerPlugin(prepared)})
+
+
+def _said(told: Sequence[warnings.WarningMessage]) -> list[str]:
+    return [str(warning.message) for warning in told if warning.category is UserWarning]

@@ -1,0 +1,244 @@
+"""A stored workflow as a whole: its graph, who ran it, and how that ended."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from functionfuse.errors import CorruptRecord, UnsupportedRecord
+
+from .._controller import lease
+from .._dag.serialization import pack_error
+from .._dag.spec import GRAPH, key_of
+from .._worker.task import keep_function
+from ..common import WorkflowStatus
+from ..exceptions import WorkflowNotFoundError, WorkflowStillActiveError
+from .journal import FORMAT, Journal, patiently, stored_ids
+from .results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functionfuse.stores import Catalogue
+
+    from .._controller.scheduler import Ending
+    from .._controller.settings import Order
+    from .._dag.spec import GraphSpec, TaskSpec
+    from .references import Place
+
+logger = logging.getLogger(__name__)
+
+
+class Ended(NamedTuple):
+    """How a workflow ended.
+
+    Attributes:
+        status: "SUCCESSFUL", "FAILED" or "CANCELED".
+        output: the key under which its result is stored.
+        error: the pickle of the error.
+        task: the name of the task that failed.
+    """
+
+    status: str
+    output: str
+    error: bytes
+    task: str
+
+
+class StoredWorkflow:
+    """What is stored of a workflow."""
+
+    def __init__(self, journal: Journal, graph: bytes, user_metadata: dict[str, Any]) -> None:
+        self.journal = journal
+        self.workflow_id = journal.workflow_id
+        self.graph = graph
+        self.user_metadata = user_metadata
+
+    @classmethod
+    def find(cls, store: Catalogue, workflow_id: str) -> Self | None:
+        """Return what is stored under an id; None if that is nothing. CorruptRecord if the graph is damaged."""
+        journal = Journal(store, workflow_id)
+        if not journal.has("spec"):
+            return None
+        try:
+            _, version, *rest = journal.demand("spec", "the graph")
+        except CorruptRecord:
+            if journal.has("spec"):
+                raise
+            return None  # somebody deleted it
+        if version != FORMAT:
+            raise UnsupportedRecord(f"workflow {workflow_id!r} has format {version!r}; this release reads {FORMAT}")
+        run, graph, user_metadata = rest
+        return cls(Journal(store, workflow_id, run), graph, user_metadata)
+
+    def status(self, reader: lease.Owner | None = None) -> WorkflowStatus:
+        """Return the status, of a workflow that ``reader`` does not run; this may take as long as a lease."""
+        epoch = lease.latest(self.journal)
+        ended = self.ended(epoch)
+        if ended is not None:
+            return WorkflowStatus(ended.status)
+        owner = lease.owner_of(self.journal, epoch) if epoch else ""
+        alive = reader is not None and bool(owner) and owner != reader.name and reader.is_alive(owner)
+        return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
+
+    def left_by(self, actor: str) -> dict[str, Any] | None:
+        """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
+        epoch = lease.latest(self.journal)
+        record = self.journal.get(f"lease/{lease.key(epoch)}") if epoch and self.ended(epoch) is None else None
+        if record is None or not record[1].startswith(f"{actor}|"):
+            return None
+        return record[2] or {}
+
+    def queued(self) -> float:
+        """Return when the workflow came to wait for its last run, in seconds since the epoch; inf if it never did."""
+        epoch = lease.latest(self.journal)
+        meta = self.journal.meta(f"lease/{lease.key(epoch)}") if epoch else None
+        return inf if meta is None else float(meta["start_time"])
+
+    def ended(self, epoch: int | None = None) -> Ended | None:
+        """Return how the workflow ended, None if it did not."""
+        epoch = lease.latest(self.journal) if epoch is None else epoch
+        record = self.journal.get(f"end/{lease.key(epoch)}") if epoch else None
+        return None if record is None else Ended(*record[1:])
+
+    def ended_at(self) -> float | None:
+        """Return when the workflow ended, in seconds since the epoch of Unix; None if it did not."""
+        meta = self.journal.meta(f"end/{lease.key(lease.latest(self.journal))}")
+        return None if meta is None else float(meta["end_time"])
+
+    def end(self, epoch: int, ending: Ending) -> None:
+        """Write how the workflow ended."""
+        output = "" if ending.output is None else ending.output.final
+        error = b"" if ending.error is None else pack_error(ending.error)
+        name = f"end/{lease.key(epoch)}"
+        self.journal.put(name, "end", ending.status, output, error, ending.task, end_time=time.time())
+
+    def key_of(self, task: str) -> str:
+        """Return the key of a stored task, found by that or by its name.
+
+        Raises:
+            ValueError: nothing is stored of it.
+        """
+        results = Results(self.journal)
+        if results.has(task):
+            return task
+        for key in results.tasks():
+            if key.startswith(f"{task}@"):
+                return key
+        raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+
+    def functions(self) -> list[TaskSpec]:
+        """Return tasks in which all code of the graph is."""
+        found: dict[tuple[str, bytes], TaskSpec] = {}
+        for task in pickle.loads(self.graph).tasks:
+            if task.code:
+                found.setdefault((task.function, task.arguments if task.code == GRAPH else b""), task)
+        return list(found.values())
+
+    def reached(self) -> dict[str, tuple[str, int]]:
+        """Return, by the keys of tasks that are deep recursions, the key of a late link, and how many are before it."""
+        latest = {}
+        for name in self.journal.names("link"):
+            head, _, links = name.rpartition("/")
+            latest[head] = links
+        records = {head: self.journal.get(f"link/{head}/{links}") for head, links in latest.items()}
+        caught = {head for head in latest if self.journal.has(f"caught/{head}")}
+        return {
+            head: (record[1], int(latest[head])) for head, record in records.items() if record and head not in caught
+        }
+
+    # -- metadata
+
+    def metadata(self, status: WorkflowStatus) -> dict[str, Any]:
+        """Return what is known of the workflow."""
+        epoch = lease.latest(self.journal)
+        stats = {}
+        first, last = self.journal.meta(f"lease/{lease.key(1)}"), self.journal.meta(f"end/{lease.key(epoch)}")
+        if first is not None:
+            stats["start_time"] = first["start_time"]
+        if last is not None:
+            stats["end_time"] = last["end_time"]
+        return {"status": status.value, "user_metadata": self.user_metadata, "stats": stats}
+
+    def task_metadata(self, task: str) -> dict[str, Any]:
+        """Return what is known of a task.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        results = Results(self.journal)
+        stack: list[tuple[GraphSpec, str]] = [(pickle.loads(self.graph), "")]
+        while stack:
+            graph, creator = stack.pop()
+            for spec in graph.tasks:
+                key = key_of(spec.name, creator)
+                if task in (key, spec.name):
+                    return _about(spec, graph, results.about(key))
+            for spec in graph.tasks:
+                key = key_of(spec.name, creator)
+                if results.about(key).get("ended") == "graph":
+                    record = results.get(key)
+                    stack += [(pickle.loads(record[1]), key)] if record else []
+        raise ValueError(f"No such task_id '{task}' in workflow '{self.workflow_id}'")
+
+
+def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[str, Any]:
+    options = spec.options
+    return {
+        "task_id": spec.name,
+        "task_options": {
+            "task_type": "FUNCTION" if spec.kind == "task" else "WAIT",
+            "max_retries": options.max_retries,
+            "catch_exceptions": bool(options.catch_exceptions),
+            "retry_exceptions": options.retry_exceptions,
+            "checkpoint": options.checkpoint is not False,
+            "ray_options": dict(options.ray_options),
+        },
+        "user_metadata": dict(options.metadata),
+        "workflow_refs": [graph.tasks[place].name for place in spec.needs],
+        "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
+    }
+
+
+def left_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
+    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued."""
+    found = []
+    for workflow_id in patiently(stored_ids, store):
+        try:
+            stored = StoredWorkflow.find(store, workflow_id)
+        except (CorruptRecord, UnsupportedRecord):
+            logger.exception("Failed to resume workflow %s", workflow_id)
+            continue
+        env = None if stored is None else stored.left_by(actor)
+        if stored is not None and env is not None:
+            found.append((stored.queued(), workflow_id, stored, env))
+    return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]
+
+
+def delete(store: Catalogue, workflow_id: str, reader: lease.Owner) -> None:
+    """Remove a workflow that does not run, also one whose graph is damaged.
+
+    Raises:
+        WorkflowStillActiveError: it runs.
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
+    try:
+        stored = StoredWorkflow.find(store, workflow_id)
+    except CorruptRecord:
+        Journal(store, workflow_id).remove()
+        return
+    if stored is None:
+        raise WorkflowNotFoundError(workflow_id)
+    if stored.status(reader) is WorkflowStatus.RUNNING:
+        raise WorkflowStillActiveError("DELETE", workflow_id)
+    stored.journal.remove()
+
+
+def store_order(journal: Journal, place: Place, order: Order) -> None:
+    """Store a workflow that is new; functions before the graph that refers to them."""
+    for sha, pickled in order.functions.items():
+        keep_function(place, sha, pickled)
+    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

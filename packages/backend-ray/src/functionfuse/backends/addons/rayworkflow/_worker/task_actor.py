@@ -1,0 +1,75 @@
+"""Tasks that outlive the controller: each runs in a detached actor, which another controller finds by its name."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from .task import execute
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._records.references import Place
+
+NAMESPACE = "functionfuse"  # of actors that are found by their names
+_PATIENCE = 60.0  # seconds in which it is asked at first; Ray makes one anew that was killed when its task had ended
+_AGAIN = 10.0  # seconds in which it may be asked again
+_OF_ACTORS = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "scheduling_strategy", "label_selector")
+
+
+class Runner:
+    """The actor. It runs one task, and ends some time after that if nobody ended it.
+
+    Args:
+        patience: seconds in which it is asked to.
+    """
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._end = _end_after(patience)
+
+    def execute(self, *arguments: Any) -> tuple[bytes, Any]:
+        """Run the task; asked again by another controller, give back what was stored meanwhile."""
+        self._end.cancel()
+        try:
+            return execute(*arguments)
+        finally:
+            self._end = _end_after(_AGAIN)
+
+
+def runner(place: Place, key: str, options: Mapping[str, Any]) -> Any:
+    """Return the actor that runs a task; the one that runs it already, if there is one.
+
+    Args:
+        place: of the workflow.
+        key: of the task.
+        options: of the task, as Ray knows them.
+    """
+    retries = options["max_retries"]
+    taken = {name: value for name, value in options.items() if name in _OF_ACTORS}
+    kind = ray.remote(**{"num_cpus": 1, **taken})(Runner)
+    actor: Any = kind.options(
+        name=f"functionfuse-task/{place.workflow_id}/{place.run}/{key}",
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=retries,
+        max_task_retries=retries,
+    ).remote()
+    return actor
+
+
+def _end_after(seconds: float) -> threading.Timer:
+    """Let the actor that this is in end after a time."""
+    timer = threading.Timer(seconds, _end, [ray.get_runtime_context().current_actor])
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _end(actor: Any) -> None:
+    with suppress(Exception):  # it was ended just now
+        ray.kill(actor)

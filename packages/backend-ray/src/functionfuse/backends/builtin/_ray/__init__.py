@@ -1,0 +1,1 @@
+"""What RayWorkflow is made of."""
