@@ -12,7 +12,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends.builtin.graphback import GraphWorkflow, PictureError
 from functionfuse.errors import OptionError
-from functionfuse.testing.exam_functions import IncrementalSum, add, received, same
+from functionfuse.testing.functions import IncrementalSum, add, received, same
 
 PNG = b"\x89PNG"
 

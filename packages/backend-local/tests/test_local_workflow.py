@@ -11,7 +11,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
 from functionfuse.errors import NodeError, OptionError, WorkerDiedError, WorkflowFailed
-from functionfuse.testing.exam_functions import add, note, noted, noted_words, same
+from functionfuse.testing.functions import add, note, noted, noted_words, same
 
 
 @workflow

@@ -1,4 +1,4 @@
-"""Workflows on a task runner, their exam, and a pool of processes that stays warm: starting one takes seconds."""
+"""Workflows on a task runner, their conformance suite, and a pool of processes that stays warm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functionfuse.testing import BackendTests
 
 
 class RunnerTests(BackendTests):
-    """The exam for a task runner that has other processes: the longest of its graphs are shorter."""
+    """The conformance suite for a task runner that has other processes: the longest of its graphs are shorter."""
 
     chain_length = 30
     recursion_depth = 10
@@ -17,9 +17,9 @@ class RunnerTests(BackendTests):
 
 
 def workflows_on(make_task_runner):
-    """A callable that makes workflows for the exam."""
+    """A callable that makes workflows for the conformance suite."""
 
-    def make(*nodes, workflow_name="exam", **options):
+    def make(*nodes, workflow_name="conformance", **options):
         made = PrefectWorkflow(*nodes, workflow_name=workflow_name, **options)
         made.set_prefect_flow_options({"task_runner": make_task_runner()})
         return made

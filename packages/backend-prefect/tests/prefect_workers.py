@@ -11,11 +11,11 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import RunCancelled
 from functionfuse.testing import MemoryStore
-from functionfuse.testing.exam_functions import same
+from functionfuse.testing.functions import same
 
 
 class WorkerTests:
-    """For a task runner; ``make_workflow`` is as in the exam for backends."""
+    """For a task runner; ``make_workflow`` is as in the conformance suite of backends."""
 
     def test_a_cancel_in_the_dashboard(self, server, make_workflow, tmp_path):
         name, started = f"{type(self).__name__}: cancelled", tmp_path / "started"

@@ -22,7 +22,7 @@ from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.backends.plugins import InitializerPlugin
 from functionfuse.errors import NodeError, OptionError
-from functionfuse.testing.exam_functions import add, fails_until, note, noted, noted_words, same
+from functionfuse.testing.functions import add, fails_until, note, noted, noted_words, same
 
 make = partial(PrefectWorkflow, workflow_name="options")
 

@@ -1,4 +1,4 @@
-"""Durable runs of graphs of Function Fuse: what the exam does not ask."""
+"""Durable runs of graphs of Function Fuse: what the conformance suite does not ask."""
 
 from __future__ import annotations
 

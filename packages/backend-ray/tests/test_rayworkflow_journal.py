@@ -183,7 +183,7 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, st
     program = (
         "import sys\n"
         "from functionfuse.storage import FileStore\n"
-        "from functionfuse.backends.addons.rayworkflow import _lease\n"
+        "from functionfuse.backends.addons.rayworkflow._controller import lease\n"
         "from functionfuse.backends.addons.rayworkflow._records.journal import Journal\n"
         "store = FileStore(sys.argv[1], durable=False)\n"
         "print(lease.acquire(Journal(store, 'w', 'run'), lease.Owner(store, 'elsewhere', 1000)))\n"

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, defaultdict, namedtuple
 import pytest
 
 from functionfuse.containers import rebuild
-from functionfuse.testing.exam_functions import same
+from functionfuse.testing.functions import same
 
 Point = namedtuple("Point", "x y")
 

@@ -8,7 +8,7 @@ from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.testing.exam_functions import Heir, IncrementalSum, add, same, start_of, total
+from functionfuse.testing.functions import Heir, IncrementalSum, add, same, start_of, total
 
 
 class Serial(BaseWorkflow):

@@ -9,7 +9,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import InvalidNameError
-from functionfuse.testing.exam_functions import Heir, IncrementalSum, add, same
+from functionfuse.testing.functions import Heir, IncrementalSum, add, same
 
 
 @pytest.fixture(params=["node", "item", "object"])

@@ -14,7 +14,7 @@ from functionfuse.backends.calls import Call, Retry, perform
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
 from functionfuse.backends.query import bytes_of
 from functionfuse.errors import NodeError, OptionError
-from functionfuse.testing.exam_functions import fails_until, same
+from functionfuse.testing.functions import fails_until, same
 
 
 class Serial(BaseWorkflow):
@@ -233,7 +233,7 @@ def test_an_interrupt_in_a_function_is_no_failure():
 
 def test_arguments_are_shown_by_shape():
     np = pytest.importorskip("numpy", reason="numpy is not installed")
-    from functionfuse.testing.exam_functions import fails
+    from functionfuse.testing.functions import fails
 
     bad = fails("no", np.zeros((3, 4)), list(range(100)), "x" * 1000)
     with pytest.raises(NodeError, match=r"ndarray\(shape=\(3, 4\), dtype=float64\), list of 100 items, 'xxx.*\.\.\.\)"):

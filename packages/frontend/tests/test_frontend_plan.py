@@ -12,7 +12,7 @@ from functionfuse.containers import Nest
 from functionfuse.errors import PlanError, UnknownNodeError
 from functionfuse.plan import Plan, Ref, Step, fill
 from functionfuse.testing import MemoryStore, RefusingWorkflow
-from functionfuse.testing.exam_functions import IncrementalSum, add, same, total
+from functionfuse.testing.functions import IncrementalSum, add, same, total
 
 
 @pytest.fixture

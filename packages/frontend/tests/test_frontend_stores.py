@@ -9,7 +9,7 @@ from functionfuse.backends.base import BaseWorkflow
 from functionfuse.errors import CorruptRecord, NodeError
 from functionfuse.stores import objects_of
 from functionfuse.testing import MemoryStore
-from functionfuse.testing.exam_functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
+from functionfuse.testing.functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
 
 
 class Serial(BaseWorkflow):

@@ -1,4 +1,4 @@
-"""The memory store passes the exam for stores, and the exam guards itself."""
+"""The memory store passes the conformance suite of stores, and the conformance suite guards itself."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A store keeps one record for each node of a workflow: the node's result, and beside it a JSON footer with
 the recipe that the result was made from. ``functionfuse-storage`` ships stores; any class with these
-methods is one. ``functionfuse.testing.StoreTests`` is the exam for it.
+methods is one. ``functionfuse.testing.StoreTests`` is the conformance suite for it.
 """
 
 from __future__ import annotations

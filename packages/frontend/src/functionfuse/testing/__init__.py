@@ -1,4 +1,4 @@
-"""Exams and doubles for whoever writes a backend or a store.
+"""Conformance suites and doubles for whoever writes a backend or a store.
 
 ``BackendTests`` and ``StoreTests`` are pytest classes to subclass with a fixture or two; they need pytest.
 ``MemoryStore`` counts what it is asked, ``RefusingWorkflow`` runs nothing; they need nothing.
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests"]
 
-_EXAMS = {
+_SUITES = {
     "BackendTests": "functionfuse.testing.backend_tests",
     "StoreTests": "functionfuse.testing.store_tests",
 }
-_PARTS = ("arguments", "dynamic", "exam", "failures", "graphs", "objects", "options", "reuse")
+_PARTS = ("arguments", "dynamic", "suite", "failures", "graphs", "objects", "options", "reuse")
 
 if "pytest" in sys.modules:  # so that a failing assertion shows its values
-    sys.modules["pytest"].register_assert_rewrite(*_EXAMS.values(), *[f"{__name__}.backend_{part}" for part in _PARTS])
+    sys.modules["pytest"].register_assert_rewrite(*_SUITES.values(), *[f"{__name__}.backend_{part}" for part in _PARTS])
 
 
 def __getattr__(name: str) -> Any:
-    """Import an exam when it is asked for, so that the doubles can be used without pytest."""
-    if name not in _EXAMS:
+    """Import a conformance suite when it is asked for, so that the doubles can be used without pytest."""
+    if name not in _SUITES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXAMS[name]), name)
+    return getattr(import_module(_SUITES[name]), name)

@@ -1,4 +1,4 @@
-"""The exam for backends: arguments."""
+"""The conformance suite of backends: arguments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError
-from functionfuse.testing.backend_exam import BackendExam, Log
-from functionfuse.testing.exam_functions import Point, add, makes_lock, noted, received, same, takes_lock, total
+from functionfuse.testing.backend_suite import BackendSuite, Log
+from functionfuse.testing.functions import Point, add, makes_lock, noted, received, same, takes_lock, total
 
 NESTS: dict[str, Any] = {
     "plain": lambda n: n,
@@ -29,7 +29,7 @@ NESTS: dict[str, Any] = {
 }
 
 
-class ArgumentTests(BackendExam, exam=True):
+class ArgumentTests(BackendSuite, suite=True):
     """Nodes are found in arguments, wherever they stand."""
 
     @pytest.mark.parametrize("nest", NESTS)

@@ -1,4 +1,4 @@
-"""The exam for backends: functions that return nodes."""
+"""The conformance suite of backends: functions that return nodes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, UnknownNodeError, WorkflowFailed
-from functionfuse.testing.backend_exam import BackendExam, Log, requires
-from functionfuse.testing.exam_functions import (
+from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.functions import (
     Point,
     add,
     descend,
@@ -24,7 +24,7 @@ from functionfuse.testing.exam_functions import (
 
 
 @requires("dynamic")
-class DynamicTests(BackendExam, exam=True):
+class DynamicTests(BackendSuite, suite=True):
     """The returned graph runs in the node's place, and its result becomes the node's."""
 
     def test_recursion(self, run: Any) -> None:
@@ -186,4 +186,4 @@ class DynamicTests(BackendExam, exam=True):
             workflow_.set_storage(store)
             assert workflow_.run() == [1, last]
         assert log.sorted() == ["1", "2", "3"]
-        assert set(store.list_tasks("exam")) == {"p", "p/child 1", "p/child 2", "p/child 3"}
+        assert set(store.list_tasks("conformance")) == {"p", "p/child 1", "p/child 2", "p/child 3"}

@@ -1,4 +1,4 @@
-"""The exam for backends: failures, retries, time limits, interrupts."""
+"""The conformance suite of backends: failures, retries, time limits, interrupts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, WorkflowFailed
-from functionfuse.testing.backend_exam import BackendExam, Log, requires
-from functionfuse.testing.exam_functions import fails, fails_until, noted, same, waits
+from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.functions import fails, fails_until, noted, same, waits
 
 
 class NeedsTwo(Exception):  # noqa: N818
@@ -23,7 +23,7 @@ class NeedsTwo(Exception):  # noqa: N818
         self.code = code
 
 
-class FailureTests(BackendExam, exam=True):
+class FailureTests(BackendSuite, suite=True):
     """What a failing node tells, and what goes on without it."""
 
     def test_a_failing_node(self, make_workflow: Any) -> None:
@@ -143,7 +143,7 @@ class FailureTests(BackendExam, exam=True):
         workflow_.set_storage(store)
         with pytest.raises(WorkflowFailed):
             workflow_.run(on_error="continue")
-        assert store.list_tasks("exam") == ["first"]
+        assert store.list_tasks("conformance") == ["first"]
         assert workflow_.run() == 3
         assert log.words() == ["first", "last"]
 
@@ -162,7 +162,7 @@ class FailureTests(BackendExam, exam=True):
         workflow_.add_observer(press)
         with pytest.raises(KeyboardInterrupt):
             workflow_.run()
-        assert store.list_tasks("exam") == ["first"]
+        assert store.list_tasks("conformance") == ["first"]
         assert workflow_.run() == 2
         assert log.words() == ["first", "second"]
 

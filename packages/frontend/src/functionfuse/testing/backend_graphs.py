@@ -1,4 +1,4 @@
-"""The exam for backends: whole graphs, their results, and their size."""
+"""The conformance suite of backends: whole graphs, their results, and their size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from functionfuse.errors import DuplicateNameError, OptionError
-from functionfuse.testing.backend_exam import BackendExam, Log, actions
-from functionfuse.testing.exam_functions import Heavy, add, heavy, noted, same, total
+from functionfuse.testing.backend_suite import BackendSuite, Log, actions
+from functionfuse.testing.functions import Heavy, add, heavy, noted, same, total
 
 
-class GraphTests(BackendExam, exam=True):
+class GraphTests(BackendSuite, suite=True):
     """What runs, what comes back, and that nothing is left behind on the nodes."""
 
     def test_the_quick_start(self, run: Any) -> None:

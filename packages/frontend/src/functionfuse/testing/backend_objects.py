@@ -1,4 +1,4 @@
-"""The exam for backends: objects of decorated classes."""
+"""The conformance suite of backends: objects of decorated classes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
-from functionfuse.testing.backend_exam import BackendExam, Log, requires
-from functionfuse.testing.exam_functions import Heir, IncrementalSum, NotedSum, add, same, start_of
+from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, add, same, start_of
 
 
 @requires("objects")
-class ObjectTests(BackendExam, exam=True):
+class ObjectTests(BackendSuite, suite=True):
     """A class is one object: its methods run once each, in program order."""
 
     def test_the_specification(self, make_workflow: Any) -> None:
@@ -176,7 +176,7 @@ class ObjectTests(BackendExam, exam=True):
                 self.values: list[int] = []
 
             def append(self, path: str) -> list[int]:
-                from functionfuse.testing.exam_functions import note, noted_words
+                from functionfuse.testing.functions import note, noted_words
 
                 self.values.append(1)
                 note(path, "attempt")

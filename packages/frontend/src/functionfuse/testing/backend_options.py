@@ -1,4 +1,4 @@
-"""The exam for backends: plugins, queries, observers."""
+"""The conformance suite of backends: plugins, queries, observers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin
 from functionfuse.errors import NodeError, OptionError, PatternError
-from functionfuse.testing.backend_exam import BackendExam, Log, requires
-from functionfuse.testing.exam_functions import add, draw, fails, note, noted, same, seed_here
+from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.functions import add, draw, fails, note, noted, same, seed_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class NotingPlugin(Plugin):
 
 
 @requires("plugin")
-class PluginTests(BackendExam, exam=True):
+class PluginTests(BackendSuite, suite=True):
     """What is called before a node."""
 
     def test_random_numbers(self, make_workflow: Any) -> None:
@@ -90,7 +90,7 @@ class PluginTests(BackendExam, exam=True):
             make_workflow(same(1)).query().set_plugin(print)
 
 
-class QueryTests(BackendExam, exam=True):
+class QueryTests(BackendSuite, suite=True):
     """Options are set by name, on the workflow and never on nodes."""
 
     def test_names_match_as_a_whole(self, make_workflow: Any) -> None:
@@ -152,7 +152,7 @@ class QueryTests(BackendExam, exam=True):
             set_wrongly(make_workflow(same(1)).query())
 
 
-class ObserverTests(BackendExam, exam=True):
+class ObserverTests(BackendSuite, suite=True):
     """Events: what becomes of each step."""
 
     def test_a_chain(self, make_workflow: Any) -> None:

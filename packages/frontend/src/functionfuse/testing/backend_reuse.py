@@ -1,4 +1,4 @@
-"""The exam for backends: stored results, and when they are used again."""
+"""The conformance suite of backends: stored results, and when they are used again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
-from functionfuse.testing.backend_exam import BackendExam, Log, actions, requires
-from functionfuse.testing.exam_functions import Histogram, NotedSum, Unkept, WriterFunctions, noted, same, sum_of
+from functionfuse.testing.backend_suite import BackendSuite, Log, actions, requires
+from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @requires("store")
-class ReuseTests(BackendExam, exam=True):
+class ReuseTests(BackendSuite, suite=True):
     """Never a stale result, never a needless run."""
 
     @pytest.fixture
@@ -47,15 +47,15 @@ class ReuseTests(BackendExam, exam=True):
     def test_every_result_is_stored(self, stored: Any, store: Any, branches: Any) -> None:
         """Once, under the node's name, with the recipe."""
         stored(branches()).run()
-        assert store.list_tasks("exam") == ["join", "left", "load", "right"]
-        assert store.read_task("exam", "join") == [1, 2]
-        assert store.info("exam", "join")["recipe"]["digest"]
+        assert store.list_tasks("conformance") == ["join", "left", "load", "right"]
+        assert store.read_task("conformance", "join") == [1, 2]
+        assert store.info("conformance", "join")["recipe"]["digest"]
 
     def test_a_restart_computes_nothing(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
         """Neither in this workflow, nor in one of a new session, nor on another engine."""
         first = stored(branches())
         assert first.run() == [1, 2]
-        refusing = RefusingWorkflow(branches(), workflow_name="exam")
+        refusing = RefusingWorkflow(branches(), workflow_name="conformance")
         refusing.set_storage(store)
         assert [first.run(), stored(branches()).run(), refusing.run()] == [[1, 2]] * 3
         assert log.sorted() == ["join", "left", "load", "right"]
@@ -142,11 +142,11 @@ class ReuseTests(BackendExam, exam=True):
         """Is made again, and those that were made from it stand."""
         made = stored(branches())
         made.run()
-        store.remove_task("exam", "left")
+        store.remove_task("conformance", "left")
         assert actions(made.plan()) == {"load": "reuse", "left": "run", "right": "reuse", "join": "reuse"}
         assert made.run() == [1, 2]
         assert log.words().count("left") == 2
-        assert store.list_tasks("exam") == ["join", "left", "load", "right"]
+        assert store.list_tasks("conformance") == ["join", "left", "load", "right"]
 
     def test_a_result_lost_between_plan_and_run(self, stored: Any, store: Any, branches: Any) -> None:
         """Is made again, with a warning; nothing fails."""
@@ -156,12 +156,12 @@ class ReuseTests(BackendExam, exam=True):
 
         def lose(event: Any) -> None:
             if event.kind == "reused" and event.name in lost:
-                store.remove_task("exam", lost.pop())
+                store.remove_task("conformance", lost.pop())
 
         changed.add_observer(lose)
         with pytest.warns(UserWarning, match="'right' cannot be read and will be made again"):
             assert changed.run() == [7, 2]
-        assert store.read_task("exam", "right") == 2
+        assert store.read_task("conformance", "right") == 2
 
     def test_reuse_by_name(self, stored: Any, branches: Any) -> None:
         """Names alone are trusted, when that is asked for."""
@@ -224,7 +224,7 @@ class ReuseTests(BackendExam, exam=True):
             made.log_nodes("join")
             assert made.run() == [1, 2]
         assert log.sorted() == ["join", "join", "left", "load", "right"]
-        assert store.list_tasks("exam") == ["left", "load", "right"]
+        assert store.list_tasks("conformance") == ["left", "load", "right"]
         assert made.plan()["join"].reason == "log nodes always run"
 
     def test_what_has_no_fingerprint(self, stored: Any, log: Log) -> None:
@@ -233,7 +233,7 @@ class ReuseTests(BackendExam, exam=True):
 
         @workflow
         def locked(path: str) -> int:
-            from functionfuse.testing.exam_functions import note
+            from functionfuse.testing.functions import note
 
             note(path, "locked")
             return 1 if lock else 0
@@ -260,7 +260,7 @@ class ReuseTests(BackendExam, exam=True):
         made.set_storage(store)
         with pytest.raises(NodeError, match=r"(?s)'n' failed.*it ran, but its result cannot be stored"):
             made.run()
-        assert store.list_tasks("exam") == []
+        assert store.list_tasks("conformance") == []
 
     def test_the_store_is_taken_away(self, stored: Any, branches: Any, log: Log) -> None:
         """With None everything runs."""

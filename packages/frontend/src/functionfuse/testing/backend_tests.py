@@ -1,11 +1,11 @@
-"""The exam for backends: behaviour that every backend shares, whatever its engine.
+"""The conformance suite of backends: behaviour that every backend shares, whatever its engine.
 
 ::
 
     class TestMyWorkflow(BackendTests):
         @pytest.fixture
         def make_workflow(self):
-            def make(*nodes, workflow_name="exam", **options):
+            def make(*nodes, workflow_name="conformance", **options):
                 return MyWorkflow(*nodes, workflow_name=workflow_name, **options)
             return make
 
@@ -34,6 +34,6 @@ class BackendTests(
     QueryTests,
     ObserverTests,
     ReuseTests,
-    exam=True,
+    suite=True,
 ):
-    """Subclass it as ``Test...`` with a fixture ``make_workflow``; see :class:`BackendExam` for what else there is."""
+    """Subclass it as ``Test...`` with a fixture ``make_workflow``; see :class:`BackendSuite` for what else there is."""

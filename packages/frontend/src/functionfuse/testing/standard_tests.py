@@ -6,32 +6,32 @@ from typing import Any
 
 
 class StandardTests:
-    """Base of an exam. A class that is part of an exam says so: ``class Part(StandardTests, exam=True)``.
+    """Base of a conformance suite. A class that is part of one says so: ``class Part(StandardTests, suite=True)``.
 
-    Any other subclass is a candidate. One that replaces a standard test, or sets it to None, is refused,
+    Any other subclass is an implementation. One that replaces a standard test, or sets it to None, is refused,
     unless its test is marked with ``@pytest.mark.xfail(reason=...)``.
     """
 
-    def __init_subclass__(cls, *, exam: bool = False, **options: Any) -> None:
+    def __init_subclass__(cls, *, suite: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._is_exam = exam
-        if not exam:
+        cls._is_suite = suite
+        if not suite:
             for name, standard in _standard_tests(cls).items():
                 own = getattr(cls, name, None)
                 if own is not standard and not _is_excused(own):
                     raise TypeError(
-                        f"{cls.__qualname__} replaces the standard test {name!r}; a candidate that fails it says so "
-                        f"with @pytest.mark.xfail(reason=...) and calls super().{name}(...)"
+                        f"{cls.__qualname__} replaces the standard test {name!r}; an implementation that fails it says "
+                        f"so with @pytest.mark.xfail(reason=...) and calls super().{name}(...)"
                     )
 
-    _is_exam: bool = True
+    _is_suite: bool = True
 
 
-def _standard_tests(candidate: type) -> dict[str, Any]:
+def _standard_tests(implementation: type) -> dict[str, Any]:
     return {
         name: test
-        for part in reversed(candidate.__mro__)
-        if part.__dict__.get("_is_exam")
+        for part in reversed(implementation.__mro__)
+        if part.__dict__.get("_is_suite")
         for name, test in vars(part).items()
         if name.startswith("test_")
     }

@@ -1,4 +1,4 @@
-"""The exam for stores: behaviour that every store shares, wherever it keeps its bytes.
+"""The conformance suite of stores: behaviour that every store shares, wherever it keeps its bytes.
 
 ::
 
@@ -28,7 +28,7 @@ from functionfuse.testing.standard_tests import StandardTests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WORKFLOW = "exam"
+WORKFLOW = "conformance"
 
 PLAIN_VALUES: dict[str, Any] = {
     "none": None,
@@ -73,13 +73,13 @@ NASTY_NAMES = [
 ]  # fmt: skip
 
 
-class StoreTests(StandardTests, exam=True):
+class StoreTests(StandardTests, suite=True):
     """Subclass it as ``Test...`` with a fixture ``store`` that gives an empty store."""
 
     def damage(self, store: Any, workflow: str, task: str, mutate: Callable[[bytes], bytes]) -> None:
         """Replace the stored bytes of a result by ``mutate(bytes)``, behind the store's back.
 
-        Override it to be examined on damage.
+        Override it to be tested on damage.
         """
         pytest.skip(f"no way is given to damage {workflow}/{task} in {store!r} by {mutate.__name__}")
 

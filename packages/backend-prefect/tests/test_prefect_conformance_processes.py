@@ -1,4 +1,4 @@
-"""The Prefect workflow passes the exam for backends on a server, in processes."""
+"""The Prefect workflow passes the conformance suite of backends on a server, in processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_workers import WorkerTests, dying
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
-from functionfuse.testing.exam_functions import same
+from functionfuse.testing.functions import same
 
 
 @pytest.fixture(scope="module")

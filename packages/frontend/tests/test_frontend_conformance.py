@@ -1,4 +1,4 @@
-"""The exam guards itself, and its doubles do what they are for."""
+"""The conformance suite guards itself, and its doubles do what they are for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.ready import Ready
 from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow
-from functionfuse.testing.backend_exam import CAPABILITIES
-from functionfuse.testing.exam_functions import add, same
+from functionfuse.testing.backend_suite import CAPABILITIES
+from functionfuse.testing.functions import add, same
 
 
 class Backwards(BaseWorkflow):
@@ -38,13 +38,13 @@ class TestAnotherOrder(BackendTests):
 
     @pytest.fixture
     def make_workflow(self):
-        return partial(Backwards, workflow_name="exam")
+        return partial(Backwards, workflow_name="conformance")
 
 
 def test_a_standard_test_cannot_be_replaced():
-    with pytest.raises(TypeError, match="Candidate replaces the standard test 'test_running_twice'"):
+    with pytest.raises(TypeError, match="Implementation replaces the standard test 'test_running_twice'"):
 
-        class Candidate(BackendTests):
+        class Implementation(BackendTests):
             def test_running_twice(self):
                 pass
 
@@ -52,7 +52,7 @@ def test_a_standard_test_cannot_be_replaced():
 def test_a_standard_test_cannot_be_deleted():
     with pytest.raises(TypeError, match="test_running_twice"):
 
-        class Candidate(BackendTests):
+        class Implementation(BackendTests):
             test_running_twice = None
 
 
@@ -63,14 +63,14 @@ def test_a_standard_test_cannot_be_replaced_by_a_mixin():
 
     with pytest.raises(TypeError, match="test_running_twice"):
 
-        class Candidate(Mixin, BackendTests):
+        class Implementation(Mixin, BackendTests):
             pass
 
 
 def test_an_expected_failure_needs_a_reason():
     with pytest.raises(TypeError, match="test_running_twice"):
 
-        class Candidate(BackendTests):
+        class Implementation(BackendTests):
             @pytest.mark.xfail
             def test_running_twice(self, make_workflow):
                 super().test_running_twice(make_workflow)
@@ -82,11 +82,11 @@ def test_an_expected_failure_needs_a_reason():
 
 
 def test_tests_of_ones_own_may_be_added_and_changed():
-    class Candidate(BackendTests):
+    class Implementation(BackendTests):
         def test_my_engine(self):
             pass
 
-    class Child(Candidate):
+    class Child(Implementation):
         def test_my_engine(self):
             pass
 
@@ -103,7 +103,7 @@ def test_a_missing_capability_skips_with_its_reason(pytester_like):
 
             @pytest.fixture
             def make_workflow(self):
-                return partial(RefusingWorkflow, workflow_name="exam")
+                return partial(RefusingWorkflow, workflow_name="conformance")
         """,
         "-k",
         "test_a_time_limit or test_the_quick_start",
@@ -134,7 +134,7 @@ def pytester_like(tmp_path):
     def run(source, *options):
         import textwrap
 
-        file = tmp_path / "test_candidate.py"
+        file = tmp_path / "test_implementation.py"
         file.write_text(textwrap.dedent(source))
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(file), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout

@@ -1,4 +1,4 @@
-"""The Prefect workflow passes the exam for backends on a server, in threads."""
+"""The Prefect workflow passes the conformance suite of backends on a server, in threads."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class TestThreads(BackendTests):
 
     @pytest.fixture
     def make_workflow(self, server):
-        return partial(PrefectWorkflow, workflow_name="exam")
+        return partial(PrefectWorkflow, workflow_name="conformance")

@@ -1,4 +1,4 @@
-"""The local workflow passes the exam for backends, on every kind of executor."""
+"""The local workflow passes the conformance suite of backends, on every kind of executor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functionfuse.testing import BackendTests
 
 
 def made_with(executor):
-    return partial(LocalWorkflow, workflow_name="exam", executor=executor)
+    return partial(LocalWorkflow, workflow_name="conformance", executor=executor)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ class TwoWorkers(LocalWorkflow):
 class TestMaxWorkers(BackendTests):
     @pytest.fixture
     def make_workflow(self):
-        return partial(TwoWorkers, workflow_name="exam")
+        return partial(TwoWorkers, workflow_name="conformance")
 
 
 class TestLoky(BackendTests):

@@ -1,4 +1,4 @@
-"""The Ray store passes the exam for stores, on a cluster where another machine has the disk."""
+"""The Ray store passes the conformance suite of stores, on a cluster where another machine has the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file store passes the exam for stores, in each of its modes."""
+"""The file store passes the conformance suite of stores, in each of its modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Prefect workflow passes the exam for backends without a server of its own."""
+"""The Prefect workflow passes the conformance suite of backends without a server of its own."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class TestEphemeral(BackendTests):
 
     @pytest.fixture
     def make_workflow(self, ephemeral):
-        return partial(PrefectWorkflow, workflow_name="exam")
+        return partial(PrefectWorkflow, workflow_name="conformance")

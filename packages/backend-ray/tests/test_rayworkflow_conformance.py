@@ -1,4 +1,4 @@
-"""The durable Ray workflow passes the exam for backends."""
+"""The durable Ray workflow passes the conformance suite of backends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestDurable(BackendTests):
 
     @pytest.fixture
     def make_workflow(self, durable):
-        return partial(RayWorkflow, workflow_name="exam")
+        return partial(RayWorkflow, workflow_name="conformance")
 
     @pytest.fixture
     def store(self, tmp_path):

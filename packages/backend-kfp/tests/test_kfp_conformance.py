@@ -1,4 +1,4 @@
-"""The KFP workflow passes the exam for backends, under kfp.local."""
+"""The KFP workflow passes the conformance suite of backends, under kfp.local."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TestKFPLocal(BackendTests):
 
     @pytest.fixture
     def make_workflow(self):
-        return partial(KFPWorkflow, workflow_name="exam")
+        return partial(KFPWorkflow, workflow_name="conformance")
 
     @pytest.fixture
     def store(self, tmp_path):

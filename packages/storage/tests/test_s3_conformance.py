@@ -1,4 +1,4 @@
-"""The S3 store passes the exam for stores, against a real server."""
+"""The S3 store passes the conformance suite of stores, against a real server."""
 
 from __future__ import annotations
 

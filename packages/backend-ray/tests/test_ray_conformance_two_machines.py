@@ -1,4 +1,4 @@
-"""The Ray workflow passes the exam for backends on several machines, with the store on one of them."""
+"""The Ray workflow passes the conformance suite of backends on several machines, with the store on one of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TestTwoMachines(BackendTests):
 
     @pytest.fixture
     def make_workflow(self, two_machines):
-        return partial(RayWorkflow, workflow_name="exam")
+        return partial(RayWorkflow, workflow_name="conformance")
 
     @pytest.fixture
     def store(self, two_machines, tmp_path):

@@ -1,4 +1,4 @@
-"""What the nodes of the exam call: importable, so that every worker finds them."""
+"""What the nodes of the conformance suite call: importable, so that every worker finds them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class IncrementalSum:
 
 
 class Base:
-    """Plain, and known to the exam through its decorated subclass only."""
+    """Plain, and known to the conformance suite through its decorated subclass only."""
 
     step = 1
 

@@ -1,4 +1,4 @@
-"""What all parts of the exam for backends have in common."""
+"""What all parts of the conformance suite of backends have in common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
 
-from functionfuse.testing.exam_functions import noted_words
+from functionfuse.testing.functions import noted_words
 from functionfuse.testing.memory_store import MemoryStore
 from functionfuse.testing.standard_tests import StandardTests
 
@@ -46,7 +46,7 @@ class Log:
     """A file in which steps note that they ran, in whatever process.
 
     Attributes:
-        path: for :func:`~functionfuse.testing.exam_functions.note`.
+        path: for :func:`~functionfuse.testing.functions.note`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,8 +61,8 @@ class Log:
         return sorted(self.words())
 
 
-class BackendExam(StandardTests, exam=True):
-    """Fixtures and declarations of a candidate.
+class BackendSuite(StandardTests, suite=True):
+    """Fixtures and declarations of an implementation.
 
     Attributes:
         lacks: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
@@ -82,8 +82,11 @@ class BackendExam(StandardTests, exam=True):
 
     @pytest.fixture
     def make_workflow(self) -> Callable[..., Any]:
-        """Override: return a callable ``(*nodes, workflow_name="exam", scope="graph")`` that makes a workflow."""
-        raise NotImplementedError("a candidate for the exam has a fixture make_workflow")
+        """Override: return a callable that makes a workflow.
+
+        Its signature is ``(*nodes, workflow_name="conformance", scope="graph")``.
+        """
+        raise NotImplementedError("an implementation for the conformance suite has a fixture make_workflow")
 
     @pytest.fixture
     def store(self) -> Any:

@@ -1,4 +1,4 @@
-"""The Ray workflow passes the exam for backends through ``ray://``."""
+"""The Ray workflow passes the conformance suite of backends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from functionfuse.storage import FileStore
 from functionfuse.testing import BackendTests
 
 
-class TestClient(BackendTests):
+class TestLocalCluster(BackendTests):
     objects_stay = True
-    chain_length = 50
-    recursion_depth = 50
+    chain_length = 300
+    recursion_depth = 300
 
     @pytest.fixture
-    def make_workflow(self, ray_client):
-        return partial(RayWorkflow, workflow_name="exam")
+    def make_workflow(self, local_ray):
+        return partial(RayWorkflow, workflow_name="conformance")
 
     @pytest.fixture
     def store(self, tmp_path):

@@ -1,4 +1,4 @@
-"""The Prefect workflow passes the exam for backends on a server, on a Dask cluster."""
+"""The Prefect workflow passes the conformance suite of backends on a server, on a Dask cluster."""
 
 from __future__ import annotations
 
