@@ -6,12 +6,19 @@ import pickle
 import threading
 from functools import partial
 
+import cloudpickle  # noqa: TID251  as an engine brings it
 import pytest
 
 from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.calls import Outcome
-from functionfuse.backends.shipping import by_name, cannot_be_sent
+from functionfuse.backends.calls import Call, Outcome, RemoteError
+from functionfuse.backends.serialization import (
+    Serializer,
+    by_name,
+    deserialized_error,
+    deserialized_outcome,
+    unserializable,
+)
 from functionfuse.errors import NodeError, WorkflowFailed
 
 
@@ -23,13 +30,13 @@ def add(a, b):
 class Elsewhere(BaseWorkflow):
     """Says of every step that a child of it failed, and that another finished."""
 
-    def execute(self, run, **_):
+    def execute(self, run):
         for task in run.in_order():
             run.started(task)
-            run.heard("started", f"{task.name}/good")
-            run.heard("finished", f"{task.name}/good", 0.5)
+            run.record("started", f"{task.name}/good")
+            run.record("finished", f"{task.name}/good", 0.5)
             error = NodeError("no", name=f"{task.name}/child")
-            run.heard("failed", error.name, 0.1, error)
+            run.record("failed", error.name, 0.1, error)
             run.settle(task, Outcome(None, None, error, 1.0))
 
 
@@ -63,7 +70,7 @@ def test_a_child_that_failed_elsewhere():
     ],
 )
 def test_the_culprit_is_named(args, kwargs, others, said):
-    error = cannot_be_sent("n", add, args, kwargs, others, pickle.dumps, TypeError("whole"))
+    error = unserializable(Call(add, args, kwargs), "n", pickle.dumps, TypeError("whole"), others)
     with pytest.raises(NodeError, match=f"'n' cannot be sent to another process: {said} cannot be pickled"):
         raise error
     assert (error.name, error.function) == ("n", "add")
@@ -74,3 +81,65 @@ def test_what_is_referred_to_by_name():
 
     assert by_name(random.seed) == (getattr, (random, "seed"))
     assert by_name(partial(add, 1)) is None
+
+
+class Coded(Exception):
+    def __init__(self, code):
+        super().__init__(f"code {code}")
+        self.code = code
+
+    def __reduce__(self):
+        return Coded, (self.code,), {**vars(self), "lock": threading.Lock()} if self.code == "held" else vars(self)
+
+
+class Picky(Exception):
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+serializer = Serializer(cloudpickle.Pickler)
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+def test_an_error_keeps_what_it_is():
+    cause = raised(KeyError("missing"), raised(OSError(5, "broken")))
+    cause.add_note("look there")
+    error = deserialized_error(serializer.error(raised(Coded(7), cause)), "in the pod")
+    assert (type(error), error.code, str(error)) == (Coded, 7, "code 7")
+    assert (type(error.__cause__), error.__cause__.args) == (KeyError, ("missing",))
+    assert error.__cause__.__notes__ == ["look there"]
+    assert error.__cause__.__cause__.args == (5, "broken")
+    assert "in the pod:\nTraceback" in error.__notes__[-1]
+
+
+@pytest.mark.parametrize("error", [Picky("1"), Coded("held")], ids=["not unpickled", "not pickled"])
+def test_an_error_that_cannot_travel_is_described(error):
+    arrived = deserialized_error(serializer.error(raised(error, ValueError("why"))))
+    assert type(arrived) is RemoteError
+    assert str(arrived) == f"{type(error).__name__}: {error}"
+    assert arrived.__cause__.args == ("why",)
+
+
+def test_errors_within_what_travels():
+    inner = NodeError("no", name="n")
+    inner.__cause__ = raised(Picky("1"))
+    arrived = pickle.loads(serializer.dumps_with_errors({"n": inner}))["n"]
+    assert (type(arrived), arrived.name) == (NodeError, "n")
+    assert str(arrived.__cause__) == "Picky: 1"
+
+
+def test_outcomes():
+    assert deserialized_outcome(serializer.outcome(Outcome([1], None, None, 0.5))) == Outcome([1], None, None, 0.5)
+    failed = deserialized_outcome(serializer.outcome(Outcome(None, None, raised(Coded(3)), 0.5, 2)))
+    assert (failed.error.code, failed.attempts) == (3, 2)
+    unpicklable = deserialized_outcome(serializer.outcome(Outcome(threading.Lock(), None, None, 0.5)))
+    assert str(unpicklable.error).startswith("the result, a _thread.lock, cannot be pickled")
+    assert isinstance(deserialized_outcome(b"no pickle").error, pickle.UnpicklingError)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from types import MappingProxyType
 
 import pytest
 
 from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.session import COMMON_OPTIONS
 from functionfuse.containers import Nest
 from functionfuse.errors import PlanError, UnknownNodeError
 from functionfuse.plan import Plan, Ref, Step, fill
@@ -113,13 +113,13 @@ def test_filling():
     assert fill([Ref("a")], value_of) == [Ref("a")]
 
 
-# What an engine lacks
+# Options that an engine does not support
 
 
 class NoRetries(BaseWorkflow):
-    lacks = MappingProxyType({"retry": "this engine cannot try again"})
+    supports = COMMON_OPTIONS - {"retry"}
 
-    def execute(self, run, **engine):
+    def execute(self, run):
         for task in run.in_order():
             run.perform_here(task)
 
@@ -132,9 +132,9 @@ def without_retries():
     return flow
 
 
-def test_what_an_engine_lacks_blocks_the_step_and_who_needs_it(without_retries):
+def test_an_unsupported_option_blocks_the_step_and_what_needs_it(without_retries):
     assert [(s.name, s.action, s.reason) for s in without_retries.plan()] == [
-        ("first", "blocked", "this engine cannot try again"),
+        ("first", "blocked", "NoRetries does not support the option 'retry'"),
         ("second", "blocked", "needs 'first', which is blocked"),
         ("beside", "run", "no store is set"),
     ]
@@ -143,7 +143,10 @@ def test_what_an_engine_lacks_blocks_the_step_and_who_needs_it(without_retries):
 def test_a_blocked_plan_does_not_start(without_retries):
     heard = []
     without_retries.add_observer(heard.append)
-    with pytest.raises(PlanError, match=r"(?s)NoRetries cannot run 2 of 3 steps.*'first': this engine cannot"):
+    with pytest.raises(
+        PlanError,
+        match=r"(?s)NoRetries cannot run 2 of 3 steps.*'first': NoRetries does not support",
+    ):
         without_retries.run()
     assert heard == []
 
@@ -159,4 +162,4 @@ def test_a_stored_result_needs_no_engine(without_retries):
 
 def test_a_step_has_defaults():
     step = Step("a", same, (), {}, (), ())
-    assert (step.action, step.recipe, dict(step.options)) == ("run", None, {})
+    assert (step.action, step.recipe, step.options.given()) == ("run", None, {})

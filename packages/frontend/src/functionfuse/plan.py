@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
+from functionfuse.backends.options import NO_OPTIONS, StepOptions
 from functionfuse.containers import ATOMS, Nest, rebuild
 from functionfuse.errors import UnknownNodeError
 from functionfuse.nodes import Deferred, InstanceNode, Item, Node
@@ -81,7 +82,7 @@ class Step(NamedTuple):
     action: Action = "run"
     reason: str = "no store is set"
     recipe: Recipe | None = None
-    options: Mapping[str, Any] = {}
+    options: StepOptions = NO_OPTIONS
     resumes: Mapping[str, str] = {}
 
     def arguments(self, value_of: Callable[[Ref], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

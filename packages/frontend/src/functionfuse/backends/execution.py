@@ -1,9 +1,8 @@
 """Running a plan: results, what follows from them, and what is kept. Shared by every engine.
 
-An engine asks a :class:`Run` for tasks, in plan order with :meth:`Run.in_order`, or as they become ready with
-:class:`~functionfuse.backends.ready.Ready`. It performs ``run.prepare(task)`` wherever it likes, and gives the
-outcome back with ``run.settle(task, outcome)``. All else happens here: arguments, the store, dynamic graphs,
-failures, events, and the release of results after their last consumer.
+An engine takes tasks from a `Run`, in plan order with `Run.in_order`, or as they become ready with `Ready`. It performs
+`run.prepare(task)` wherever it likes, and gives the outcome back with `run.settle(task, outcome)`. All else happens
+here: arguments, the store, dynamic graphs, failures, events, and the release of results after their last consumer.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from functionfuse.backends.calls import (
 )
 from functionfuse.backends.frames import Frame, StoredResultLost, Task
 from functionfuse.backends.objects import states_of
+from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
 from functionfuse.errors import (
@@ -42,7 +42,8 @@ from functionfuse.stores import objects_of, state_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from functionfuse.backends.observers import Announcer, EventKind
+    from functionfuse.backends.observers import EventChannel, EventKind
+    from functionfuse.backends.options import OnError
     from functionfuse.plan import Plan, Ref, Step
     from functionfuse.stores import Store
 
@@ -50,8 +51,20 @@ if TYPE_CHECKING:
 class Run:
     """The state of one execution of a plan.
 
+    Args:
+        plan: the steps.
+        wanted: the results that are asked for.
+        expand: plans the graph that a dynamic step returns.
+        store: what results are read from and saved to.
+        events: what observers are called through.
+        on_error: whether a failure stops the run.
+        inputs: by step of the plan: loads its result, where that comes neither from this run nor from the store.
+
     Attributes:
-        stopped: no further step may start, because one failed.
+        stopped: no further step may start, because one failed, or because a stored result is lost.
+        lost: the stored result that turned out lost, if one did. Calls that run are settled as always; then the
+            session plans again.
+        saved: names of steps of the workflow itself whose results this run saved.
         done: tasks that are settled; an engine that needs to know takes them out.
         opened: frames that dynamic steps opened; likewise.
     """
@@ -63,17 +76,21 @@ class Run:
         *,
         expand: Callable[[list[Step], Task], Plan],
         store: Store | None,
-        announcer: Announcer,
-        on_error: str,
+        events: EventChannel,
+        on_error: OnError,
+        inputs: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.report = RunReport()
         self.stopped = False
+        self.lost: StoredResultLost | None = None
+        self.saved: set[str] = set()
         self.done: list[Task] = []
         self.opened: list[Frame] = []
         self._workflow_name = plan.workflow_name
         self._expand = expand
         self._store = store
-        self._announcer = announcer if announcer else None  # asked for at every step
+        self._events = events if events else None  # asked for at every step
+        self._inputs = inputs or {}
         self._stop_on_error = on_error == "raise"
         self._closing: deque[Frame] = deque()
         self._wanted = wanted
@@ -121,7 +138,7 @@ class Run:
     def perform_here(self, task: Task) -> None:
         """Run a task in this process, and settle it."""
         frame, step = task
-        if step.options or step.instance is not None or step.resumes or self._announcer is not None:
+        if step.options is not NO_OPTIONS or step.instance is not None or step.resumes or self._events is not None:
             call = self.prepare(task)
             if call is not None:
                 self.settle(task, perform(call), call)
@@ -146,73 +163,138 @@ class Run:
             self._finish(task, value, None, seconds)
 
     def prepare(self, task: Task) -> Call | None:
-        """Return the call to perform; None when its arguments cannot be had, and the task is settled.
+        """Return the call to perform; None when its arguments cannot be had.
 
-        Raises:
-            StoredResultLost: a stored result that it takes cannot be read.
+        The task has failed then, or a stored result that it takes is lost, and the run is stopped.
         """
         frame, step = task
-        options, instance, prepare = step.options, None, None
+        options, instance, initialize = step.options, None, None
         self.started(task)
         try:
             states = {name: self.read_state(frame, after) for name, after in step.resumes.items()}
             args, kwargs = step.arguments(partial(_take_resumed, frame, states) if states else frame.take)
             if step.target.kind == "method":
                 instance = states[step.instance] if step.instance in states else frame.values[step.instance]  # type: ignore[index]
-            if not options:
+            if options is NO_OPTIONS:
                 return Call(step.target, args, kwargs, instance)
-            if "plugin" in options:
-                prepare = initializer(options["plugin"], task.name)
-        except StoredResultLost:
-            raise
-        except Exception as error:
-            self._failed(task, error, "its arguments cannot be put together", 0.0)
+            if options.plugin is not None:
+                initialize = initializer(options.plugin, task.name)
+        except StoredResultLost as loss:
+            self.lose(loss)
             return None
-        return Call(step.target, args, kwargs, instance, prepare, options.get("retry"), options.get("timeout"))
+        except Exception as error:
+            self.fail(task, error, "its arguments cannot be put together")
+            return None
+        return Call(step.target, args, kwargs, instance, initialize, options.retry, options.timeout)
 
     def started(self, task: Task) -> None:
-        """Tell observers that a task is handed to the engine; :meth:`prepare` does it too."""
-        if self._announcer is not None:
-            self._announcer.tell("started", task.name)
+        """Report that a task is handed to the engine; `prepare` does it too."""
+        if self._events is not None:
+            self._events.report("started", task.name)
+
+    def lose(self, loss: StoredResultLost) -> None:
+        """Record that a stored result cannot be read: no further step starts, and the session plans again."""
+        self.lost = self.lost or loss
+        self.stopped = True
 
     def promise(self, task: Task, value: Any, instance: Any = None) -> None:
         """Let the consumers of a task take a value that stands for its result, before it is settled.
 
         For engines that order calls among themselves: what depends on the task is ready now.
+
+        Args:
+            task: the task.
+            value: what stands for its result.
+            instance: what stands for the stateful object that its call is made on, or makes.
         """
         self._provide(task, value, instance)
         self.done.append(task)
 
     def read_state(self, frame: Frame, after: str) -> Any:
-        """Read the state of an object that was kept after a step. StoredResultLost when it cannot be read."""
+        """Return the state of a stateful object that was stored after a step.
+
+        Args:
+            frame: of the step.
+            after: the name of the step.
+
+        Raises:
+            StoredResultLost: it cannot be read.
+        """
         name = frame.full_name(after)
         return self._load(objects_of(self._workflow_name), name, state_of(name))
 
-    def settle(self, task: Task, outcome: Outcome, call: Call | None = None, said: str = "") -> None:
-        """Take in how a step ended. The error message tells ``call``, or what was ``said`` of it."""
+    def settle(self, task: Task, outcome: Outcome, call: Call | None = None, detail: str = "") -> None:
+        """Take in how a step ended.
+
+        Args:
+            task: the task.
+            outcome: how its call ended.
+            call: the call, which the message of an error describes.
+            detail: a line for that message, where there is no call to describe.
+        """
         error = outcome.error
         if error is not None:
-            self._failed(task, error, called(call, outcome.attempts) if call else said, outcome.seconds)
+            self.fail(task, error, called(call, outcome.attempts) if call else detail, outcome.seconds)
         elif type(outcome.value) is Expansion:
             self._expanded(task, outcome)
         else:
             self._finish(task, outcome.value, outcome.instance, outcome.seconds)
 
+    def fail(self, task: Task, error: BaseException, detail: str = "", seconds: float = 0.0) -> None:
+        """Settle a task as failed.
+
+        Args:
+            task: the task.
+            error: why; a NodeError is raised as it is.
+            detail: a second line for the message of the NodeError that is made otherwise.
+            seconds: how long the call took.
+        """
+        name = task.name
+        kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
+        if isinstance(error, NodeError):
+            failure = error  # the engine knows better
+        else:
+            message = f"node {name!r} failed: {type(error).__name__}: {error}"
+            failure = kind(
+                f"{message}\n  {detail}" if detail else message, name=name, function=task.step.target.qualname
+            )
+            failure.__cause__ = error
+        self.record("failed", name, seconds, failure)
+        self.stopped = self.stopped or self._stop_on_error
+        self._fail(task, failure)
+
     def not_stored(self, name: str, error: Exception) -> None:
-        """Take in that the result of a step that was settled could not be stored."""
+        """Record that the result of a step that was settled could not be stored.
+
+        Args:
+            name: the step's full name.
+            error: why.
+        """
         failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {error}", name=name)
         failure.__cause__ = error
-        self.heard("failed", name, None, failure)
+        self.record("failed", name, None, failure)
 
-    def heard(self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
-        """Take in what became of a step of a dynamic graph, where the engine runs that graph within its parent."""
+    def record(self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
+        """Record what became of a step of a dynamic graph, where the engine runs that graph within its parent.
+
+        Args:
+            kind: what happened.
+            name: the step's full name.
+            seconds: how long it took.
+            error: why it failed, or the error of the step that it depends on.
+        """
         if kind != "started":
             self.report.note(kind, name, error)
-        if self._announcer is not None:
-            self._announcer.tell(kind, name, seconds, error)
+        if self._events is not None:
+            self._events.report(kind, name, seconds, error)
 
     def state_not_kept(self, task: Task, reason: object) -> None:
-        """Take in that the object of a step cannot be pickled: none of its states is kept, and the user is warned."""
+        """Record that a stateful object cannot be pickled: none of its states is stored, and the user is warned.
+
+        Args:
+            task: a call on it.
+            reason: why it cannot be pickled.
+        """
         frame, step = task
         assert step.instance is not None
         frame.stateless.add(step.instance)
@@ -222,9 +304,10 @@ class Run:
         )
 
     def results(self) -> list[Any]:
-        """The results that were asked for, in that order.
+        """Return the results that were asked for, in that order.
 
         Raises:
+            StoredResultLost: one that is stored cannot be read.
             NodeError: a step failed, with ``on_error="raise"``.
             WorkflowFailed: steps failed, with ``on_error="continue"``.
         """
@@ -235,8 +318,13 @@ class Run:
         finally:
             frame.values.clear()  # which would live until the next garbage collection
 
+    @property
+    def failed(self) -> bool:
+        """Whether a failure stopped the run."""
+        return self._stop_on_error and bool(self.report.failed)
+
     def raise_failures(self) -> None:
-        """Raise what :meth:`results` raises of the steps that failed, if any did."""
+        """Raise what `results` raises of the steps that failed, if any did."""
         errors = list(self.report.failed.values())
         if errors and self._stop_on_error:
             raise errors[0]
@@ -251,8 +339,8 @@ class Run:
             if step.action == "reuse":
                 name = frame.full_name(step.name)
                 self.report.reused.append(name)
-                if self._announcer is not None:
-                    self._announcer.tell("reused", name)
+                if self._events is not None:
+                    self._events.report("reused", name)
         self.opened.append(frame)
         return frame
 
@@ -260,7 +348,7 @@ class Run:
         try:
             plan = self._expand(outcome.value.steps, task)
         except FunctionFuseError as error:
-            self._failed(task, error, "the graph that it returned cannot run", outcome.seconds)
+            self.fail(task, error, "the graph that it returned cannot run", outcome.seconds)
             return
         frame = self._open(plan, refs_within(outcome.value.result), task, outcome.value.result)
         frame.instance = outcome.instance
@@ -275,10 +363,10 @@ class Run:
                     self._keep_state(task, instance)
                 value = self._keep(task, value, seconds)
             except Exception as error:
-                self._failed(task, error, "it ran, but its result cannot be stored", seconds)
+                self.fail(task, error, "it ran, but its result cannot be stored", seconds)
                 return
-        if self._announcer is not None:
-            self._announcer.tell("finished", task.name, seconds)
+        if self._events is not None:
+            self._events.report("finished", task.name, seconds)
         if not self._stop_on_error:  # else nobody sees the report of what finished
             self.report.finished.append(task.name)
         self._provide(task, value, instance)
@@ -292,19 +380,6 @@ class Run:
             values[step.name] = value
         if step.instance in uses:
             values[step.instance] = instance
-
-    def _failed(self, task: Task, error: BaseException, said: str, seconds: float) -> None:
-        name = task.name
-        kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
-        if isinstance(error, NodeError):
-            failure = error  # the engine knows better
-        else:
-            message = f"node {name!r} failed: {type(error).__name__}: {error}"
-            failure = kind(f"{message}\n  {said}" if said else message, name=name, function=task.step.target.qualname)
-            failure.__cause__ = error
-        self.heard("failed", name, seconds, failure)
-        self.stopped = self.stopped or self._stop_on_error
-        self._fail(task, failure)
 
     def _fail(self, task: Task, error: NodeError) -> None:
         task.frame.failed[task.step.name] = error
@@ -341,16 +416,17 @@ class Run:
         if frame.failed:
             error = next(iter(frame.failed.values()))
             self.report.skipped[parent.name] = error.name
-            if self._announcer is not None:  # it was started
-                self._announcer.tell("failed", parent.name, time.perf_counter() - frame.started, error)
+            if self._events is not None:  # it was started
+                self._events.report("failed", parent.name, time.perf_counter() - frame.started, error)
             self._fail(parent, error)
             return
         try:
             value = fill(frame.result, frame.take)
-        except StoredResultLost:
-            raise
+        except StoredResultLost as loss:
+            self.lose(loss)
+            return
         except Exception as error:
-            self._failed(parent, error, "the result of its graph cannot be put together", 0.0)
+            self.fail(parent, error, "the result of its graph cannot be put together")
             return
         instance = value if parent.step.target.kind == "constructor" else frame.instance
         self._finish(parent, value, instance, time.perf_counter() - frame.started)
@@ -360,12 +436,14 @@ class Run:
     def _keep(self, task: Task, value: Any, seconds: float) -> Any:
         """Store a result; return what its consumers take."""
         step = task.step
-        if step.target.kind == "constructor" or step.options.get("log"):
+        if step.target.kind == "constructor" or step.options.log:
             return value
         assert self._store is not None
         name = task.name
         recipe = step.recipe.as_dict() if step.recipe is not None else None
         self._store.save(self._workflow_name, name, value, recipe=recipe, meta={"seconds": seconds})
+        if task.frame is self.root:
+            self.saved.add(name)
         return self._store.read_task(self._workflow_name, name) if self._store.always_read else value
 
     def _keep_state(self, task: Task, instance: Any) -> None:
@@ -373,7 +451,7 @@ class Run:
         frame, step = task
         assert self._store is not None
         assert step.instance is not None
-        if step.recipe is None or step.options.get("log") or step.instance in frame.stateless:
+        if step.recipe is None or step.options.log or step.instance in frame.stateless:
             return
         workflow_name = objects_of(self._workflow_name)
         try:
@@ -384,7 +462,9 @@ class Run:
             self.state_not_kept(task, error)
 
     def _read(self, frame: Frame, name: str) -> Any:
-        """Read a result that is reused, or the last state of an object that is asked for."""
+        """Return a result that is reused, or the last state of a stateful object that is asked for."""
+        if name in self._inputs and frame is self.root:
+            return self._inputs[name]()
         if frame.plan[name].target.kind == "constructor":
             return self.read_state(frame, states_of(frame.plan).last[name])
         return self._load(self._workflow_name, frame.full_name(name), frame.full_name(name))

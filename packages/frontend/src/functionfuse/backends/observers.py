@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from functionfuse._warning import warn_user
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from functionfuse.errors import NodeError
 
 
@@ -38,24 +40,36 @@ class Event(NamedTuple):
 Observer: TypeAlias = Callable[[Event], object]
 
 
-class Announcer:
-    """Passes events on to observers; an observer that raises is warned of and left out."""
+class EventChannel:
+    """Calls observers with events; one that raises is left out, with a warning.
 
-    def __init__(self, workflow_name: str, observers: list[Observer]) -> None:
+    Args:
+        workflow_name: the workflow that the events are of.
+        observers: what to call.
+    """
+
+    def __init__(self, workflow_name: str, observers: Iterable[Observer]) -> None:
         self._workflow_name = workflow_name
         self._observers = list(observers)
 
     def __bool__(self) -> bool:
         return bool(self._observers)
 
-    def tell(
+    def report(
         self,
         kind: EventKind,
         name: str,
         seconds: float | None = None,
         error: NodeError | None = None,
     ) -> None:
-        """Make an event and hand it to every observer."""
+        """Make an event and call every observer with it.
+
+        Args:
+            kind: what happened.
+            name: the step's full name.
+            seconds: how long the step took.
+            error: why it failed.
+        """
         event = Event(kind, self._workflow_name, name, time.time(), seconds, error)
         for observer in list(self._observers):
             try:
@@ -63,5 +77,5 @@ class Announcer:
             except Exception as problem:
                 self._observers.remove(observer)
                 warn_user(
-                    f"observer {observer!r} raised {problem!r} at {kind!r} of {name!r}; it hears no more of this run"
+                    f"observer {observer!r} raised {problem!r} at {kind!r} of {name!r}; this run calls it no more"
                 )

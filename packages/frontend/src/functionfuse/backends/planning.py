@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.objects import Verdict, resumed, run_what_is_needed, states_of
+from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.errors import CorruptRecord, TaskNotFound
 from functionfuse.fingerprint import Inherited, RecipeBook, Unfingerprintable
 from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from functionfuse.backends.session import RunSpec
     from functionfuse.fingerprint import Recipe
     from functionfuse.plan import Step
-    from functionfuse.stores import Store
 
-REUSE = ("recipe", "name", "never")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Planner:
     """Decides about the steps of a run, and later about those of the graphs that its dynamic steps return.
 
     Args:
-        workflow_name: under which the store keeps results.
-        store: where stored results are looked for; None when there is none.
-        reuse: "recipe" (equal recipes), "name" (whatever is stored under the name) or "never".
-        options_of: options by full name.
-        lacks: options that the engine cannot honour, with what to say of each.
-        distrusted: names whose stored results turned out to be lost or damaged.
+        spec: the run.
+        lost: names whose stored results turned out lost, with what to say of each.
+        saved: names of steps whose results were saved for this very run: they are reused, whatever their recipes.
     """
 
     def __init__(
-        self,
-        workflow_name: str,
-        store: Store | None,
-        reuse: str,
-        options_of: Callable[[str], Mapping[str, Any]] | None,
-        lacks: Mapping[str, str],
-        distrusted: Mapping[str, str],
+        self, spec: RunSpec, *, lost: Mapping[str, str] = _NOTHING, saved: Collection[str] = frozenset()
     ) -> None:
-        self._workflow_name = workflow_name
-        self._store = store
-        self._reuse = reuse
-        self._options_of = options_of
-        self._lacks = lacks
-        self._distrusted = distrusted
+        self._workflow_name = spec.workflow_name
+        self._store = spec.store
+        self._reuse = spec.reuse
+        self._rules = spec.options
+        self._backend = spec.backend
+        self._supports = spec.supports
+        self._has_recipes = spec.has_recipes
+        self._lost = lost
+        self._saved = saved
 
     @property
     def needs_names(self) -> bool:
         """Whether a decision depends on full names."""
-        return self._store is not None or self._options_of is not None
+        return self._store is not None or bool(self._rules)
 
     def decide(self, steps: Sequence[Step], prefix: str = "", wanted: Collection[str] = ()) -> list[Step]:
         """Return the steps with options, recipe, action and reason.
@@ -61,12 +57,14 @@ class Planner:
             prefix: what comes before their names, ``parent/``, in the graph of a dynamic step.
             wanted: names of the steps whose results are asked for.
         """
-        if self._options_of is not None:
-            steps = [step._replace(options=self._options_of(prefix + step.name)) for step in steps]
+        if self._rules:
+            options_of = self._rules.of
+            steps = [step._replace(options=options_of(prefix + step.name)) for step in steps]
         if self._store is not None:
-            steps = self._with_recipes(steps, prefix)
+            if prefix or not self._has_recipes:
+                steps = self._with_recipes(steps, prefix)
             steps = self._with_verdicts(steps, prefix, wanted)
-        return self._blocked(steps) if self._lacks else list(steps)
+        return self._with_blocked(steps) if self._rules else list(steps)
 
     def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
         book = RecipeBook()
@@ -75,7 +73,7 @@ class Planner:
         without = 0
         for step in steps:
             recipe, reason = None, step.reason
-            if step.options.get("never"):
+            if step.options.cache == "never":
                 book.leave_out(step)
             else:
                 try:
@@ -119,7 +117,7 @@ class Planner:
 
     def _is_kept(self, step: Step, name: str, kept: set[str]) -> bool:
         """Whether an object's state after a step is in the store, and made from the same recipe."""
-        if name not in kept or state_of(name) in self._distrusted:
+        if name not in kept or state_of(name) in self._lost:
             return False
         if self._reuse == "name":
             return True
@@ -128,14 +126,16 @@ class Planner:
         )
 
     def _verdict(self, step: Step, name: str, stored: set[str]) -> Verdict:
-        if step.options.get("log"):
+        if name in self._lost:
+            return Verdict("run", self._lost[name])
+        if name in self._saved and step.target.kind != "constructor":
+            return Verdict("reuse", "saved by this run")
+        if step.options.log:
             return Verdict("run", "log nodes always run")
-        if step.options.get("never"):
+        if step.options.cache == "never":
             return Verdict("run", 'set_cache("never")')
         if self._reuse == "never":
             return Verdict("run", 'reuse="never"')
-        if name in self._distrusted:
-            return Verdict("run", self._distrusted[name])
         if step.target.kind == "constructor":
             return Verdict("reuse", "no call of its methods has to run")
         if name not in stored:
@@ -168,12 +168,17 @@ class Planner:
             warn_user(f"the stored result of {name!r} is damaged and will be made again: {error}")
             return f"the stored result is damaged: {error}"
 
-    def _blocked(self, steps: Sequence[Step]) -> list[Step]:
+    def _with_blocked(self, steps: Sequence[Step]) -> list[Step]:
         """Mark the steps that the engine cannot run, and those that need them."""
         blocked: dict[str, str] = {}
         marked = []
         for step in steps:
-            why = next((said for option, said in self._lacks.items() if option in step.options), None)
+            why = None
+            if step.options is not NO_OPTIONS:
+                unsupported = step.options.given().keys() - self._supports
+                if unsupported:
+                    names = " and ".join(map(repr, sorted(unsupported)))
+                    why = f"{self._backend} does not support the option {names}"
             parent = next((name for name in (*step.needs, *step.after) if name in blocked), None)
             if step.action == "run" and (why or parent):
                 blocked[step.name] = why or f"needs {parent!r}, which is blocked"

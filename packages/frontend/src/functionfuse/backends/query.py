@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.calls import Retry
@@ -14,51 +14,17 @@ from functionfuse.errors import OptionError, PatternError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from functionfuse.backends.options import OptionRules
     from functionfuse.backends.plugins import Plugin
 
 
 _AMOUNT = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
-class Rule(NamedTuple):
-    """Options for the nodes whose names match a pattern."""
-
-    pattern: re.Pattern[str]
-    options: Mapping[str, Any]
-
-
-class Options:
-    """The options of one workflow's nodes; later calls merge over earlier ones.
-
-    They are kept as rules, so that they hold for the nodes of dynamic graphs too, which get their names
-    (``parent/child``) only in the run.
-    """
-
-    def __init__(self) -> None:
-        self._rules: list[Rule] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._rules)
-
-    def add(self, pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
-        """Set options for all nodes whose names match."""
-        self._rules.append(Rule(pattern, options))
-
-    def of(self, name: str) -> dict[str, Any]:
-        """Return the options of the node with this name; dicts among them are merged key by key."""
-        merged: dict[str, Any] = {}
-        for pattern, options in self._rules:
-            if pattern.fullmatch(name):
-                for key, value in options.items():
-                    old = merged.get(key)
-                    merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-        return merged
-
-
 class NodeView:
     """A node as an engineer sees it: its name, and the options that queries set."""
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: OptionRules) -> None:
         self._name = name
         self._options = options
 
@@ -69,7 +35,7 @@ class NodeView:
     @property
     def backend_info(self) -> Mapping[str, Any]:
         """The options set for this node, as they are now."""
-        return self._options.of(self._name)
+        return self._options.of(self._name).given()
 
     def __repr__(self) -> str:
         return f"<node {self._name!r}>"
@@ -81,7 +47,7 @@ class Query:
     A backend adds the options of its engine in a subclass.
     """
 
-    def __init__(self, pattern: str | None, names: Iterable[str], options: Options) -> None:
+    def __init__(self, pattern: str | None, names: Iterable[str], options: OptionRules) -> None:
         self._pattern = compiled(pattern)
         self._options = options
         self.nodes = [NodeView(name, options) for name in matching(self._pattern, names)]
@@ -157,7 +123,9 @@ class Query:
                 raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
         return self._set(resources={name: amount for name, amount in amounts.items() if amount is not None})
 
-    def set_cache(self, mode: str | None = None, *, version: object = None, ignore: Sequence[str] = ()) -> Self:
+    def set_cache(
+        self, mode: Literal["never"] | None = None, *, version: object = None, ignore: Sequence[str] = ()
+    ) -> Self:
         """Steer by hand when stored results are reused.
 
         Args:
@@ -170,7 +138,7 @@ class Query:
             raise OptionError(f'unknown cache mode {mode!r}; known: "never"')
         if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
             raise OptionError(f"ignore takes a list of parameter names, got {ignore!r}")
-        options: dict[str, Any] = {"never": True} if mode == "never" else {}
+        options: dict[str, Any] = {"cache": mode} if mode is not None else {}
         if version is not None:
             options["version"] = version
         if ignore:

@@ -56,7 +56,7 @@ class RecipeBook:
         """
         options = step.options
         parts = {"function": self._function(step.target)}
-        parts["arguments"], inputs = self._arguments(step, options.get("ignore", ()))
+        parts["arguments"], inputs = self._arguments(step, options.ignore)
         if inputs:
             parts["inputs"] = inputs
         if step.target.kind == "method":
@@ -65,10 +65,10 @@ class RecipeBook:
             if state is None:
                 raise Inherited(f"it works on {step.instance!r}, which always runs")
             parts["object"] = state
-        if "plugin" in options:
-            parts["plugin"] = self._digest((options["plugin"], full_name))
-        if options.get("version") is not None:
-            parts["version"] = self._digest(options["version"])
+        if options.plugin is not None:
+            parts["plugin"] = self._digest((options.plugin, full_name))
+        if options.version is not None:
+            parts["version"] = self._digest(options.version)
         digest = sha256(repr(sorted(parts.items())).encode()).hexdigest()[:_HEX]
         self._digests[step.name] = digest
         if step.instance is not None:

@@ -10,7 +10,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_suite import BackendSuite, Log, actions, requires
-from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, noted, same, sum_of
+from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, add, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
 
 if TYPE_CHECKING:
@@ -163,6 +163,27 @@ class ReuseTests(BackendSuite, suite=True):
             assert changed.run() == [7, 2]
         assert store.read_task("conformance", "right") == 2
 
+    @pytest.mark.parametrize("cache", [None, "never"])
+    def test_what_runs_when_a_result_is_lost(self, stored: Any, store: Any, log: Log, cache: Any) -> None:
+        """It ends, and does not run again, whether or not its recipe can tell."""
+        kept = same("kept").set_name("kept")
+        stored(kept).run()
+        beside = [noted(log.path, f"beside{n}").set_name(f"beside {n}") for n in range(3)]
+        made = stored(*beside, add(kept, "!").set_name("takes it"))
+        made.query("beside .*").set_cache(cache)
+
+        def lose(event: Any) -> None:
+            if event.kind == "reused" and event.name == "kept":
+                store.remove_task("conformance", "kept")
+                losing.clear()
+
+        losing = [lose]
+        made.add_observer(lambda event: [each(event) for each in losing])
+        with pytest.warns(UserWarning, match="'kept' cannot be read and will be made again"):
+            made.run()
+        assert store.read_task("conformance", "takes it") == "kept!"
+        assert log.sorted() == ["beside0", "beside1", "beside2"]
+
     def test_reuse_by_name(self, stored: Any, branches: Any) -> None:
         """Names alone are trusted, when that is asked for."""
         stored(branches()).run()
@@ -179,7 +200,7 @@ class ReuseTests(BackendSuite, suite=True):
 
     def test_an_unknown_reuse(self, stored: Any, branches: Any) -> None:
         """Is refused with the known ones."""
-        with pytest.raises(OptionError, match="'recipe', 'name', 'never'"):
+        with pytest.raises(OptionError, match='"recipe", "name", "never"'):
             stored(branches()).plan(reuse="always")
 
     def test_versions(self, stored: Any, branches: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from functionfuse.backends.base import BaseWorkflow
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class RefusingWorkflow(BaseWorkflow):
     """Returns results that a store holds; a step that would have to run is an AssertionError that names it."""
 
-    def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
+    def execute(self, run: Run) -> None:
         """Refuse the first step that is to run."""
         for task in run.in_order():
             raise AssertionError(f"{task.name!r} would have to run: {task.step.reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import graphviz
 
@@ -14,6 +14,7 @@ from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
 
 __all__ = ["GraphWorkflow", "PictureError"]
@@ -47,7 +48,7 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         self._format = format
         self._view = view
 
-    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> str:  # noqa: ARG002  nothing runs
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> str:  # noqa: ARG002  nothing runs
         """Draw the graph; nothing of it runs.
 
         Returns:
@@ -71,6 +72,6 @@ class GraphWorkflow(Pictured, BaseWorkflow):
             graphviz.view(str(picture))
         return str(picture)
 
-    def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
+    def execute(self, run: Run) -> None:  # noqa: ARG002
         """Never called: drawing executes nothing."""
         raise AssertionError("a picture executes nothing")

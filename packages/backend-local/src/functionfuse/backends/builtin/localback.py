@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._local.picture import Pictured
-from functionfuse.backends.builtin._local.pool import OwnPool, SharedPool, run_on_pool
+from functionfuse.backends.builtin._local.pool import OwnPool, PoolEngine, SharedPool
+from functionfuse.backends.drive import drive
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
 
 
@@ -41,7 +44,7 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             raise OptionError(f"an executor is an object with a method submit, got {executor!r}")
         self._executor = executor
 
-    def run(self, *, max_workers: int | None = None, on_error: str = "raise", reuse: str = "recipe") -> Any:
+    def run(self, *, max_workers: int | None = None, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
         """Run the graph and return the results of the nodes that the workflow was given.
 
         Args:
@@ -60,14 +63,20 @@ class LocalWorkflow(Pictured, BaseWorkflow):
                 raise OptionError("max_workers cannot be set for a workflow that has an executor")
             if not isinstance(max_workers, int) or max_workers < 1:
                 raise OptionError(f"max_workers must be a whole number of processes, 1 or more, got {max_workers!r}")
-        return self._run(on_error=on_error, reuse=reuse, max_workers=max_workers)
+        execute = partial(self.execute, max_workers=max_workers)
+        return self.session(on_error=on_error, reuse=reuse).run(execute)
 
-    def execute(self, run: Run, *, max_workers: int | None = None, **_: Any) -> None:
-        """Execute a run in order, or on an executor."""
+    def execute(self, run: Run, *, max_workers: int | None = None) -> None:
+        """Execute a run in order, or on an executor.
+
+        Args:
+            run: the run.
+            max_workers: as for `run`.
+        """
         if self._executor is not None:
-            run_on_pool(run, SharedPool(self._executor))
+            drive(run, PoolEngine(SharedPool(self._executor)))
         elif max_workers is not None:
-            run_on_pool(run, OwnPool(max_workers))
+            drive(run, PoolEngine(OwnPool(max_workers)))
         else:
             for task in run.in_order():
                 run.perform_here(task)

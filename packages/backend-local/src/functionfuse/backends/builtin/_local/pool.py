@@ -1,4 +1,4 @@
-"""Running tasks on executors, as they become ready."""
+"""Executors as engines: calls in threads, in processes of this machine, or wherever an executor has workers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import os
 from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from functionfuse.backends.calls import Outcome
-from functionfuse.backends.frames import StoredResultLost
-from functionfuse.backends.ready import Ready
-from functionfuse.errors import NodeError, WorkerDiedError
+from functionfuse.backends.serialization import worker_died
+from functionfuse.errors import NodeError
 
-from .serialization import pack, perform_packed, unpack
-from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Pace, perform_batch
+from .serialization import deserialized_outcome, perform_serialized, serializer
+from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Throttle, perform_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from functionfuse.backends.calls import Call
-    from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
 
 NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -34,7 +32,7 @@ class SharedPool:
         self.executor = executor
         self.in_process = isinstance(executor, ThreadPoolExecutor)
 
-    def interrupted(self) -> None:
+    def kill(self) -> None:
         """Leave the executor to its owner."""
 
 
@@ -55,202 +53,187 @@ class OwnPool:
         env = {name: os.environ.get(name, share) for name in NATIVE_THREADS}
         self.executor: Executor = get_reusable_executor(max_workers=self._workers, env=env)
 
-    def interrupted(self) -> None:
+    def kill(self) -> None:
         """End the processes, whatever they are doing."""
         self.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
 
 
-class Work(NamedTuple):
-    """A call to be made."""
+class PooledCall:
+    """A call that an executor was given, and how it ended; the handle of `PoolEngine`.
 
-    task: Task
-    call: Call
-    crashes: int = 0  # how often its worker died
-    alone: bool = False  # nothing else runs at the same time
-
-
-class Batch(NamedTuple):
-    """Calls that an executor has, to be made one after the other."""
-
-    works: Sequence[Work]
-    size: int  # bytes
-
-
-def run_on_pool(run: Run, pool: SharedPool | OwnPool) -> None:
-    """Execute a run on an executor.
-
-    After a failure that stops the run, what is already running ends and is stored. When interrupted (Ctrl-C),
-    calls that wait are cancelled, and the processes of an OwnPool are ended.
+    Attributes:
+        outcome: how it ended; None as long as it has not, or when it was dropped.
+        crashes: how often its worker died.
+        alone: whether nothing else may run at the same time.
     """
-    _PoolRun(run, pool).execute()
+
+    __slots__ = ("alone", "call", "crashes", "data", "name", "outcome")
+
+    def __init__(self, name: str, call: Call) -> None:
+        self.name = name
+        self.call = call
+        self.data = b""
+        self.outcome: Outcome | None = None
+        self.crashes = 0
+        self.alone = False
 
 
-class _PoolRun:
-    def __init__(self, run: Run, pool: SharedPool | OwnPool) -> None:
-        self.run = run
-        self.pool = pool
-        self.ready = Ready(run)
-        self.pace = Pace(pool.executor)
-        self.gathered: list[Work] = []  # short calls, to travel together
-        self.gathered_seconds = 0.0
-        self.pending: dict[Future[Any], Batch] = {}
-        self.calls_pending = 0
-        self.bytes_pending = 0
-        self.suspects: deque[Work] = deque()  # one of them killed a worker: each runs again, alone
-        self.answers: SimpleQueue[Future[Any]] = SimpleQueue()
-        self.lost: StoredResultLost | None = None
+class PoolEngine:
+    """Makes calls on an executor, short ones in batches; see `drive`.
 
-    def execute(self) -> None:
-        try:
-            while True:
-                self.submit_ready()
-                if self.pending:
-                    self.take_in(self.answers.get())
-                elif not self.suspects:
-                    break
-        except BaseException as error:
-            self.cancel_waiting()
-            if not isinstance(error, Exception):
-                self.pool.interrupted()
-            raise
-        if self.lost is not None:
-            raise self.lost
+    A process that dies takes all calls of its pool with it. Those of an `OwnPool` are made again in new processes, one
+    after the other, to find out whose it was.
+    """
 
-    def cancel_waiting(self) -> None:
-        for future in list(self.pending):  # a cancelled one answers too
-            future.cancel()
+    def __init__(self, pool: SharedPool | OwnPool) -> None:
+        self._pool = pool
+        self._throttle = Throttle(pool.executor)
+        self._batch: list[PooledCall] = []  # short calls, to be submitted together
+        self._batch_seconds = 0.0
+        self._submitted: dict[Future[Any], list[PooledCall]] = {}
+        self._bytes = 0
+        self._suspects: deque[PooledCall] = deque()  # one of them killed a worker: each is made again, alone
+        self._done_futures: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._ended: deque[PooledCall] = deque()
+        self._stopping = False
 
-    # -- out
+    @property
+    def window(self) -> int:
+        """How many calls are taken: none while suspects are made alone, or too many bytes are underway."""
+        return 0 if self._suspects or self._bytes >= MOST_BYTES else self._throttle.window
 
-    def submit_ready(self) -> None:
-        if self.run.stopped:
-            self.suspects.clear()
-            self.gathered.clear()
-            self.cancel_waiting()
-            return
-        if self.suspects:
-            if not self.pending:
-                self.submit([self.suspects.popleft()])
-            return
-        while self.calls_pending < self.pace.window and self.bytes_pending < MOST_BYTES:
-            try:
-                task = self.ready.pop()
-                call = None if task is None else self.run.prepare(task)
-            except StoredResultLost as loss:
-                self.give_up(loss)
-                return
-            if task is None or self.run.stopped:
-                break
-            if call is not None:
-                self.gather(Work(task, call))
-        self.submit_gathered()
+    def submit(self, task: Task, call: Call) -> PooledCall:
+        """Give a call to the executor, a short one together with others.
 
-    def give_up(self, loss: StoredResultLost) -> None:
-        """Let what is running end, and be stored, before all is planned again."""
-        self.lost = self.lost or loss
-        self.run.stopped = True
-
-    def gather(self, work: Work) -> None:
-        seconds = self.pace.expected(work.call)
+        Args:
+            task: what the call is for.
+            call: the call.
+        """
+        pooled = PooledCall(task.name, call)
+        if not self._serialize(pooled):
+            self._ended.append(pooled)
+            return pooled
+        seconds = self._throttle.expected(call)
         if seconds > BATCH_SECONDS:
-            self.submit([work])
-            return
-        self.gathered.append(work)
-        self.calls_pending += 1
-        self.gathered_seconds += seconds
-        if self.gathered_seconds >= BATCH_SECONDS or len(self.gathered) >= BATCH_CALLS:
-            self.submit_gathered()
+            self._give([pooled])
+            return pooled
+        self._batch.append(pooled)
+        self._batch_seconds += seconds
+        if self._batch_seconds >= BATCH_SECONDS or len(self._batch) >= BATCH_CALLS:
+            self._give_batch()
+        return pooled
 
-    def submit_gathered(self) -> None:
-        works, self.gathered, self.gathered_seconds = self.gathered, [], 0.0
-        self.calls_pending -= len(works)
-        if works:
-            self.submit(works)
-
-    def submit(self, works: Sequence[Work]) -> None:
-        size = 0
-        if not self.pool.in_process:
-            works, packed = self.packed(works)
-            size = sum(map(len, packed))
-            if not works:
-                return
-        try:
-            if self.pool.in_process:
-                calls = [work.call for work in works]
-                future: Future[Any] = self.pool.executor.submit(perform_batch, calls)
+    def wait(self) -> PooledCall:
+        """Return the next call that ended, or was dropped."""
+        while not self._ended:
+            self._give_batch()
+            if self._suspects and not self._submitted:
+                self._give([self._suspects.popleft()])
             else:
-                future = self.pool.executor.submit(perform_packed, packed, uuid4().hex)
-        except BrokenExecutor as error:
-            self.worker_died(works, error)
-            return
-        self.pending[future] = Batch(works, size)
-        self.calls_pending += len(works)
-        self.bytes_pending += size
-        future.add_done_callback(self.answers.put)
+                self._receive(self._done_futures.get())
+        return self._ended.popleft()
 
-    def packed(self, works: Sequence[Work]) -> tuple[list[Work], list[bytes]]:
-        """Pickle calls; one that cannot be pickled has failed."""
-        able, packed = [], []
-        for work in works:
+    def outcome(self, handle: PooledCall) -> Outcome | None:
+        """Return how a call ended; None when it was dropped."""
+        if handle.outcome is not None:
+            self._throttle.learn(handle.call, handle.outcome.seconds)
+        return handle.outcome
+
+    def stop(self, *, at_once: bool) -> None:
+        """Drop the calls that did not begin.
+
+        Args:
+            at_once: whether processes of an `OwnPool` are ended.
+        """
+        self._stopping = True
+        self._ended.extend([*self._batch, *self._suspects])
+        self._batch.clear()
+        self._suspects.clear()
+        for future in list(self._submitted):  # a cancelled one is done too
+            future.cancel()
+        if at_once:
+            self._pool.kill()
+
+    def _serialize(self, pooled: PooledCall) -> bool:
+        """Pickle a call for other processes; one that cannot be pickled has failed."""
+        if not self._pool.in_process:
             try:
-                packed.append(pack(work.call, work.task.name))
-                able.append(work)
+                pooled.data = serializer.call(pooled.call, pooled.name)
             except NodeError as error:
-                self.settle(work, Outcome(None, None, error, 0.0))
-        return able, packed
+                pooled.outcome = Outcome(None, None, error, 0.0)
+                return False
+            self._bytes += len(pooled.data)
+        return True
 
-    # -- in
+    def _give_batch(self) -> None:
+        calls, self._batch, self._batch_seconds = self._batch, [], 0.0
+        if calls:
+            self._give(calls)
 
-    def take_in(self, future: Future[Any]) -> None:
-        works, size = self.pending.pop(future)
-        self.calls_pending -= len(works)
-        self.bytes_pending -= size
+    def _give(self, calls: list[PooledCall]) -> None:
         try:
-            answers = future.result()
+            if self._pool.in_process:
+                future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
+            else:
+                data = [pooled.data for pooled in calls]
+                future = self._pool.executor.submit(perform_serialized, data, uuid4().hex)
+        except BrokenExecutor as error:
+            self._worker_died(calls, error)
+            return
+        self._submitted[future] = calls
+        future.add_done_callback(self._done_futures.put)
+
+    def _receive(self, future: Future[Any]) -> None:
+        calls = self._submitted.pop(future)
+        try:
+            outcomes = future.result()
         except CancelledError:
+            self._end(calls, [None] * len(calls))
             return
         except BrokenExecutor as error:
-            self.worker_died(works, error)
+            self._worker_died(calls, error)
             return
         except Exception as error:
-            outcomes = [Outcome(None, None, error, 0.0) for _ in works]
+            outcomes = [Outcome(None, None, error, 0.0) for _ in calls]
         else:
-            outcomes = answers if self.pool.in_process else [unpack(answer) for answer in answers]
-        for work, outcome in zip(works, outcomes, strict=False):
-            self.pace.learn(work.call, outcome.seconds)
-            self.settle(work, outcome)
-        if not self.run.stopped:
-            for work in works[len(outcomes) :]:  # not begun: the batch took longer than expected
-                self.submit([work])
+            if not self._pool.in_process:
+                outcomes = [deserialized_outcome(outcome) for outcome in outcomes]
+        self._end(calls[: len(outcomes)], outcomes)
+        rest = calls[len(outcomes) :]  # not begun, as those before took longer than expected
+        if rest and self._stopping:
+            self._end(rest, [None] * len(rest))
+        elif rest:
+            self._give(rest)
 
-    def settle(self, work: Work, outcome: Outcome) -> None:
-        try:
-            self.run.settle(work.task, outcome, work.call)
-        except StoredResultLost as loss:
-            self.give_up(loss)
+    def _end(self, calls: Sequence[PooledCall], outcomes: Sequence[Outcome | None]) -> None:
+        for pooled, outcome in zip(calls, outcomes, strict=True):
+            pooled.outcome = outcome
+            self._bytes -= len(pooled.data)
+            pooled.data = b""
+            self._ended.append(pooled)
 
-    def worker_died(self, works: Sequence[Work], cause: BrokenExecutor) -> None:
-        """Find out whose worker it was, and try that again in new processes, as often as its retries allow.
-
-        A process that dies takes all calls of its pool with it.
-        """
-        if isinstance(self.pool, OwnPool):
-            self.pool.start()
-            if len(works) > 1 or (not works[0].alone and (self.pending or self.suspects)):
-                self.suspects.extend(work._replace(alone=True) for work in works)
+    def _worker_died(self, calls: list[PooledCall], cause: BrokenExecutor) -> None:
+        """Find out whose worker it was, and try that again in new processes, as often as its retries allow."""
+        if isinstance(self._pool, OwnPool):
+            self._pool.start()
+            first = calls[0]
+            is_unclear = len(calls) > 1 or (not first.alone and bool(self._submitted or self._suspects))
+            if self._stopping and is_unclear:
+                self._end(calls, [None] * len(calls))
                 return
-            work = works[0]
-            if work.crashes < (work.call.retry.times if work.call.retry else 0):
-                self.suspects.appendleft(work._replace(crashes=work.crashes + 1, alone=True))
+            if is_unclear:
+                for pooled in calls:
+                    pooled.alone = True
+                self._suspects.extend(calls)
                 return
-        others = sorted(work.task.name for batch in self.pending.values() for work in batch.works)
+            if not self._stopping and first.crashes < (first.call.retry.times if first.call.retry else 0):
+                first.alone = True
+                first.crashes += 1
+                self._suspects.appendleft(first)
+                return
+        others = sorted(pooled.name for batch in self._submitted.values() for pooled in batch)
         also = f" (or while one of these did, at the same time: {', '.join(others[:5])})" if others else ""
-        for task, call, _, _ in works:
-            error = WorkerDiedError(
-                f"node {task.name!r} failed: a worker process died while it ran{also}; "
-                "out of memory and crashes in native code are the usual causes, and set_retry tries again",
-                name=task.name,
-                function=task.step.target.qualname,
-            )
-            error.__cause__ = cause
-            self.settle(Work(task, call), Outcome(None, None, error, 0.0))
+        errors = [
+            worker_died(pooled.name, pooled.call.target.qualname, cause, f" while it ran{also}") for pooled in calls
+        ]
+        self._end(calls, [Outcome(None, None, error, 0.0) for error in errors])

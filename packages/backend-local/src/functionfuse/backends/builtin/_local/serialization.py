@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cloudpickle
 
-from functionfuse.backends import shipping
-from functionfuse.backends.calls import Call, Outcome, perform
+from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.serialization import Serializer, deserialized_outcome
 
-from .throttle import in_turn
+from .throttle import perform_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-unpack = shipping.unpack_outcome
+__all__ = ["deserialized_outcome", "perform_serialized", "serializer"]
+
+serializer = Serializer(cloudpickle.Pickler)
 
 
-def pack(call: Call, name: str) -> bytes:
-    """Pickle a call. NodeError names the argument that cannot be pickled."""
-    return shipping.pack(call, name, _dumps)
+def perform_serialized(calls: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
+    """Perform a batch of serialized calls in this process; see `perform_each`.
 
+    Args:
+        calls: the calls.
+        batch_id: makes every batch another one for executors that give equal calls one result, as Dask's does.
 
-def perform_packed(packed: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
-    """Run pickled calls where this is called, and return the pickled outcomes; see :func:`in_turn`.
-
-    The ``batch_id`` makes every batch another one for executors that give equal calls one result, as Dask's does.
+    Returns:
+        The serialized outcomes.
     """
-    return in_turn(packed, _perform_packed)
+    return perform_each(calls, _perform_one)
 
 
-def _perform_packed(packed: bytes) -> bytes:
+def _perform_one(data: bytes) -> bytes:
     try:
-        call = pickle.loads(packed)
+        call = pickle.loads(data)
     except Exception as error:
-        error.add_note("while a worker unpickled the function and its arguments")
-        return shipping.pack_outcome(Outcome(None, None, error, 0.0), _dumps)
-    return shipping.pack_outcome(perform(call), _dumps)
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    def reducer_override(self, obj: Any) -> Any:
-        return shipping.by_name(obj) or super().reducer_override(obj)
-
-
-def _dumps(value: object) -> bytes:
-    stream = io.BytesIO()
-    _Pickler(stream).dump(value)
-    return stream.getvalue()
+        error.add_note("while a worker deserialized the function and its arguments")
+        return serializer.outcome(Outcome(None, None, error, 0.0))
+    return serializer.outcome(perform(call))

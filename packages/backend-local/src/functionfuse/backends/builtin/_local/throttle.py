@@ -25,7 +25,7 @@ BATCH_SECONDS = 0.002  # of short calls that travel together
 BATCH_CALLS = 64
 
 
-class Pace:
+class Throttle:
     """What was learned of how long calls take, and what follows from it.
 
     An executor is given few calls, so that results are used up soon after they are made and memory stays
@@ -39,7 +39,12 @@ class Pace:
         self.window = 2 * self._workers
 
     def learn(self, call: Call, seconds: float) -> None:
-        """Take in how long a call took, as a running mean."""
+        """Update the running mean of how long calls take.
+
+        Args:
+            call: a call.
+            seconds: how long it took.
+        """
         name = call.target.qualname
         known = self._seconds_of.get(name, seconds)
         self._seconds_of[name] = known + 0.2 * (seconds - known)
@@ -52,20 +57,25 @@ class Pace:
         return self._seconds_of.get(call.target.qualname, math.inf)
 
 
-def in_turn(calls: Sequence[C], perform: Callable[[C], A]) -> list[A]:
-    """Perform calls one after the other, until they have taken much longer than a batch should.
+def perform_each(calls: Sequence[C], perform: Callable[[C], A]) -> list[A]:
+    """Perform the calls of a batch one after the other, until they have taken much longer than a batch should.
 
-    Fewer answers than calls: the rest was not begun.
+    Args:
+        calls: the calls.
+        perform: performs one.
+
+    Returns:
+        How each ended. Where these are fewer than the calls, the rest did not begin.
     """
-    answers = []
+    outcomes = []
     end = time.perf_counter() + 5 * BATCH_SECONDS
     for call in calls:
-        answers.append(perform(call))
+        outcomes.append(perform(call))
         if time.perf_counter() > end:
             break
-    return answers
+    return outcomes
 
 
 def perform_batch(calls: Sequence[Call]) -> list[Outcome]:
-    """Run calls in this process; see :func:`in_turn`."""
-    return in_turn(calls, perform)
+    """Perform a batch of calls in this process; see `perform_each`."""
+    return perform_each(calls, perform)

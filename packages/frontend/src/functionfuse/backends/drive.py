@@ -1,0 +1,85 @@
+"""The loop of engines that give a handle for each call: pools, task runners, any PEP 3148 executor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from functionfuse.backends.ready import Ready
+
+if TYPE_CHECKING:
+    from functionfuse.backends.calls import Call, Outcome
+    from functionfuse.backends.execution import Run
+    from functionfuse.backends.frames import Task
+
+Handle = TypeVar("Handle")
+
+
+class Engine(Protocol[Handle]):
+    """What `drive` asks of an engine. A handle stands for one call, and can be a key of a dict."""
+
+    @property
+    def window(self) -> int:
+        """How many calls the engine takes at this time, those that it has included."""
+
+    def submit(self, task: Task, call: Call) -> Handle:
+        """Take a call, and return its handle. Whatever is wrong with the call is part of its outcome.
+
+        Args:
+            task: what the call is for.
+            call: the call.
+        """
+
+    def wait(self) -> Handle:
+        """Wait until a call has ended, and return its handle. Each handle is returned once."""
+
+    def outcome(self, handle: Handle) -> Outcome | None:
+        """Return how a call ended; None when it was dropped before it began."""
+
+    def stop(self, *, at_once: bool) -> None:
+        """Begin no further call. Those that did not begin are dropped, and returned by `wait` all the same.
+
+        Args:
+            at_once: whether calls that run are given up too. Then nothing more is asked of the engine.
+        """
+
+
+def drive(run: Run, engine: Engine[Handle]) -> None:
+    """Execute a run on an engine: submit what is ready, wait, settle.
+
+    When a stored result turns out lost, the calls that were submitted end, and are settled and saved, before the
+    session plans again: they would have to be made anyway. After a failure that stops the run, calls that did not begin
+    are dropped. When the loop is interrupted (Ctrl-C, a cancelled run), calls that run are given up too.
+
+    Args:
+        run: the run.
+        engine: where its calls are made.
+    """
+    ready = Ready(run)
+    pending: dict[Handle, tuple[Task, Call]] = {}
+    stopping = False
+    try:
+        while True:
+            _submit_ready(run, ready, engine, pending)
+            if run.failed and not stopping:
+                stopping = True
+                engine.stop(at_once=False)
+            if not pending:
+                break
+            handle = engine.wait()
+            task, call = pending.pop(handle)
+            outcome = engine.outcome(handle)
+            if outcome is not None:
+                run.settle(task, outcome, call)
+    except BaseException:
+        engine.stop(at_once=True)
+        raise
+
+
+def _submit_ready(run: Run, ready: Ready, engine: Engine[Handle], pending: dict[Handle, tuple[Task, Call]]) -> None:
+    while not run.stopped and len(pending) < engine.window:
+        task = ready.pop()
+        if task is None:
+            return
+        call = run.prepare(task)
+        if call is not None:
+            pending[engine.submit(task, call)] = task, call

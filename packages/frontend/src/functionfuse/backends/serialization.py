@@ -1,0 +1,227 @@
+"""Calls, outcomes and errors as bytes, for engines whose workers are other processes.
+
+The engine brings the pickler, such as cloudpickle's; what users wrote, and what cannot be pickled, is decided here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from types import BuiltinMethodType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.backends.calls import Call, Outcome, RemoteError, traceback_text
+from functionfuse.decorator import reduce_class
+from functionfuse.errors import NodeError, WorkerDiedError, WorkflowFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from functionfuse.plan import Step
+
+
+class Serializer:
+    """Pickles what travels between a driver and its workers.
+
+    Args:
+        pickler: a pickler class with the constructor and `reducer_override` of cloudpickle's.
+    """
+
+    def __init__(self, pickler: type[Any]) -> None:
+        class ByName(pickler):  # type: ignore[misc]  # its base is known at run time
+            def reducer_override(self, obj: Any) -> Any:
+                return by_name(obj) or super().reducer_override(obj)
+
+        class WithErrors(ByName):
+            def reducer_override(self, obj: Any) -> Any:
+                return _reduced(obj, dumps) if isinstance(obj, BaseException) else super().reducer_override(obj)
+
+        dumps = self.dumps
+        self._pickler = ByName
+        self._pickler_with_errors = WithErrors
+
+    def dumps(self, value: object) -> bytes:
+        """Return a value as bytes; functions that a worker cannot import travel by value."""
+        return _dumped(self._pickler, value)
+
+    def dumps_with_errors(self, value: object) -> bytes:
+        """Return a value as bytes; errors in it keep type, attributes, notes and cause where they can.
+
+        An error that cannot be pickled is replaced by a RemoteError with its type and message.
+        """
+        return _dumped(self._pickler_with_errors, value)
+
+    def call(self, call: Call, name: str) -> bytes:
+        """Return a call as bytes.
+
+        Args:
+            call: the call.
+            name: the step's full name.
+
+        Raises:
+            NodeError: it cannot be pickled; the message names the argument.
+        """
+        try:
+            return self.dumps(call)
+        except Exception as error:
+            others = {"the object": call.instance, "the plugin's function": call.initialize}
+            raise unserializable(call, name, self.dumps, error, others) from error
+
+    def outcome(self, outcome: Outcome) -> bytes:
+        """Return an outcome as bytes, where its call took place; a result that cannot be pickled is an error."""
+        if outcome.error is None:
+            try:
+                return self.dumps((outcome, None))
+            except Exception as problem:
+                error = unserializable_result(outcome.value, problem)
+                outcome = outcome._replace(value=None, instance=None, error=error)
+        assert outcome.error is not None
+        return self.dumps((outcome._replace(error=None), self.error(outcome.error)))
+
+    def error(self, error: BaseException) -> bytes:
+        """Return an error as bytes, with the text of its traceback; see `dumps_with_errors`."""
+        return pickle.dumps((self.dumps_with_errors(error), traceback_text(error)))
+
+
+def deserialized_outcome(data: bytes) -> Outcome:
+    """Return the outcome that a worker serialized; what cannot be deserialized is its error."""
+    outcome: Outcome
+    try:
+        outcome, error = pickle.loads(data)
+    except Exception as problem:
+        problem.add_note("while the result of a worker was deserialized")
+        return Outcome(None, None, problem, 0.0)
+    return outcome if error is None else outcome._replace(error=deserialized_error(error))
+
+
+def deserialized_error(data: bytes, where: str = "in the worker") -> BaseException:
+    """Return an error that was serialized elsewhere; a note has its traceback.
+
+    Args:
+        data: what `Serializer.error` returned.
+        where: where it was raised, for the note.
+    """
+    serialized, text = pickle.loads(data)
+    try:
+        error: BaseException = pickle.loads(serialized)
+    except Exception as problem:
+        error = RemoteError(f"what was raised cannot be deserialized here: {problem}")
+    error.add_note(f"{where}:\n{text}")
+    return error
+
+
+def by_name(obj: object) -> tuple[Any, ...] | None:
+    """Return how a pickler refers to what is found by its name only; None for all else.
+
+    These are plain classes under whose name the decorated one stands, and methods of a library's own objects: by
+    value, `random.seed` would take along a copy of the generator, in whose place the worker has one of its own.
+    """
+    if isinstance(obj, MethodType | BuiltinMethodType):
+        from functionfuse.fingerprint.project import library_name  # which takes long to import
+
+        named = library_name(obj)
+        if named is not None:
+            return getattr, named
+    return reduce_class(obj)
+
+
+# -- errors of engines
+
+
+def unserializable(
+    called: Call | Step, name: str, dumps: Callable[[object], bytes], problem: Exception, others: Mapping[str, Any]
+) -> NodeError:
+    """Return the error of a step that cannot be pickled, which names the argument to blame.
+
+    Args:
+        called: the call, or the step.
+        name: the step's full name.
+        dumps: pickles one of its arguments, or raises.
+        problem: what pickling all of it raised.
+        others: what else is sent, by what to call it.
+    """
+    named: dict[str, Any] = {f"argument {i}": value for i, value in enumerate(called.args)}
+    named |= {f"argument {key!r}": value for key, value in called.kwargs.items()}
+    named |= {**others, "the function": called.target}
+    culprit = "the call"
+    for what, value in named.items():
+        try:
+            dumps(value)
+        except Exception as error:
+            culprit, problem = f"{what} ({type(value).__name__})", error
+            break
+    failure = NodeError(
+        f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
+        f"({type(problem).__name__}: {problem}); make it inside the function",
+        name=name,
+        function=called.target.qualname,
+    )
+    failure.__cause__ = problem
+    return failure
+
+
+def unserializable_result(value: object, error: Exception) -> TypeError:
+    """Return the error of a result that cannot be pickled.
+
+    Args:
+        value: the result.
+        error: what pickling it raised.
+    """
+    kind = type(value)
+    return TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}")
+
+
+def worker_died(name: str, function: str, cause: BaseException | None, detail: str = "") -> WorkerDiedError:
+    """Return the error of a step whose worker died.
+
+    Args:
+        name: the step's full name.
+        function: the name of what it called.
+        cause: how the engine tells it.
+        detail: what else is known.
+    """
+    known = detail or (f" ({type(cause).__name__}: {cause})" if cause is not None else "")
+    error = WorkerDiedError(
+        f"node {name!r} failed: a worker process died{known}; out of memory and crashes in native code are the "
+        "usual causes, and set_retry tries again",
+        name=name,
+        function=function,
+    )
+    error.__cause__ = cause
+    return error
+
+
+# -- how errors are pickled
+
+
+def _dumped(pickler: type[Any], value: object) -> bytes:
+    stream = io.BytesIO()
+    pickler(stream, protocol=5).dump(value)
+    return stream.getvalue()
+
+
+def _reduced(error: BaseException, dumps: Callable[[object], bytes]) -> tuple[Any, ...]:
+    """Return the reduction of an error: itself as bytes that can be unpickled, and what pickling drops."""
+    try:
+        # Not the error itself: libraries register reductions of their own for exceptions, which take the causes along.
+        data = dumps(error.__reduce_ex__(5))
+        _rebuilt(data)  # some exceptions can be pickled but not unpickled
+    except Exception:
+        data = dumps(RemoteError(f"{type(error).__qualname__}: {error}").__reduce_ex__(5))
+    kept: dict[str, Any] = {"__cause__": error.__cause__, "__notes__": list(getattr(error, "__notes__", ()))}
+    if isinstance(error, WorkflowFailed):
+        kept["report"] = error.report
+    return _rebuilt, (data,), tuple(kept.items()), None, None, _set_attributes
+
+
+def _rebuilt(data: bytes) -> BaseException:
+    make, arguments, *state = pickle.loads(data)
+    error: BaseException = make(*arguments)
+    if state and state[0] is not None:
+        error.__setstate__(state[0])
+    return error
+
+
+def _set_attributes(error: BaseException, kept: Iterable[tuple[str, Any]]) -> None:
+    for name, value in kept:
+        setattr(error, name, value)
