@@ -37,6 +37,7 @@ PUBLIC = {
     "functionfuse.backends.report": ["RunReport"],
     "functionfuse.backends.serialization": ["Serializer"],
     "functionfuse.backends.session": ["Expander", "RunSpec", "Session"],
+    "functionfuse.backends.stored": ["StoredResults"],
     "functionfuse.backends.writer_funcs": ["WriterFuncsStore"],
     "functionfuse.graph": ["Edit", "Edits", "Graph"],
     "functionfuse.nodes": ["BoundMethod", "Deferred", "InstanceNode", "Item", "Node"],

@@ -1,7 +1,7 @@
 """Calls: one step made to run, in the driver's process or in a worker's.
 
-:func:`perform` is what every engine calls at the place where a step runs. It never raises what the user's
-function raises; it answers with an :class:`Outcome`.
+`perform` is what every engine calls where a step runs. It never raises what the user's function raises; it returns an
+`Outcome`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Retry(NamedTuple):
         times: further attempts after the first.
         delay: seconds before the second attempt.
         backoff: factor by which the delay grows from one attempt to the next.
-        exceptions: only these are worth another attempt.
+        exceptions: only these are tried again.
     """
 
     times: int
@@ -52,7 +52,17 @@ class Retry(NamedTuple):
         backoff: float = 1.0,
         exceptions: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     ) -> Retry:
-        """Return a retry policy, or raise OptionError naming what is wrong with it."""
+        """Return a retry policy.
+
+        Args:
+            times: further attempts after the first.
+            delay: seconds before the second attempt.
+            backoff: factor by which the delay grows with each attempt.
+            exceptions: only these are tried again.
+
+        Raises:
+            OptionError: a value that is none of these.
+        """
         if not isinstance(times, int) or times < 0:
             raise OptionError(f"times must be a whole number of further attempts, 0 or more, got {times!r}")
         if not delay >= 0 or not backoff >= 0:
@@ -71,7 +81,7 @@ class Call(NamedTuple):
         target: what to call.
         args: positional arguments, values only.
         kwargs: keyword arguments, values only.
-        instance: the object, for a method.
+        instance: the stateful object, for a method.
         initialize: what a plugin wants called first.
         retry: how often to try again.
         timeout: seconds that one attempt may take.
@@ -87,7 +97,7 @@ class Call(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """What a dynamic node returned: steps to run in its place, and its result in terms of theirs."""
+    """What a dynamic node returned: steps to run instead of it, and its result in terms of theirs."""
 
     steps: list[Step]
     result: Any
@@ -98,7 +108,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         value: the result, or an Expansion.
-        instance: the object after the call, for a constructor or method.
+        instance: the stateful object after the call, for a constructor or method.
         error: what was raised, or None.
         seconds: how long it took, all attempts.
         attempts: how many there were.
@@ -116,7 +126,7 @@ class RemoteError(Exception):
 
 
 class TimeLimitExceeded(TimeoutError):  # noqa: N818
-    """Raised in the place of a call that took longer than its limit."""
+    """Raised when a call took longer than its time limit."""
 
 
 def perform(call: Call) -> Outcome:
@@ -164,7 +174,13 @@ def _attempt(call: Call, instance: Any) -> tuple[Any, Any]:
 
 
 def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function; if it made nodes and returned some, its value is an Expansion."""
+    """Call a function; if it made nodes and returned some, its value is an Expansion.
+
+    Args:
+        function: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
     mark = next(serials)
     value = function(*args, **kwargs)
     if next(serials) != mark + 1 or isinstance(value, Deferred) or (type(value) in _LISTS and _holds_node(value)):
@@ -178,7 +194,15 @@ def _holds_node(value: Any) -> bool:
 
 
 def expanded(value: Any, mark: int) -> Any:
-    """Turn nodes in a returned value, made since ``mark``, into steps; other values pass as they are."""
+    """Turn nodes in a returned value into steps; return another value as it is.
+
+    Args:
+        value: what a function returned.
+        mark: the serial number of the first node that the function could have made.
+
+    Raises:
+        UnknownNodeError: the nodes need one that was made before.
+    """
     found: list[Node] = []
     if not isinstance(value, (Deferred, *CONTAINERS)):
         return value
@@ -229,34 +253,39 @@ def _interrupted(function: Callable[[], Any], seconds: float) -> Any:
 
 def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
     """Wait for the function no longer than the limit; a thread cannot be stopped and is left to itself."""
-    answer: list[tuple[Any, BaseException | None]] = []
+    ended: list[tuple[Any, BaseException | None]] = []
 
     def work() -> None:
         try:
-            answer.append((function(), None))
+            ended.append((function(), None))
         except BaseException as error:
-            answer.append((None, error))
+            ended.append((None, error))
 
     context = contextvars.copy_context()  # where engines keep what they know of the call
     thread = threading.Thread(target=context.run, args=(work,), daemon=True, name="functionfuse-time-limit")
     thread.start()
     thread.join(seconds)
-    if not answer:
+    if not ended:
         raise TimeLimitExceeded(f"took longer than {seconds:g} s (its thread cannot be stopped and goes on)")
-    value, error = answer[0]
+    value, error = ended[0]
     if error is not None:
         raise error
     return value
 
 
 def called(call: Call, attempts: int = 1) -> str:
-    """Say how a call was made, for an error message."""
-    said = f"called as {call.target.qualname}({describe_arguments(call)})"
-    return f"{said}, {attempts} attempts" if attempts > 1 else said
+    """Return how a call was made, for an error message.
+
+    Args:
+        call: the call.
+        attempts: how often it was made.
+    """
+    text = f"called as {call.target.qualname}({describe_arguments(call)})"
+    return f"{text}, {attempts} attempts" if attempts > 1 else text
 
 
 def describe_arguments(call: Call) -> str:
-    """Arguments as shapes or short representations, for an error message."""
+    """Return arguments as shapes or short representations, for an error message."""
     shown = [_short(value) for value in call.args]
     shown += [f"{key}={_short(value)}" for key, value in call.kwargs.items()]
     return ", ".join(shown)
@@ -276,7 +305,7 @@ def _short(value: Any, limit: int = 60) -> str:
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error as text, which unlike the traceback itself can leave the process."""
+    """Return the traceback of an error as text, which unlike the traceback itself can leave the process."""
     import traceback  # which takes long to import, and is needed after a failure only
 
     return "".join(traceback.format_exception(error))

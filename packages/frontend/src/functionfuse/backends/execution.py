@@ -1,4 +1,4 @@
-"""Running a plan: results, what follows from them, and what is kept. Shared by every engine.
+"""Running a plan: results, what follows from them, and what is saved. Shared by every engine.
 
 An engine takes tasks from a `Run`, in plan order with `Run.in_order`, or as they become ready with `Ready`. It performs
 `run.prepare(task)` wherever it likes, and gives the outcome back with `run.settle(task, outcome)`. All else happens
@@ -23,21 +23,18 @@ from functionfuse.backends.calls import (
     perform,
 )
 from functionfuse.backends.frames import Frame, StoredResultLost, Task
-from functionfuse.backends.objects import states_of
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
+from functionfuse.backends.stored import StoredResults
 from functionfuse.errors import (
-    CorruptRecord,
     FunctionFuseError,
     NodeError,
     NodeTimeoutError,
     StorageError,
-    TaskNotFound,
     WorkflowFailed,
 )
 from functionfuse.plan import fill, refs_within
-from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -86,9 +83,8 @@ class Run:
         self.saved: set[str] = set()
         self.done: list[Task] = []
         self.opened: list[Frame] = []
-        self._workflow_name = plan.workflow_name
         self._expand = expand
-        self._store = store
+        self._stored = None if store is None else StoredResults(store, plan.workflow_name)
         self._events = events if events else None  # asked for at every step
         self._inputs = inputs or {}
         self._stop_on_error = on_error == "raise"
@@ -220,8 +216,8 @@ class Run:
         Raises:
             StoredResultLost: it cannot be read.
         """
-        name = frame.full_name(after)
-        return self._load(objects_of(self._workflow_name), name, state_of(name))
+        assert self._stored is not None, after
+        return self._stored.read_state(frame, after)
 
     def settle(self, task: Task, outcome: Outcome, call: Call | None = None, detail: str = "") -> None:
         """Take in how a step ended.
@@ -288,7 +284,7 @@ class Run:
         if self._events is not None:
             self._events.report(kind, name, seconds, error)
 
-    def state_not_kept(self, task: Task, reason: object) -> None:
+    def state_not_saved(self, task: Task, reason: object) -> None:
         """Record that a stateful object cannot be pickled: none of its states is stored, and the user is warned.
 
         Args:
@@ -299,7 +295,7 @@ class Run:
         assert step.instance is not None
         frame.stateless.add(step.instance)
         warn_user(
-            f"the state of {frame.full_name(step.instance)!r} cannot be kept ({reason}): when one of its calls has "
+            f"the state of {frame.full_name(step.instance)!r} cannot be saved ({reason}): when one of its calls has "
             "to run again, all of them do"
         )
 
@@ -356,12 +352,9 @@ class Run:
             self._close(frame)
 
     def _finish(self, task: Task, value: Any, instance: Any, seconds: float) -> None:
-        if self._store is not None:
+        if self._stored is not None:
             try:
-                # The state first: a killed driver leaves no stored result whose object has to be made again.
-                if task.step.instance is not None:
-                    self._keep_state(task, instance)
-                value = self._keep(task, value, seconds)
+                value = self._save(task, value, instance, seconds)
             except Exception as error:
                 self.fail(task, error, "it ran, but its result cannot be stored", seconds)
                 return
@@ -373,7 +366,7 @@ class Run:
         self._settled(task)
 
     def _provide(self, task: Task, value: Any, instance: Any) -> None:
-        """Hold a result, and the object that it came from, for those who still take them."""
+        """Hold a result, and the stateful object that it came from, for the steps that still take them."""
         frame, step = task
         values, uses = frame.values, frame.uses
         if step.name in uses:
@@ -433,48 +426,33 @@ class Run:
 
     # -- the store
 
-    def _keep(self, task: Task, value: Any, seconds: float) -> Any:
-        """Store a result; return what its consumers take."""
-        step = task.step
-        if step.target.kind == "constructor" or step.options.log:
-            return value
-        assert self._store is not None
-        name = task.name
-        recipe = step.recipe.as_dict() if step.recipe is not None else None
-        self._store.save(self._workflow_name, name, value, recipe=recipe, meta={"seconds": seconds})
-        if task.frame is self.root:
-            self.saved.add(name)
-        return self._store.read_task(self._workflow_name, name) if self._store.always_read else value
-
-    def _keep_state(self, task: Task, instance: Any) -> None:
-        """Store an object's state after a step, for a later run to go on from there."""
+    def _save(self, task: Task, value: Any, instance: Any, seconds: float) -> Any:
+        """Save what a step made; return what consumers of its result take."""
+        assert self._stored is not None
         frame, step = task
-        assert self._store is not None
-        assert step.instance is not None
-        if step.recipe is None or step.options.log or step.instance in frame.stateless:
-            return
-        workflow_name = objects_of(self._workflow_name)
-        try:
-            self._store.save(workflow_name, task.name, instance, recipe=step.recipe.as_dict())
-        except StorageError:
-            raise
-        except Exception as error:
-            self.state_not_kept(task, error)
+        if step.options.log:
+            return value
+        # The state first: a killed driver leaves no stored result whose object has to be made again.
+        if step.instance is not None and step.recipe is not None and step.instance not in frame.stateless:
+            try:
+                self._stored.save_state(task, instance)
+            except StorageError:
+                raise
+            except Exception as error:
+                self.state_not_saved(task, error)
+        if step.target.kind == "constructor":
+            return value
+        value = self._stored.save(task, value, seconds)
+        if frame is self.root:
+            self.saved.add(step.name)
+        return value
 
     def _read(self, frame: Frame, name: str) -> Any:
-        """Return a result that is reused, or the last state of a stateful object that is asked for."""
+        """Return a result that this run does not make."""
         if name in self._inputs and frame is self.root:
             return self._inputs[name]()
-        if frame.plan[name].target.kind == "constructor":
-            return self.read_state(frame, states_of(frame.plan).last[name])
-        return self._load(self._workflow_name, frame.full_name(name), frame.full_name(name))
-
-    def _load(self, workflow_name: str, name: str, known_as: str) -> Any:
-        assert self._store is not None, name
-        try:
-            return self._store.read_task(workflow_name, name)
-        except (TaskNotFound, CorruptRecord) as error:
-            raise StoredResultLost(known_as, error) from error
+        assert self._stored is not None, name
+        return self._stored.read(frame, name)
 
 
 def _take_resumed(frame: Frame, states: Mapping[str, Any], ref: Ref) -> Any:

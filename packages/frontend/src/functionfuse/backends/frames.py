@@ -29,11 +29,11 @@ class Frame:
 
     Attributes:
         plan: the steps.
-        parent: the dynamic step that it runs in place of.
+        parent: the dynamic step that it runs instead of.
         result: what becomes the result of that step, with Refs in it.
-        values: results by step, while somebody still needs them; an object's is its present state.
+        values: results by step, while somebody still needs them; a stateful object's is its present state.
         uses: how often each result will still be taken.
-        stateless: objects whose state cannot be stored.
+        stateless: stateful objects whose state cannot be stored.
         failed: the steps that failed or were skipped, with the error behind it.
         left: how many steps are not done yet.
     """

@@ -98,7 +98,7 @@ class Planner:
         names = [prefix + step.name for step in steps]
         stored = self._stored(self._workflow_name, names)
         if stored and self._reuse == "recipe" and not getattr(self._store, "keeps_recipes", True):
-            warn_user(f'{self._store!r} keeps no recipes, so nothing in it is reused; run(reuse="name") trusts names')
+            warn_user(f'{self._store!r} stores no recipes, so nothing in it is reused; run(reuse="name") trusts names')
         verdicts = {step.name: self._verdict(step, prefix + step.name, stored) for step in steps}
         states = states_of(steps)
         if states.last:

@@ -65,7 +65,7 @@ class Query:
         """Apply a plugin in the process of each node, before the node runs.
 
         Raises:
-            OptionError: the object lacks a method of plugins.
+            OptionError: the object has not the methods of a plugin.
         """
         check_plugin(plugin)
         return self._set(plugin=plugin)
@@ -91,7 +91,7 @@ class Query:
             times: further attempts after the first.
             delay: seconds before the second attempt.
             backoff: factor by which the delay grows with each attempt.
-            exceptions: only these are worth another attempt.
+            exceptions: only these are tried again.
         """
         return self._set(retry=Retry.checked(times, delay, backoff, exceptions))
 
@@ -172,7 +172,12 @@ def compiled(pattern: str | None) -> re.Pattern[str]:
 
 
 def matching(pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
-    """Return the names that a pattern matches as a whole; warn, with close names, when there is none."""
+    """Return the names that a pattern matches as a whole; warn, with close names, when there is none.
+
+    Args:
+        pattern: a compiled regular expression.
+        names: the names.
+    """
     names = list(names)
     found = [name for name in names if pattern.fullmatch(name)]
     if not found:

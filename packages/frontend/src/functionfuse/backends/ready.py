@@ -22,7 +22,7 @@ class Ready:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._heap: list[tuple[int, int]] = []  # numbers of frames, and places in them
+        self._heap: list[tuple[int, int]] = []  # numbers of frames, and indices in their plans
         self._frames = 0
         self._numbers: dict[Frame, int] = {}
         self._waiting: dict[int, _Waiting] = {}
@@ -31,9 +31,9 @@ class Ready:
         """Take a task that can start now; None when there is none at the moment."""
         self._update()
         while self._heap:
-            number, place = heappop(self._heap)
+            number, index = heappop(self._heap)
             frame = self._waiting[number].frame
-            task = Task(frame, frame.plan.steps[place])
+            task = Task(frame, frame.plan.steps[index])
             if not (frame.failed and self._run.skip(task)):
                 return task
             self._update()
@@ -42,20 +42,20 @@ class Ready:
     def withdraw(self, task: Task) -> None:
         """Take back that a task was promised."""
         waiting = self._waiting[self._numbers[task.frame]]
-        waiting.released[waiting.places[task.step.name]] = False
+        waiting.released[waiting.indices[task.step.name]] = False
 
-    def lacking(self, task: Task) -> list[str]:
+    def missing_parents(self, task: Task) -> list[str]:
         """Parents of a task that are neither promised nor settled; there are some if one was withdrawn."""
         waiting = self._waiting[self._numbers[task.frame]]
         steps = task.frame.plan.steps
-        return [steps[place].name for place in waiting.parents(task.step) if not waiting.released[place]]
+        return [steps[index].name for index in waiting.parents(task.step) if not waiting.released[index]]
 
     def put_back(self, task: Task) -> None:
-        """Give a task again, as soon as it lacks no parent."""
+        """Give a task again, as soon as none of its parents is missing."""
         number = self._numbers[task.frame]
         waiting = self._waiting[number]
-        parents = [place for place in waiting.parents(task.step) if not waiting.released[place]]
-        self._wait(number, waiting.places[task.step.name], parents)
+        parents = [index for index in waiting.parents(task.step) if not waiting.released[index]]
+        self._wait(number, waiting.indices[task.step.name], parents)
 
     def _update(self) -> None:
         run = self._run
@@ -68,16 +68,16 @@ class Ready:
         self._frames -= 1  # later frames first
         number = self._numbers[frame] = self._frames
         waiting = self._waiting[number] = _Waiting(frame)
-        for place in waiting.places.values():
-            self._wait(number, place, waiting.parents(frame.plan.steps[place]))
+        for index in waiting.indices.values():
+            self._wait(number, index, waiting.parents(frame.plan.steps[index]))
 
-    def _wait(self, number: int, place: int, parents: list[int]) -> None:
+    def _wait(self, number: int, index: int, parents: list[int]) -> None:
         waiting = self._waiting[number]
         for parent in parents:
-            waiting.dependents.setdefault(parent, []).append(place)
-        waiting.lacks[place] = len(parents)
+            waiting.dependents.setdefault(parent, []).append(index)
+        waiting.missing[index] = len(parents)
         if not parents:
-            heappush(self._heap, (number, place))
+            heappush(self._heap, (number, index))
 
     def _release(self, task: Task) -> None:
         frame = task.frame
@@ -88,37 +88,37 @@ class Ready:
             del self._numbers[frame], self._waiting[number]
             return
         waiting = self._waiting[number]
-        done = waiting.places[task.step.name]
+        done = waiting.indices[task.step.name]
         waiting.released[done] = True
-        for place in waiting.dependents.pop(done, ()):
-            waiting.lacks[place] -= 1
-            if not waiting.lacks[place]:
-                heappush(self._heap, (number, place))
+        for index in waiting.dependents.pop(done, ()):
+            waiting.missing[index] -= 1
+            if not waiting.missing[index]:
+                heappush(self._heap, (number, index))
 
 
 class _Waiting:
-    """The steps of a frame that run, by their places in its plan; memory for many of them is kept small.
+    """The steps of a frame that run, by their indices in its plan; memory for many of them is kept small.
 
     Attributes:
-        places: of the steps, by name.
+        indices: of the steps, by name.
         dependents: who waits for a step.
-        lacks: how many parents each step still waits for.
+        missing: how many parents each step still waits for.
         released: whether each step is promised or settled.
     """
 
-    __slots__ = ("dependents", "frame", "lacks", "places", "released")
+    __slots__ = ("dependents", "frame", "indices", "missing", "released")
 
     def __init__(self, frame: Frame) -> None:
         steps = frame.plan.steps
         self.frame = frame
-        self.places = {step.name: place for place, step in enumerate(steps) if step.action == "run"}
+        self.indices = {step.name: index for index, step in enumerate(steps) if step.action == "run"}
         self.dependents: dict[int, list[int]] = {}
-        self.lacks = [0] * len(steps)
+        self.missing = [0] * len(steps)
         self.released = bytearray(len(steps))
 
     def parents(self, step: Step) -> list[int]:
-        """Return the places of the steps that run before this one."""
+        """Return the indices of the steps that run before this one."""
         if not step.needs and not step.after:
             return []
-        places = self.places
-        return list({places[name] for name in (*step.needs, *step.after) if name in places})
+        indices = self.indices
+        return list({indices[name] for name in (*step.needs, *step.after) if name in indices})

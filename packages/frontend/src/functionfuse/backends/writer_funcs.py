@@ -18,7 +18,7 @@ class WriterFuncsStore:
     arguments, an object with ``read_task(task_name)``, and a function of a task's name and result. Which
     results exist is asked of ``read_object.file_exists``, or else found out by reading.
 
-    Such a store keeps no recipes, so results are reused with ``reuse="name"`` only; and no states of objects.
+    Such a store stores no recipes, so results are reused with ``reuse="name"`` only; and no states of objects.
     """
 
     always_read = False

@@ -309,14 +309,14 @@ class ReuseTests(BackendSuite, suite=True):
     # A store with nothing but writer functions
 
     def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: Log) -> None:
-        """Is used as the specification says; it keeps no recipes, so only ``reuse="name"`` reuses."""
+        """Is used as the specification says; it stores no recipes, so only ``reuse="name"`` reuses."""
         flow = make_workflow(noted(log.path, "node1", 7).set_name("node1"), workflow_name="w")
         flow.set_storage(WriterFunctions(tmp_path / "third party"))
         assert flow.run() == 7
         assert (tmp_path / "third party" / "w" / "node1").exists()
         assert flow.run(reuse="name") == 7
         assert log.words() == ["node1"]
-        with pytest.warns(UserWarning, match="keeps no recipes"):
+        with pytest.warns(UserWarning, match="stores no recipes"):
             assert flow.run() == 7
         assert log.words() == ["node1", "node1"]
 
@@ -415,11 +415,11 @@ class ReuseTests(BackendSuite, suite=True):
             one.add("first", 1).set_name("first")
             return stored(one.add("second", last).set_name("second"))
 
-        with pytest.warns(UserWarning, match="the state of 'Unkept_0000' cannot be kept") as warned:
+        with pytest.warns(UserWarning, match="the state of 'Unkept_0000' cannot be saved") as warned:
             assert made(1).run() == 2
         assert len(warned) == 1
         assert made(1).run() == 2
-        with pytest.warns(UserWarning, match="cannot be kept"):
+        with pytest.warns(UserWarning, match="cannot be saved"):
             assert made(5).run() == 6
         assert log.words() == ["first", "second", "first", "second"]
 
