@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.objects import Verdict, resumed, run_what_is_needed, states_of
-from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.errors import CorruptRecord, TaskNotFound
 from functionfuse.fingerprint import Inherited, RecipeBook, Unfingerprintable
 from functionfuse.stores import objects_of, state_of
@@ -15,6 +14,7 @@ from functionfuse.stores import objects_of, state_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from functionfuse.backends.options import StepOptions
     from functionfuse.backends.session import RunSpec
     from functionfuse.fingerprint import Recipe
     from functionfuse.plan import Step
@@ -170,19 +170,25 @@ class Planner:
 
     def _with_blocked(self, steps: Sequence[Step]) -> list[Step]:
         """Mark the steps that the engine cannot run, and those that need them."""
+        shared = {id(step.options): step.options for step in steps}  # by many steps
+        reasons = {key: self._unsupported(options) for key, options in shared.items()}
+        if not any(reasons.values()):
+            return list(steps)
         blocked: dict[str, str] = {}
         marked = []
         for step in steps:
-            why = None
-            if step.options is not NO_OPTIONS:
-                unsupported = step.options.given().keys() - self._supports
-                if unsupported:
-                    names = " and ".join(map(repr, sorted(unsupported)))
-                    why = f"{self._backend} does not support the option {names}"
+            why = reasons[id(step.options)]
             parent = next((name for name in (*step.needs, *step.after) if name in blocked), None)
             if step.action == "run" and (why or parent):
                 blocked[step.name] = why or f"needs {parent!r}, which is blocked"
-                marked.append(step._replace(action="blocked", reason=blocked[step.name]))
-            else:
-                marked.append(step)
+                step = step._replace(action="blocked", reason=blocked[step.name])
+            marked.append(step)
         return marked
+
+    def _unsupported(self, options: StepOptions) -> str:
+        """Return which options the backend does not support; an empty text when it supports all."""
+        unsupported = sorted(options.given().keys() - self._supports)
+        if not unsupported:
+            return ""
+        names = " and ".join(map(repr, unsupported))
+        return f"{self._backend} does not support the option{'s' * (len(unsupported) > 1)} {names}"
