@@ -1,13 +1,13 @@
-"""A host of Kubeflow Pipelines for a module of tests."""
+"""A server of Kubeflow Pipelines for a module of tests."""
 
 from __future__ import annotations
 
 import pytest
-from kfp_host import KFPHost
+from kfp_server import FakeKFPServer
 
 
 @pytest.fixture(scope="module")
-def kfp_host(tmp_path_factory):
-    host = KFPHost(tmp_path_factory.mktemp("kfp"))
-    yield host
-    host.close()
+def kfp_server(tmp_path_factory):
+    server = FakeKFPServer(tmp_path_factory.mktemp("kfp"))
+    yield server
+    server.close()

@@ -45,7 +45,7 @@ ALL_ARGS = {
 
 @pytest.fixture
 def compiled(tmp_path):
-    """Compile, and return the pipeline and what Kubernetes is told."""
+    """Return a function that compiles a workflow, and returns the pipeline and its Kubernetes settings by executor."""
 
     def compile_workflow(made, **options):
         made.compile(str(tmp_path / "pipeline.yaml"), **options)
@@ -80,7 +80,9 @@ def test_the_pipeline(compiled):
     assert container(spec, "last-one")["image"] == f"python:{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-@pytest.mark.parametrize("names", [["x"] * 1 + ["X", "x!"], ["ä", "é"], ["n" * 1000, "n" * 999], ["code", "verdict"]])
+@pytest.mark.parametrize(
+    "names", [["x"] * 1 + ["X", "x!"], ["ä", "é"], ["n" * 1000, "n" * 999], ["code", "check-failures"]]
+)
 def test_names_that_look_alike(names, compiled):
     spec, _ = compiled(new(*[add(n).set_name(name) for n, name in enumerate(names)]))
     tasks = spec["root"]["dag"]["tasks"]
@@ -142,14 +144,14 @@ def test_retries_that_the_engine_cannot_do(compiled):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
-        ({"gpu": 1}, "knows no 'gpu'; known: cpu, memory"),
+        ({"gpu": 1}, "has no setting 'gpu'; known: cpu, memory"),
         ({"cpu": "many"}, "'cpu' takes a number of cores"),
         ({"cpu": True}, "'cpu'"),
         ({"memory": "4 gigs"}, "'memory' takes"),
         ({"accelerator_count": -1}, "accelerator_count"),
-        ({"env": {"A": 1}}, "'env' takes a mapping of texts"),
+        ({"env": {"A": 1}}, "'env' takes a mapping of strings"),
         ({"secret_env": {"s": "A"}}, "secret_env"),
         ({"tolerations": [{"taint": "x"}]}, "tolerations"),
         ({"packages": "numpy"}, "'packages' takes a list"),
@@ -157,9 +159,9 @@ def test_retries_that_the_engine_cannot_do(compiled):
         ({"group": ""}, "group"),
     ],
 )
-def test_wrong_task_args(wrong, said):
+def test_wrong_task_args(wrong, message):
     """Refused at once."""
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         new(add(1)).query().set_task_args(wrong)
 
 
@@ -246,7 +248,8 @@ def test_code_in_an_image(compiled, tmp_path):
     made = new(add(1).set_name("n"), code="image", baseimage="registry.example/mine:1")
     spec, _ = compiled(made)
     program = container(spec, "n")["command"][-1]
-    text = (tmp_path / "image" / "Dockerfile").read_text() if made.write_dockerfile(str(tmp_path / "image")) else ""
+    assert made.write_dockerfile(str(tmp_path / "image")) == str(tmp_path / "image" / "Dockerfile")
+    text = (tmp_path / "image" / "Dockerfile").read_text()
     assert f"COPY {program.rpartition('/')[2]} {program}\n" in text
     assert text.count("FROM registry.example/mine:1\n") == 1
     assert (tmp_path / "image" / program.rpartition("/")[2]).exists()
@@ -312,7 +315,7 @@ def test_a_group_that_needs_itself(compiled):
     last = add(add(first).set_name("between")).set_name("last")
     made = new(last)
     made.query("first|last").set_task_args({"group": "g"})
-    with pytest.raises(PlanError, match="group 'g' would need its own results, by way of 'between'"):
+    with pytest.raises(PlanError, match="group 'g' would need its own results, through 'between'"):
         compiled(made)
 
 
@@ -335,7 +338,8 @@ def test_a_pipeline_that_is_too_large_for_etcd(compiled):
     made = new(*[add(n).set_name(f"{n} " + "x" * 40_000) for n in range(40)])
     with pytest.raises(PlanError, match=r"the pipeline takes 1,[67]\d\d,\d\d\d bytes, and etcd takes 1,572,864"):
         compiled(made)
-    compiled(made, check_limits=False)
+    spec, _ = compiled(made, check_limits=False)
+    assert len(spec["root"]["dag"]["tasks"]) == 41
 
 
 def test_a_root_component_that_is_too_large_for_old_servers(compiled):
@@ -369,8 +373,14 @@ def test_nothing_to_run(compiled, tmp_path):
         compiled(made, reuse="recipe")
 
 
-def test_an_empty_image():
-    with pytest.raises(OptionError, match="image"):
-        new(add(1), baseimage=" ")
-    with pytest.raises(OptionError, match="code is"):
-        new(add(1), code="")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baseimage": " "}, "an image is a string"),
+        ({"code": ""}, "code is"),
+        ({"image_pull_secrets": "one"}, "a list of names, got 'one'"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(OptionError, match=message):
+        new(add(1), **options)

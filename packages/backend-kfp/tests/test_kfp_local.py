@@ -17,7 +17,14 @@ from kfp_functions import Counter, add, count_of, divided, doubled, process_of, 
 from functionfuse import workflow
 from functionfuse.backends.addons.kfpback import KFPWorkflow
 from functionfuse.backends.plugins import InitializerPlugin
-from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, PlanError, WorkerDiedError, WorkflowFailed
+from functionfuse.errors import (
+    NodeError,
+    NodeTimeoutError,
+    OptionError,
+    PlanError,
+    WorkerDiedError,
+    WorkflowFailed,
+)
 from functionfuse.storage import FileStore
 from functionfuse.testing import MemoryStore
 
@@ -32,7 +39,7 @@ def store(tmp_path):
 
 
 def test_helper_modules_travel():
-    """Those of the nodes' module, too."""
+    """Those that the module of the nodes imports, too."""
     assert new(doubled(21)).run_local() == 42
 
 
@@ -146,11 +153,11 @@ def test_retries_in_a_group(tmp_path):
     assert made.run() == [3, 1]
 
 
-# -- the ways of the code
+# -- how the code gets to pods
 
 
 @pytest.mark.parametrize("code", ["task", "store", "folder", "image"])
-def test_every_way_of_the_code(code, tmp_path, store):
+def test_every_code_option(code, tmp_path, store):
     made = new(doubled(add(1, 2)), code=str(tmp_path / "code") if code == "folder" else code)
     made.set_storage(store)
     assert made.run() == 6
@@ -165,7 +172,7 @@ def test_much_code_goes_through_the_store(store):
 
 
 def commands(made, tmp_path, **options):
-    """The command lines of a compiled pipeline, by task, with paths in the place of placeholders."""
+    """Return the command lines of a compiled pipeline by task, with paths instead of placeholders."""
     made.compile(str(tmp_path / "pipeline.yaml"), **options)
     spec = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
     tasks = spec["root"]["dag"]["tasks"]
@@ -176,8 +183,8 @@ def commands(made, tmp_path, **options):
         text = [*container["command"], *container["args"]]
         for name, source in inputs.items():
             source = source["taskOutputArtifact"]
-            place = tmp_path / source["producerTask"] / source["outputArtifactKey"]
-            text = [part.replace(f"{{{{$.inputs.artifacts['{name}'].path}}}}", str(place)) for part in text]
+            path = tmp_path / source["producerTask"] / source["outputArtifactKey"]
+            text = [part.replace(f"{{{{$.inputs.artifacts['{name}'].path}}}}", str(path)) for part in text]
         for name in ("out", "state"):
             for what in ("path", "uri"):
                 mark = f"{{{{$.outputs.artifacts['{name}'].{what}}}}}"
@@ -236,7 +243,7 @@ def test_another_python(tmp_path, bare_python):
     assert "compiled with Python 3.7, and the image of this step has Python 3.1" in done.stderr
 
 
-def test_a_library_that_the_image_lacks(tmp_path, bare_python):
+def test_a_library_that_is_missing_in_the_image(tmp_path, bare_python):
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
     for command in commands(new(add(numpy.float64(1)).set_name("n")), tmp_path).values():
         done = run_command(bare_python, command)
@@ -246,16 +253,17 @@ def test_a_library_that_the_image_lacks(tmp_path, bare_python):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [("task", "the image needs 'functionfuse.storage'"), ("store", "the image needs what the store")]
+    ("code", "message"),
+    [("task", "the image needs 'functionfuse.storage'"), ("store", "the image needs what the store")],
 )
-def test_an_image_without_the_store(code, said, tmp_path, bare_python, store):
+def test_an_image_without_the_store(code, message, tmp_path, bare_python, store):
     made = new(add(1).set_name("n"), code=code)
     made.set_storage(store)
     for command in commands(made, tmp_path).values():
         done = run_command(bare_python, command)
         if done.returncode:
             break
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 # -- programs of users
@@ -299,7 +307,7 @@ def test_a_program_without_a_guard(tmp_path):
 
 
 def test_a_module_that_runs_itself(tmp_path):
-    """A pod that imports it is stopped, with a word of what to do."""
+    """A pod that imports it fails, and the message says what to do."""
     (tmp_path / "flow.py").write_text(
         "from functionfuse import workflow\n"
         "from functionfuse.backends.addons.kfpback import KFPWorkflow\n"

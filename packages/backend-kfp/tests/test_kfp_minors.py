@@ -33,7 +33,7 @@ def test_the_other_minor(minor, tmp_path):
             pytest.skip("the package index cannot be reached")
         assert ended.returncode == 0, ended.stderr
     sources = [str(PACKAGES / name / "src") for name in ("frontend", "storage", "backend-kfp")]
-    files = ["test_kfp_compile.py", "test_kfp_caching.py", "test_kfp_host.py"]
+    files = ["test_kfp_compile.py", "test_kfp_caching.py", "test_kfp_server.py"]
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(HERE / file) for file in files)]
     for chosen in (command, [*command[:6], str(HERE / "test_kfp_conformance.py"), "-k", CORE]):
         env = clean | {"PYTHONPATH": os.pathsep.join(sources)}

@@ -1,1 +1,1 @@
-"""Running a pipeline: on a host, or on this machine."""
+"""Running a pipeline, on a server of Kubeflow Pipelines or under `kfp.local`, and receiving the outcomes."""

@@ -1,165 +1,123 @@
-"""A run under ``kfp.local``: the same pipeline, each pod a process of this machine."""
+"""A run under `kfp.local`: the same pipeline, with each pod as a process of this machine."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import sys
 import tempfile
 import threading
-import warnings
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kfp import local
 
-from ..pod.wire import ADDRESS, messages
+from functionfuse.errors import EngineError
+
+from ..compile.pipeline import make_pipeline
+from ..pod.artifacts import read_artifact
+from ..pod.messages import CHANNEL_VARIABLE
+from .engine import LocalEngine
+from .events import EventServer
+from .outcomes import StepOutcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from .outcomes import Outcomes
+    from functionfuse.backends.execution import Run
+    from functionfuse.plan import Ref
 
-_ONE_AT_A_TIME = threading.Lock()  # kfp.local has one configuration for the whole process
-_KNOWN_WELL = ("You may be attemping to run", ".* no effect in the current local runner")  # images, names, deadlines
-_PATIENCE = 0.05  # seconds between looks whether kfp.local has ended
+    from ..compile.package import PipelinePackage
+    from ..compile.pods import PodOutput
+
+_LOCK = threading.Lock()  # kfp.local has one configuration for the whole process
 
 
-class Death(NamedTuple):
-    """The end of a run of which no pod said a word.
+class UnreportedExit(NamedTuple):
+    """The end of a run in which a pod, or `kfp.local`, exited without reporting an error.
 
     Attributes:
-        pod: that had begun last; "" when none had.
-        said: what was printed last.
+        pod: key of the pod that started last; "" when none did.
+        log: the error of `kfp.local`, and the end of its log.
     """
 
     pod: str
-    said: str
+    log: str
 
 
-def run_locally(make_pipeline: Callable[[], Any], outcomes: Outcomes, folder: Path, *, verbose: bool) -> Death | None:
-    """Run a pipeline under ``kfp.local``, and take in what its pods say as soon as they say it.
+def execute_locally(
+    run: Run, package: PipelinePackage, wanted: Sequence[Ref], pipeline_root: str | None, *, verbose: bool
+) -> None:
+    """Execute a run under `kfp.local`.
 
     Args:
-        make_pipeline: makes the pipeline; as soon as kfp.local is configured, that has effects in other threads.
-        outcomes: takes in what becomes of steps.
-        folder: for artifacts.
-        verbose: whether the log of kfp.local, and what nodes print, is shown.
+        run: the run, whose tasks are settled.
+        package: the pipeline.
+        wanted: the results that the user asked for.
+        pipeline_root: folder of artifacts; a temporary one if it is None or a URI.
+        verbose: whether the log of `kfp.local`, and what nodes print, is shown.
 
-    Returns:
-        How it ended, if it ended without a word of its pods.
+    Raises:
+        EngineError: `kfp.local` failed before a pod started.
+        StoredResultLost: a stored result that the plan reuses cannot be read.
     """
-    with _ONE_AT_A_TIME, ExitStack() as stack:
-        pipeline = make_pipeline()
-        room = Path(tempfile.mkdtemp(prefix="ff-"))  # short: the path of a socket has at most 107 characters
-        stack.callback(shutil.rmtree, room, ignore_errors=True)
-        log = stack.enter_context((room / "log").open("w", encoding="utf-8"))
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        listener.bind(str(room / "driver"))
-        listener.listen()
-        listener.settimeout(_PATIENCE)
-        stack.enter_context(_variable(ADDRESS, str(room / "driver")))
-        stack.enter_context(_variable("PYTHONUNBUFFERED", "1"))
+    artifacts = {output: (pod.key, artifact) for pod in package.pods for output, artifact in pod.outputs.items()}
+    with tempfile.TemporaryDirectory(prefix="functionfuse-") as own:
+        folder = Path(pipeline_root if pipeline_root and "://" not in pipeline_root else own)
+        earlier = set(folder.glob("*")) if folder.exists() else set()
+
+        def read(output: PodOutput) -> Any:
+            (this_run,) = (path for path in folder.glob(f"{package.definition.name}-[0-9]*") if path not in earlier)
+            return read_artifact(str(this_run.joinpath(*artifacts[output])), (output.step, output.instance))
+
+        outcomes = StepOutcomes(run, wanted)
+        ended = _run_pipeline(package, outcomes, folder, verbose)
+        if ended is not None:
+            steps = [step for pod in package.pods if pod.key == ended.pod for step in pod.steps]
+            if not steps:
+                raise EngineError(f"kfp.local failed: {ended.log}")
+            outcomes.worker_died(steps, ended.log)
+        if package.definition.continue_on_error:
+            outcomes.skip_remaining()
+        if not run.report.failed:
+            outcomes.collect(read)
+
+
+def _run_pipeline(
+    package: PipelinePackage, outcomes: StepOutcomes, folder: Path, verbose: bool
+) -> UnreportedExit | None:
+    """Run a pipeline, and receive events while it runs; return how it ended if no pod reported that."""
+    with _LOCK, ExitStack() as stack:
+        pipeline = make_pipeline(package.definition)  # under the lock: once configured, kfp.local runs what is made
+        scratch = Path(tempfile.mkdtemp(prefix="ff-"))  # short: the path of a socket has at most 107 characters
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        log = stack.enter_context((scratch / "log").open("w", encoding="utf-8"))
+        address = str(scratch / "events")
+        events = stack.enter_context(EventServer(address, outcomes))
+        stack.enter_context(_environment_variable(CHANNEL_VARIABLE, address))
+        stack.enter_context(_environment_variable("PYTHONUNBUFFERED", "1"))
         local.init(
-            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder), workspace_root=str(room / "work")
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(folder),
+            workspace_root=str(scratch / "work"),
         )
-        engine = _Engine(pipeline, None if verbose else log)
-        driver = _Driver(listener, outcomes)
-        stack.enter_context(engine)
+        engine = stack.enter_context(LocalEngine(pipeline, None if verbose else log))
         try:
-            driver.listen_while(engine.is_alive)
+            events.receive_while(engine.is_alive)
         except BaseException:
-            driver.stop()
+            events.stop()
             engine.join()
             raise
         log.flush()
         if engine.error is None or outcomes.explained:
             return None
-        lines = (room / "log").read_text(encoding="utf-8").splitlines()[-20:]
-        return Death(driver.current, "\n".join([str(engine.error), *lines]))
-
-
-class _Engine(threading.Thread):
-    """The thread in which ``kfp.local`` runs; what is printed there goes to a log."""
-
-    def __init__(self, pipeline: Any, log: Any) -> None:
-        super().__init__(name="kfp.local", daemon=True)
-        self._pipeline = pipeline
-        self._log = log
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            with warnings.catch_warnings():
-                for said in _KNOWN_WELL:
-                    warnings.filterwarnings("ignore", said)
-                self._pipeline()
-        except BaseException as error:
-            self.error = error
-
-    def __enter__(self) -> None:
-        if self._log is not None:
-            self._shown = sys.stdout
-            sys.stdout = _ByThread(self._shown, self, self._log)
-        self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.join()
-        if self._log is not None:
-            sys.stdout = self._shown
-
-
-class _ByThread:
-    """Standard output that goes elsewhere in one thread."""
-
-    def __init__(self, usual: Any, thread: threading.Thread, other: Any) -> None:
-        self._usual, self._thread, self._other = usual, thread, other
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._other if threading.current_thread() is self._thread else self._usual, name)
-
-
-class _Driver:
-    """Listens to pods."""
-
-    def __init__(self, listener: socket.socket, outcomes: Outcomes) -> None:
-        self._listener = listener
-        self._outcomes = outcomes
-        self._pid = 0
-        self._stopped = threading.Event()
-        self.current = ""  # the pod that spoke last
-
-    def listen_while(self, is_alive: Callable[[], bool]) -> None:
-        """Take in messages until kfp.local has ended."""
-        while is_alive():
-            with suppress(TimeoutError):
-                self._serve(self._listener.accept()[0])
-
-    def stop(self) -> None:
-        """End the pod that runs, and let no other start."""
-        if self._pid:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        self._listener.close()  # who calls now is refused
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as stream:
-            connection.settimeout(None)
-            for kind, *said in messages(stream):
-                if kind == "begun":
-                    self.current, self._pid = said
-                else:
-                    self._outcomes.take_in(kind, *said)
-                connection.sendall(b"+")
-            self._pid = 0
+        lines = (scratch / "log").read_text(encoding="utf-8").splitlines()[-20:]
+        return UnreportedExit(events.last_pod, "\n".join([str(engine.error), *lines]))
 
 
 @contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    """Set a variable of the environment, for the processes that are started meanwhile."""
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the processes that start meanwhile."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

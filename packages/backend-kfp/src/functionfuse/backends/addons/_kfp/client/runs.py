@@ -1,4 +1,4 @@
-"""Handles of what was submitted to a host."""
+"""Handles of the runs and recurring runs that a workflow created on a server."""
 
 from __future__ import annotations
 
@@ -10,81 +10,89 @@ from functionfuse.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .cluster import Following, Host
+    from .monitor import RunMonitor
+    from .server import KFPServer
 
 
 class KFPRun:
-    """A run on a host of Kubeflow Pipelines.
+    """A run on a server of Kubeflow Pipelines.
 
     Attributes:
-        run_id: its id there.
+        run_id: its id.
         url: its page in the dashboard.
     """
 
-    def __init__(self, following: Following, results: Callable[[], Any] | None) -> None:
-        self._following = following
+    def __init__(self, monitor: RunMonitor, results: Callable[[], Any] | None) -> None:
+        self._monitor = monitor
         self._results = results
-        self.run_id = following.run_id
-        self.url = f"{following.host.address}/#/runs/details/{self.run_id}"
+        self.run_id = monitor.run_id
+        self.url = f"{monitor.server.address}/#/runs/details/{self.run_id}"
 
     @property
     def state(self) -> str:
-        """How it stands: "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING", "CANCELED" ..."""
-        return str(self._following.host.look(self.run_id).state)
+        """The present state: "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING", "CANCELED" ..."""
+        return str(self._monitor.server.get_run(self.run_id).state)
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait for the end, however it ends, and return the state then.
+        """Wait until the run ends, in whatever state, and return that.
+
+        Args:
+            timeout: seconds; None waits without limit.
 
         Raises:
-            EngineError: it did not end in so many seconds.
+            EngineError: the run did not end in time.
         """
-        return self._following.looks(timeout)
+        return self._monitor.wait(timeout)
 
     def cancel(self) -> None:
-        """End the run."""
-        self._following.host.cancel(self.run_id)
+        """Cancel the run."""
+        self._monitor.server.cancel(self.run_id)
 
     def logs(self, name: str | None = None) -> str:
-        """Return the logs of its pods, or of the pod of one node, as far as the host has them."""
-        return self._following.logs(name)
+        """Return the logs of all pods, or of the pod of the named node; "" where the server has none."""
+        return self._monitor.logs(name)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the end, and return the results of the nodes that the workflow was given, from its store.
+        """Wait until the run ends, and return the results of the nodes that the workflow was given, from its store.
+
+        Args:
+            timeout: seconds; None waits without limit.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
             WorkflowFailed: nodes failed, with ``on_error="continue"``.
-            EngineError: the run was canceled, or did not end in time.
+            RunCancelled: the run was canceled.
+            EngineError: the run ended without a failed node, or not in time.
             OptionError: the workflow has no store.
         """
         if self._results is None:
             raise OptionError("results come back through a store: set_storage(...) before submit()")
         try:
-            self._following.settle(timeout)
+            self._monitor.settle(timeout)
             return self._results()
         except StoredResultLost as loss:
             raise loss.cause from None
 
     def __repr__(self) -> str:
-        return f"<run {self.run_id} on {self._following.host.address}>"
+        return f"<run {self.run_id} on {self._monitor.server.address}>"
 
 
 class KFPSchedule:
-    """Runs that a host of Kubeflow Pipelines starts by the clock.
+    """A recurring run: runs that a server of Kubeflow Pipelines starts by the clock.
 
     Attributes:
-        recurring_run_id: its id there.
+        recurring_run_id: its id.
         url: its page in the dashboard.
     """
 
-    def __init__(self, host: Host, recurring_run_id: str) -> None:
-        self._host = host
+    def __init__(self, server: KFPServer, recurring_run_id: str) -> None:
+        self._server = server
         self.recurring_run_id = recurring_run_id
-        self.url = f"{host.address}/#/recurringrun/details/{recurring_run_id}"
+        self.url = f"{server.address}/#/recurringrun/details/{recurring_run_id}"
 
     def delete(self) -> None:
-        """Start no more of them."""
-        self._host.unschedule(self.recurring_run_id)
+        """Delete it, so that no more runs start."""
+        self._server.delete_schedule(self.recurring_run_id)
 
     def __repr__(self) -> str:
-        return f"<recurring run {self.recurring_run_id} on {self._host.address}>"
+        return f"<recurring run {self.recurring_run_id} on {self._server.address}>"

@@ -1,1 +1,1 @@
-"""From a plan to a pipeline: pods, code, options and limits."""
+"""From a plan to a pipeline: pods, code, settings and limits. It imports `pod`, and is imported by `client`."""

@@ -1,4 +1,4 @@
-"""A workflow's code as one zip: the runner, each pod's part of the plan, and the user's own modules."""
+"""A workflow's code as one zip: the program of pods, each pod's part of the plan, and the user's own modules."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from functionfuse.backends.shipping import by_name, cannot_be_sent
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.project import in_project
 
-from ..pod.run import Part
-from ..pod.wire import FORMAT
+from ..pod.plan import FORMAT, PodPlan
 from .sources import frontend_sources, imports_in, project_sources, with_folders
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ _OF_CALLS = ("plugin", "retry", "timeout", "log")  # options that matter in the 
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal code makes equal bytes
 
 
-class Code:
+class CodeArchive:
     """The zip of one workflow's code; its entries are not compressed, so that a pod starts fast."""
 
     def __init__(self, data: bytes) -> None:
@@ -48,7 +47,7 @@ class Code:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The SHA-256 of the zip, which names it wherever it is kept."""
+        """The SHA-256 of the zip, from which its name is made."""
         return hashlib.sha256(self.data).hexdigest()
 
     @functools.cached_property
@@ -57,41 +56,41 @@ class Code:
         return base64.b64encode(zlib.compress(self.data, 9)).decode()
 
 
-def pack_code(
+def archive_code(
     pods: Sequence[Pod],
     states: Mapping[str, Mapping[str, str]],
     config: Mapping[str, Any],
     shared: Mapping[str, Any],
-) -> Code:
-    """Pack the code of pods.
+) -> CodeArchive:
+    """Return the code of pods.
 
     Args:
-        pods: the pods; options are those that they shall honour themselves.
+        pods: the pods, with those options that they apply themselves.
         states: by step, by object: the step after which it takes the object's state.
         config: plain values that every pod has to know.
-        shared: what else is pickled for all pods, such as the store.
+        shared: by name: what else is pickled for all pods, such as the store.
 
     Raises:
         NodeError: a step cannot be pickled; it names the argument.
         OptionError: the store, or the options of queries, cannot be pickled.
     """
-    packer = _Packer()
-    entries = {f"pods/{pod.key}": packer.pod(pod, states) for pod in pods}
-    entries |= {f"targets/{number}": data for number, data in enumerate(packer.targets)}
-    entries |= {name: packer.shared(name, value) for name, value in shared.items()}
+    serializer = _StepSerializer()
+    entries = {f"pods/{pod.key}": serializer.pod(pod, states) for pod in pods}
+    entries |= {f"targets/{number}": data for number, data in enumerate(serializer.targets)}
+    entries |= {name: serializer.shared(name, value) for name, value in shared.items()}
     entries["config"] = pickle.dumps(dict(config))
     entries["made_with"] = f"{PYTHON} {functionfuse.__version__} {FORMAT}".encode()
     for pod in pods:
         settings = _settings(pod)
         if any(settings.values()):
             entries[f"settings/{pod.key}"] = json.dumps(settings).encode()
-    sources = {**project_sources(packer.modules), **frontend_sources()}
+    sources = {**project_sources(serializer.modules), **frontend_sources()}
     sources["__main__.py"] = _MAIN.read_bytes()
-    return Code(_zipped({**entries, **dict.fromkeys(with_folders(sources), b""), **sources}))
+    return CodeArchive(_zipped({**entries, **dict.fromkeys(with_folders(sources), b""), **sources}))
 
 
 def _settings(pod: Pod) -> dict[str, Any]:
-    """What is done in a pod before its code is unpickled."""
+    """Return the settings that a pod applies before its code is unpickled."""
     env: dict[str, str] = {}
     packages: dict[str, None] = {}
     for step in pod.steps:
@@ -100,11 +99,11 @@ def _settings(pod: Pod) -> dict[str, Any]:
     return {"env": env, "packages": list(packages)}
 
 
-class _Packer:
-    """Pickles steps, and each function once, however many nodes call it.
+class _StepSerializer:
+    """Serializes steps, and each function once, however many nodes call it.
 
     Attributes:
-        targets: what steps call, pickled.
+        targets: what steps call, serialized.
         modules: names of the modules that they refer to.
     """
 
@@ -114,27 +113,27 @@ class _Packer:
         self._numbers: dict[int, int] = {}
 
     def pod(self, pod: Pod, states: Mapping[str, Mapping[str, str]]) -> bytes:
-        """Pickle a pod's part of the plan."""
+        """Serialize a pod's part of the plan."""
         numbers = [self.target(step) for step in pod.steps]
         arguments = pod.arguments
         try:
-            part = Part(
+            pod_plan = PodPlan(
                 [_for_travel(step) for step in pod.steps],
                 numbers,
                 [_stored(step) for step in pod.stored],
                 {step.name: states[step.name] for step in pod.steps if step.name in states},
-                {(cargo.step, cargo.instance): arguments.index(place) for cargo, place in pod.inputs.items()},
-                {(cargo.step, cargo.instance): artifact for cargo, artifact in pod.outputs.items()},
+                {(output.step, output.instance): arguments.index(artifact) for output, artifact in pod.inputs.items()},
+                {(output.step, output.instance): artifact for output, artifact in pod.outputs.items()},
                 pod.is_group,
             )
-            return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(part))))
+            return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(pod_plan))))
         except Exception as error:
             for step in pod.steps:
                 self.check(step)
             raise NodeError(f"node {pod.title!r} cannot be sent to another process: {error}") from error
 
     def target(self, step: Step) -> int:
-        """Pickle what a step calls, and return its number."""
+        """Serialize what a step calls, and return its number."""
         number = self._numbers.get(id(step.target))  # the plan keeps the target, and so its id
         if number is None:
             try:
@@ -147,7 +146,7 @@ class _Packer:
         return number
 
     def check(self, step: Step) -> None:
-        """Raise NodeError if a step cannot be pickled."""
+        """Raise NodeError, which names the argument, if a step cannot be pickled."""
         try:
             self.dumps((step.args, step.kwargs, step.options))
         except Exception as error:
@@ -158,7 +157,7 @@ class _Packer:
         return cannot_be_sent(step.name, step.target, step.args, step.kwargs, options, self.dumps, problem)
 
     def shared(self, name: str, value: Any) -> bytes:
-        """Pickle what all pods have."""
+        """Serialize what all pods have."""
         try:
             return self.dumps(value)
         except StorageError:
@@ -167,13 +166,13 @@ class _Packer:
             raise OptionError(f"the {name} of the workflow cannot be sent to pods: {error}") from error
 
     def dumps(self, value: Any) -> bytes:
-        """Pickle, and take note of the modules that it refers to."""
+        """Serialize a value, and note the modules that it refers to."""
         stream = io.BytesIO()
-        _Pickler(stream, self.modules).dump(value)
+        _ModulePickler(stream, self.modules).dump(value)
         return stream.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
+class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
     def __init__(self, file: io.BytesIO, modules: set[str]) -> None:
         super().__init__(file, protocol=5)
         self._modules = modules
@@ -198,13 +197,13 @@ def _for_travel(step: Step) -> Step:
 
 
 def _stored(step: Step) -> Step:
-    """Return a step that does not run, with the kind of its target for the target."""
+    """Return a step that does not run, with the kind of its target in the place of the target."""
     kind: Any = step.target.kind
     return step._replace(target=kind, args=(), kwargs={}, needs=(), after=(), options={}, resumes={}, recipe=None)
 
 
 def _imports_around(step: Step) -> list[str]:
-    """Modules that a function which travels by value may import when it runs."""
+    """Return the modules that a function which travels by value may import when it runs."""
     target = getattr(step.target, "owner", step.target)
     module = target.__module__
     if module == "__main__":

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from .pods import Pod
 
-LONGEST_CODE = 96 * 1024
-"""Bytes of code that go on a command line: Linux takes 128 KiB for one argument, and JSON adds to it."""
+MAX_CODE_SIZE = 96 * 1024
+"""Bytes of code that a command line holds: Linux takes 128 KiB for one argument, and JSON adds to it."""
 
-_ARGUMENT = 128 * 1024  # MAX_ARG_STRLEN of Linux
-_ETCD = 1536 * 1024  # --max-request-bytes of etcd, as it comes
-_MOST_INPUTS = 150
-_GROUP = 'query(...).set_task_args({"group": name}) puts many nodes in one pod'
+_MAX_ARGUMENT_SIZE = 128 * 1024  # MAX_ARG_STRLEN of Linux
+_MAX_ETCD_SIZE = 1536 * 1024  # the default of etcd's --max-request-bytes
+_MAX_INPUTS = 150
+_HINT = 'query(...).set_task_args({"group": name}) puts many nodes in one pod'
 
 
 class Sizes(NamedTuple):
@@ -29,9 +29,9 @@ class Sizes(NamedTuple):
     Attributes:
         nodes: how many nodes run.
         pods: in how many pods.
-        code: the code, as text for a command line; 0 where it is somewhere else.
+        code: the code, as text for a command line; 0 if it is not on one.
         command: the longest command line of a node.
-        root: the root component as JSON, which servers before 2.16 pass on as one argument.
+        root: the root component as JSON, which servers before 2.16 pass as one argument.
         pipeline: the whole pipeline as JSON, which is kept in one object of etcd.
     """
 
@@ -44,17 +44,23 @@ class Sizes(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.nodes} nodes in {self.pods} pods; code {self.code:,} of {LONGEST_CODE:,} bytes, longest command "
-            f"{self.command:,} of {_ARGUMENT:,}, root component {self.root:,} of {_ARGUMENT:,} (before 2.16), "
-            f"pipeline {self.pipeline:,} of {_ETCD:,}"
+            f"{self.nodes} nodes in {self.pods} pods; code {self.code:,} of {MAX_CODE_SIZE:,} bytes, longest command "
+            f"{self.command:,} of {_MAX_ARGUMENT_SIZE:,}, root component {self.root:,} of {_MAX_ARGUMENT_SIZE:,} "
+            f"(before 2.16), pipeline {self.pipeline:,} of {_MAX_ETCD_SIZE:,}"
         )
 
 
 def measure(pipeline: Any, pods: Sequence[Pod], code: int, *, check: bool) -> Sizes:
-    """Measure a pipeline; when it is checked too, warn of what some servers refuse.
+    """Measure a pipeline, and check its limits; warn of what some servers refuse.
+
+    Args:
+        pipeline: what ``dsl.pipeline`` made.
+        pods: its pods.
+        code: bytes of code on a command line.
+        check: whether limits are checked.
 
     Raises:
-        PlanError: Linux or etcd cannot take it.
+        PlanError: it is larger than Linux or etcd allow.
     """
     spec = pipeline.pipeline_spec
     commands = _commands(spec)
@@ -74,20 +80,20 @@ def measure(pipeline: Any, pods: Sequence[Pod], code: int, *, check: bool) -> Si
 
 
 def _check_whole(sizes: Sizes) -> None:
-    said = f"the pipeline takes {sizes.pipeline:,} bytes, and etcd takes {_ETCD:,} for one object; {_GROUP}"
-    if sizes.pipeline > _ETCD:
-        raise PlanError(said)
-    if sizes.pipeline > _ETCD // 2:
-        warn_user(said)
-    if sizes.root > _ARGUMENT:
+    message = f"the pipeline takes {sizes.pipeline:,} bytes, and etcd takes {_MAX_ETCD_SIZE:,} for one object; {_HINT}"
+    if sizes.pipeline > _MAX_ETCD_SIZE:
+        raise PlanError(message)
+    if sizes.pipeline > _MAX_ETCD_SIZE // 2:
+        warn_user(message)
+    if sizes.root > _MAX_ARGUMENT_SIZE:
         warn_user(
             f"the root component takes {sizes.root:,} bytes of JSON, and servers before Kubeflow Pipelines 2.16 take "
-            f"{_ARGUMENT:,}; {_GROUP}"
+            f"{_MAX_ARGUMENT_SIZE:,}; {_HINT}"
         )
 
 
 def _commands(spec: Any) -> dict[str, int]:
-    """Bytes of the command line of each pod, by its key."""
+    """Return the bytes of the command line of each pod, by its key."""
     executors = spec.deployment_spec["executors"]
     found = {}
     for name, component in spec.components.items():
@@ -99,12 +105,13 @@ def _commands(spec: Any) -> dict[str, int]:
 
 
 def _check_pod(pod: Pod, command: int) -> None:
-    if len(pod.arguments) > _MOST_INPUTS:
+    if len(pod.arguments) > _MAX_INPUTS:
         warn_user(
-            f"node {pod.title!r} takes {len(pod.arguments)} results of other pods; above {_MOST_INPUTS} it may not "
-            "start, because they are passed on its command line; join them in steps, or put nodes in groups"
+            f"node {pod.title!r} takes {len(pod.arguments)} results of other pods; above {_MAX_INPUTS} it may not "
+            "start, because their paths are on its command line; combine them in steps, or put nodes in groups"
         )
-    if command > _ARGUMENT:
+    if command > _MAX_ARGUMENT_SIZE:
         raise PlanError(
-            f"the command line of node {pod.title!r} takes {command:,} bytes, and Linux takes {_ARGUMENT:,}; {_GROUP}"
+            f"the command line of node {pod.title!r} takes {command:,} bytes, and Linux takes "
+            f"{_MAX_ARGUMENT_SIZE:,}; {_HINT}"
         )

@@ -6,26 +6,27 @@ import base64
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from functionfuse.errors import LostRace, OptionError, PlanError
 from functionfuse.stores import objects_of
 
-from ..pod.wire import dumps
+from ..pod.serialization import serialize
 from .code import PYTHON
-from .limits import LONGEST_CODE
-from .pipeline import Origin
+from .limits import MAX_CODE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from functionfuse.stores import Store
 
-    from .code import Code
+    from .code import CodeArchive
 
-FOLDER = "/opt/functionfuse"
-"""Where an image has the code."""
+IMAGE_FOLDER = "/opt/functionfuse"
+"""The folder of the code in an image."""
 
-_TELL_AND_WRITE = """
+_WRITE_ARTIFACT = """
 os.makedirs(os.path.dirname(path), exist_ok=True)
 with open(path, "wb") as file:
     file.write(data)
@@ -40,7 +41,7 @@ _FROM_TEXT = f"""
 import base64, os, sys, zlib
 output_file, path, uri, text = sys.argv[1:]
 data = zlib.decompress(base64.b64decode(text))
-{_TELL_AND_WRITE}"""
+{_WRITE_ARTIFACT}"""
 
 _FROM_STORE = f"""
 import base64, os, pickle, sys
@@ -51,49 +52,70 @@ try:
     data = pickle.loads(base64.b64decode(store)).read_task(base64.b64decode(workflow).decode(), name)
 except ImportError as error:
     sys.exit("functionfuse: the code cannot be read from the store: %s; the image needs what the store needs" % error)
-{_TELL_AND_WRITE}"""
+{_WRITE_ARTIFACT}"""
 
 
-def origin_of(code: Code, how: str, store: Store | None, workflow_name: str) -> Origin:
-    """Bring code to where pods get it from.
+class CodeOrigin(NamedTuple):
+    """Where pods get the code from.
+
+    Attributes:
+        kind: "task" (a root task writes it), "uri" (an artifact that is imported) or "image" (it is in the image).
+        location: the URI of the artifact, or the path in the image.
+        program: the program of the root task, and its arguments.
+        needs_store: whether the root task reads the store.
+    """
+
+    kind: Literal["task", "uri", "image"]
+    location: str = ""
+    program: Sequence[str] = ()
+    needs_store: bool = False
+
+
+def origin_of(code: CodeArchive, option: str, store: Store | None, workflow_name: str) -> CodeOrigin:
+    """Put code where pods get it from, unless the user does that, and return where.
 
     Args:
         code: the code.
-        how: "auto", "task", "store", "image", or a folder or address; see ``KFPWorkflow``.
+        option: "auto", "task", "store", "image", or a folder or URI; see `KFPWorkflow`.
         store: the workflow's store.
         workflow_name: under which the store keeps the code.
 
     Raises:
-        PlanError: too much code for a command line.
-        OptionError: there is no such way.
+        PlanError: the code is too large for a command line.
+        OptionError: `option` is "store", and there is none.
     """
     size = len(code.text)
-    if how == "auto":
-        how = "store" if size > LONGEST_CODE and store is not None else "task"
-    if how == "task":
-        if size > LONGEST_CODE:
+    if option == "auto":
+        option = "store" if size > MAX_CODE_SIZE and store is not None else "task"
+    if option == "task":
+        if size > MAX_CODE_SIZE:
             raise PlanError(
-                f"the code of this workflow takes {size:,} bytes, and a command line takes {LONGEST_CODE:,}; large "
-                "values in arguments count too. set_storage(...) lets it travel through a store that pods reach, "
-                'code="s3://bucket/folder" through an object that you upload, code="image" in the image'
+                f"the code of this workflow takes {size:,} bytes, and a command line takes {MAX_CODE_SIZE:,}; large "
+                "values in arguments count too. With set_storage(...) it travels through a store that pods reach, "
+                'with code="s3://bucket/folder" through a file that you upload, with code="image" in the image'
             )
-        return Origin("task", [_FROM_TEXT, code.text])
-    if how == "store":
-        return Origin("task", [_FROM_STORE, *_stored(code, store, workflow_name)], needs_store=True)
-    if how == "image":
-        return Origin("image", f"{FOLDER}/{file_name(code)}")
-    if "://" in how:
-        return Origin("uri", f"{how.rstrip('/')}/{file_name(code)}")
-    return Origin("uri", str(write_code(code, Path(how).absolute())))
+        return CodeOrigin("task", program=[_FROM_TEXT, code.text])
+    if option == "store":
+        return CodeOrigin("task", program=[_FROM_STORE, *_save(code, store, workflow_name)], needs_store=True)
+    if option == "image":
+        return CodeOrigin("image", f"{IMAGE_FOLDER}/{file_name(code)}")
+    if "://" in option:
+        return CodeOrigin("uri", f"{option.rstrip('/')}/{file_name(code)}")
+    return CodeOrigin("uri", str(write_code(code, Path(option).absolute())))
 
 
-def file_name(code: Code) -> str:
-    """Return the name of a file with this code and no other."""
+def file_name(code: CodeArchive) -> str:
+    """Return the name of the file with this code, made from its content."""
     return f"{code.digest[:32]}.zip"
 
 
-def write_code(code: Code, folder: Path) -> Path:
-    """Write code to a file that its content names."""
+def write_code(code: CodeArchive, folder: Path) -> Path:
+    """Write code to a file whose name is made from its content, and return the path.
+
+    Args:
+        code: the code.
+        folder: the folder of the file.
+    """
     path = folder / file_name(code)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,21 +125,26 @@ def write_code(code: Code, folder: Path) -> Path:
     return path
 
 
-def dockerfile(code: Code, image: str) -> str:
-    """Return a Dockerfile for an image with the code in it."""
+def dockerfile(code: CodeArchive, image: str) -> str:
+    """Return a Dockerfile for an image with the code in it.
+
+    Args:
+        code: the code.
+        image: the base image.
+    """
     return (
         f'# The code of a workflow, for KFPWorkflow(..., code="image"). Build it in this folder, push it, and give\n'
         f"# its name as baseimage. Add what the nodes import.\n"
         f"FROM {image}\n"
-        f"COPY {file_name(code)} {FOLDER}/{file_name(code)}\n"
+        f"COPY {file_name(code)} {IMAGE_FOLDER}/{file_name(code)}\n"
     )
 
 
-def _stored(code: Code, store: Store | None, workflow_name: str) -> list[str]:
-    """Save code in the store under a name that its content makes, and return how it is found."""
+def _save(code: CodeArchive, store: Store | None, workflow_name: str) -> list[str]:
+    """Save code in the store under a name made from its content, and return the arguments that read it."""
     if store is None:
         raise OptionError('code="store" needs a store: set_storage(...)')
-    place, name = objects_of(workflow_name), f"code {code.digest}"
+    location, name = objects_of(workflow_name), f"code {code.digest}"
     with suppress(LostRace):  # it is there already
-        store.save(place, name, code.data, create=True)
-    return [PYTHON, base64.b64encode(dumps(store)).decode(), base64.b64encode(place.encode()).decode(), name]
+        store.save(location, name, code.data, create=True)
+    return [PYTHON, base64.b64encode(serialize(store)).decode(), base64.b64encode(location.encode()).decode(), name]

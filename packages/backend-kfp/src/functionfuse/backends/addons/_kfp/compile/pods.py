@@ -1,4 +1,4 @@
-"""Which steps run in which pod, and what travels between pods."""
+"""Which steps run in which pod, and which outputs pods pass to each other."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from functionfuse.backends.objects import states_of
 from functionfuse.errors import PlanError
 
+from ..pod.plan import CHECK_FAILURES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from functionfuse.plan import Plan, Ref, Step
 
-_LONGEST = 40
-RESERVED = ("code", "verdict")
-"""Names of the tasks that are no nodes."""
+_MAX_KEY_LENGTH = 40
+CODE_TASK = "code"
+RESERVED_KEYS = (CODE_TASK, CHECK_FAILURES)
+"""Keys of the tasks that are no nodes."""
 
 
-class Cargo(NamedTuple):
-    """What a pod hands to others: the result of a step, or the state of an object after it.
+class PodOutput(NamedTuple):
+    """What other pods or the user take from a pod: the result of a step, or the state of a stateful object after it.
 
     Attributes:
-        step: who made it.
-        instance: the object; None for a result.
+        step: the step that makes it.
+        instance: the stateful object; None for a result.
     """
 
     step: str
     instance: str | None = None
 
     @property
-    def known_as(self) -> str:
+    def taken_as(self) -> str:
         """The name under which steps take it."""
         return self.instance or self.step
 
@@ -44,17 +47,17 @@ class Pod(NamedTuple):
         title: what the dashboard shows.
         steps: in plan order.
         stored: steps that do not run, whose stored results are read.
-        inputs: what it takes from other pods, with the pod and the artifact that holds it.
-        outputs: what it hands to others or to the user, with the artifact that holds it. All outputs of a group are
-            in one artifact.
+        inputs: what it takes from other pods, with the key of the pod and the artifact that holds it.
+        outputs: what others or the user take from it, with the artifact that holds it. All outputs of a group are in
+            one artifact.
     """
 
     key: str
     title: str
     steps: Sequence[Step]
     stored: Sequence[Step]
-    inputs: Mapping[Cargo, tuple[str, str]]
-    outputs: Mapping[Cargo, str]
+    inputs: Mapping[PodOutput, tuple[str, str]]
+    outputs: Mapping[PodOutput, str]
 
     @property
     def artifacts(self) -> list[str]:
@@ -68,46 +71,54 @@ class Pod(NamedTuple):
 
     @property
     def is_group(self) -> bool:
-        """Whether it was asked for as a group, and so may have many steps."""
+        """True if a query made it a group, which may have many steps."""
         return group_of(self.steps[0]) is not None
 
 
-def pods_of(plan: Plan, wanted: Iterable[Ref], *, all_ends: bool = False) -> list[Pod]:
-    """Distribute the steps of a plan that run over pods, in an order in which the pods could run.
+def pods_of(plan: Plan, wanted: Iterable[Ref], *, keep_all: bool = False) -> list[Pod]:
+    """Distribute the steps of a plan that run over pods.
 
     Args:
         plan: the plan.
-        wanted: whose results are asked for.
-        all_ends: whether results that nobody takes leave their pods too, so that no failure goes unnoticed.
+        wanted: the results that the user asked for.
+        keep_all: whether results that nobody takes are outputs too, so that every failure is found in an artifact.
+
+    Returns:
+        The pods, in an order in which they could run.
 
     Raises:
-        PlanError: a group would need its own results, by way of steps that are not in it.
+        PlanError: a group would need its own results, through steps that are not in it.
     """
     members: dict[str, list[Step]] = {}
-    home: dict[str, str] = {}
+    owner: dict[str, str] = {}  # of each step: the group, or the step itself
     for step in plan:
         if step.action == "run":
             group = group_of(step)
-            home[step.name] = f"step {step.name}" if group is None else f"group {group}"
-            members.setdefault(home[step.name], []).append(step)
+            owner[step.name] = f"step {step.name}" if group is None else f"group {group}"
+            members.setdefault(owner[step.name], []).append(step)
     states = states_of(plan.steps).taken
-    taken = {name: _taken(plan[name], states.get(name, {}), home) for name in home}
-    leaving = {cargo for name, cargoes in taken.items() for cargo in cargoes if home[cargo.step] != home[name]}
-    if all_ends:
-        used = {cargo.step for cargoes in taken.values() for cargo in cargoes}
-        leaving |= {cargo for name in home if name not in used for cargo in _outputs(plan[name], set())}
-    leaving |= {cargo for cargo in wanted_cargo(plan, wanted) if cargo.step in home}
-    order = _order(members, home, taken)
-    keys = _keys({place: _title(place) for place in members})
-    pods = [_pod(keys[place], _title(place), members[place], plan, taken, leaving) for place in order]
-    made_by = {cargo: (pod.key, artifact) for pod in pods for cargo, artifact in pod.outputs.items()}
-    return [pod._replace(inputs={cargo: made_by[cargo] for cargo in pod.inputs}) for pod in pods]
+    taken = {name: _taken(plan[name], states.get(name, {}), owner) for name in owner}
+    passed = {output for name, outputs in taken.items() for output in outputs if owner[output.step] != owner[name]}
+    if keep_all:
+        used = {output.step for outputs in taken.values() for output in outputs}
+        passed |= {output for name in owner if name not in used for output in _outputs(plan[name], set())}
+    passed |= {output for output in wanted_outputs(plan, wanted) if output.step in owner}
+    order = _order(members, owner, taken)
+    keys = _keys({name: _title(name) for name in members})
+    pods = [_pod(keys[name], _title(name), members[name], plan, taken, passed) for name in order]
+    made_by = {output: (pod.key, artifact) for pod in pods for output, artifact in pod.outputs.items()}
+    return [pod._replace(inputs={output: made_by[output] for output in pod.inputs}) for pod in pods]
 
 
-def wanted_cargo(plan: Plan, wanted: Iterable[Ref]) -> list[Cargo]:
-    """What holds the results that a run was asked for."""
+def wanted_outputs(plan: Plan, wanted: Iterable[Ref]) -> list[PodOutput]:
+    """Return the outputs that hold the results which the user asked for.
+
+    Args:
+        plan: the plan.
+        wanted: the results that the user asked for.
+    """
     last = states_of(plan.steps).last
-    return [Cargo(last[ref.step], ref.step) if ref.step in last else Cargo(ref.step) for ref in wanted]
+    return [PodOutput(last[ref.step], ref.step) if ref.step in last else PodOutput(ref.step) for ref in wanted]
 
 
 def group_of(step: Step) -> str | None:
@@ -116,34 +127,41 @@ def group_of(step: Step) -> str | None:
     return group
 
 
-def slug(name: str, longest: int = _LONGEST) -> str:
-    """Return a name as Kubernetes takes it."""
+def slug(name: str, max_length: int = _MAX_KEY_LENGTH) -> str:
+    """Return a name that Kubernetes accepts.
+
+    Args:
+        name: any name.
+        max_length: in characters.
+    """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).replace("python3", "python-3")  # which kfp.local would replace
-    return plain.strip("-")[:longest].strip("-") or "node"
+    return plain.strip("-")[:max_length].strip("-") or "node"
 
 
-def _taken(step: Step, states: Mapping[str, str], home: Mapping[str, str]) -> list[Cargo]:
-    """What a step takes from steps that run; ``states`` says in which states it takes objects."""
-    cargoes = [
-        Cargo(states[name], name) if name in states else Cargo(name) for name in step.needs if name not in step.resumes
+def _taken(step: Step, states: Mapping[str, str], owner: Mapping[str, str]) -> list[PodOutput]:
+    """Return what a step takes from steps that run; ``states`` has the step after which it takes each object."""
+    outputs = [
+        PodOutput(states[name], name) if name in states else PodOutput(name)
+        for name in step.needs
+        if name not in step.resumes
     ]
-    return [cargo for cargo in cargoes if cargo.step in home]
+    return [output for output in outputs if output.step in owner]
 
 
-def _order(members: Mapping[str, Any], home: Mapping[str, str], taken: Mapping[str, list[Cargo]]) -> list[str]:
-    needs: dict[str, dict[str, None]] = {place: {} for place in members}
-    for name, cargoes in taken.items():
-        needs[home[name]].update(dict.fromkeys(home[cargo.step] for cargo in cargoes))
-    for place, others in needs.items():
-        others.pop(place, None)
+def _order(members: Mapping[str, Any], owner: Mapping[str, str], taken: Mapping[str, list[PodOutput]]) -> list[str]:
+    needs: dict[str, dict[str, None]] = {name: {} for name in members}
+    for step, outputs in taken.items():
+        needs[owner[step]].update(dict.fromkeys(owner[output.step] for output in outputs))
+    for name, others in needs.items():
+        others.pop(name, None)
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        groups = list(dict.fromkeys(place for place in error.args[1] if place.startswith("group ")))
-        between = ", ".join(repr(_title(place)) for place in error.args[1] if place not in groups)
+        groups = list(dict.fromkeys(name for name in error.args[1] if name.startswith("group ")))
+        between = ", ".join(repr(_title(name)) for name in error.args[1] if name not in groups)
         raise PlanError(
-            f"group {_title(groups[0])!r} would need its own results, by way of {between or 'another group'}; "
-            "put that into the group too, or split it"
+            f"group {_title(groups[0])!r} would need its own results, through {between or 'another group'}; "
+            "put that into the group too, or split the group"
         ) from None
 
 
@@ -152,44 +170,44 @@ def _pod(
     title: str,
     steps: Sequence[Step],
     plan: Plan,
-    taken: Mapping[str, list[Cargo]],
-    leaving: set[Cargo],
+    taken: Mapping[str, list[PodOutput]],
+    passed: set[PodOutput],
 ) -> Pod:
-    here = {step.name for step in steps}
-    inputs: Any = dict.fromkeys(cargo for step in steps for cargo in taken[step.name] if cargo.step not in here)
-    read = dict.fromkeys(name for step in steps for name in step.needs if name not in here)
+    own = {step.name for step in steps}
+    inputs: Any = dict.fromkeys(output for step in steps for output in taken[step.name] if output.step not in own)
+    read = dict.fromkeys(name for step in steps for name in step.needs if name not in own)
     stored = [plan[name] for name in read if plan[name].action == "reuse"]
-    outputs = _outputs(steps[0], leaving) if group_of(steps[0]) is None else _outputs_of_group(steps, leaving)
+    outputs = _outputs(steps[0], passed) if group_of(steps[0]) is None else _outputs_of_group(steps, passed)
     return Pod(key, title, steps, stored, inputs, outputs)
 
 
-def _outputs(step: Step, leaving: set[Cargo]) -> dict[Cargo, str]:
-    """One step has its result for an output, whoever takes it, and the object's state if somebody does."""
-    state = Cargo(step.name, step.instance)
+def _outputs(step: Step, passed: set[PodOutput]) -> dict[PodOutput, str]:
+    """Return the outputs of one step: its result always, the object's state if somebody takes it."""
+    state = PodOutput(step.name, step.instance)
     if step.target.kind == "constructor":
         return {state: "out"}
-    return {Cargo(step.name): "out"} | ({state: "state"} if step.instance and state in leaving else {})
+    return {PodOutput(step.name): "out"} | ({state: "state"} if step.instance and state in passed else {})
 
 
-def _outputs_of_group(steps: Sequence[Step], leaving: set[Cargo]) -> dict[Cargo, str]:
-    cargoes = [cargo for step in steps for cargo in _outputs(step, leaving)]
-    return dict.fromkeys([cargo for cargo in cargoes if cargo in leaving] or cargoes[-1:], "out")
+def _outputs_of_group(steps: Sequence[Step], passed: set[PodOutput]) -> dict[PodOutput, str]:
+    outputs = [output for step in steps for output in _outputs(step, passed)]
+    return dict.fromkeys([output for output in outputs if output in passed] or outputs[-1:], "out")
 
 
-def _title(place: str) -> str:
-    return place.partition(" ")[2]
+def _title(name: str) -> str:
+    return name.partition(" ")[2]
 
 
 def _keys(titles: Mapping[str, str]) -> dict[str, str]:
-    """Short names for pods, unlike each other."""
+    """Return a short unique key for each title."""
     keys: dict[str, str] = {}
-    used = set(RESERVED)
-    for place, title in titles.items():
+    used = set(RESERVED_KEYS)
+    for name, title in titles.items():
         key = base = slug(title)
         number = 2
         while key in used:
-            key = f"{base[: _LONGEST - len(str(number)) - 1].rstrip('-')}-{number}"
+            key = f"{base[: _MAX_KEY_LENGTH - len(str(number)) - 1].rstrip('-')}-{number}"
             number += 1
         used.add(key)
-        keys[place] = key
+        keys[name] = key
     return keys

@@ -1,4 +1,4 @@
-"""Which sources travel with a workflow: the user's own modules, and what pods need of Function Fuse."""
+"""Which sources travel with a workflow: modules of the user's project, and those of Function Fuse that pods import."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _FRONTEND = ("*.py", "backends/*.py", "fingerprint/*.py")
-_POD = ("__init__.py", "pod/__init__.py", "pod/run.py", "pod/wire.py")
+_POD = ("__init__.py", "pod/*.py")
 
 
 def project_sources(names: Iterable[str]) -> dict[str, bytes]:
-    """Return the sources of the user's modules with these names, and of those that they import, by path."""
+    """Return the sources of the project's modules with these names, and of those that they import, by path."""
     sources: dict[str, bytes] = {}
     seen: set[str] = set()
-    waiting = sorted(names)
-    while waiting:
-        name = waiting.pop()
+    pending = sorted(names)
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
         if name in ("", "__main__", "__mp_main__"):
-            waiting += _imports_of_script(name)
+            pending += _imports_of_script(name)
             continue
         path = _file_of(name)
         if path is None:
@@ -41,14 +41,19 @@ def project_sources(names: Iterable[str]) -> dict[str, bytes]:
         is_package = path.name == "__init__.py"
         entry = name.replace(".", "/")
         sources[f"{entry}/__init__.py" if is_package else f"{entry}.py"] = source
-        waiting += imports_in(source, name if is_package else name.rpartition(".")[0])
+        pending += imports_in(source, name if is_package else name.rpartition(".")[0])
         parts = name.split(".")
-        waiting += [".".join(parts[:end]) for end in range(1, len(parts))]
+        pending += [".".join(parts[:end]) for end in range(1, len(parts))]
     return sources
 
 
 def imports_in(source: bytes, package: str) -> list[str]:
-    """Return the names of all modules that a source may import, at any depth of it."""
+    """Return the names of all modules that a source may import, at any depth of it.
+
+    Args:
+        source: the source of a module.
+        package: the package that relative imports start from.
+    """
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -61,32 +66,37 @@ def imports_in(source: bytes, package: str) -> list[str]:
 
 
 def with_folders(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the folders above paths, as a zip names them; packages without ``__init__`` are found by these."""
+    """Yield the entries of the folders above paths; packages without `__init__` are found by them."""
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return (f"{folder}/" for folder in sorted(folders - {"."}))
 
 
 @functools.cache
 def frontend_sources() -> dict[str, bytes]:
-    """Return what pods need of Function Fuse and cloudpickle, without docstrings and comments, by path."""
+    """Return what pods import of Function Fuse and cloudpickle, without docstrings and comments, by path."""
     root = Path(functionfuse.__file__).parent
     files = {
         f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)
     }
     kfp = Path(__file__).parents[1]
-    files |= {f"functionfuse/backends/addons/_kfp/{name}": kfp / name for name in _POD}
+    files |= {
+        f"functionfuse/backends/addons/_kfp/{path.relative_to(kfp).as_posix()}": path
+        for glob in _POD
+        for path in kfp.glob(glob)
+        if path.name != "main.py"  # the zip has it as __main__.py
+    }
     files |= {f"cloudpickle/{path.name}": path for path in Path(cloudpickle.__file__).parent.glob("*.py")}
     return {f"lib/{name}": _bare(path.read_text(encoding="utf-8")) for name, path in sorted(files.items())}
 
 
 def _imports_of_script(name: str) -> list[str]:
-    """The imports of the program that is running; its functions travel by value."""
+    """Return the imports of the program that is running; its functions travel by value."""
     file = getattr(sys.modules.get(name or "__main__"), "__file__", None)
     return imports_in(Path(file).read_bytes(), "") if file and Path(file).suffix == ".py" else []
 
 
 def _file_of(name: str) -> Path | None:
-    """The source file of a module of the user's project; None for libraries."""
+    """Return the source file of a module of the user's project; None for libraries."""
     if name not in sys.modules:
         code = module_code(name)
         return None if code is None else Path(code.co_filename)

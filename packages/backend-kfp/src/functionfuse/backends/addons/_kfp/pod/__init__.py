@@ -1,1 +1,1 @@
-"""What runs in a pod, and what pods and the driver exchange."""
+"""What runs in a pod, and the formats that pods and the client share. It imports neither `compile` nor `client`."""

@@ -13,18 +13,18 @@ def _read(name):
     return __loader__.get_data(os.path.join(__loader__.archive, name))  # noqa: PTH118
 
 
-def _check_python(wanted):
-    """End with a clear message where the code could not even be read: bytecode does not cross minor versions."""
+def _check_python(expected):
+    """Exit with a message where Python could not read the code: bytecode does not cross minor versions."""
     found = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if found != wanted:
+    if found != expected:
         sys.exit(
-            f"functionfuse: this pipeline was compiled with Python {wanted}, and the image of this step has Python "
-            f"{found}; use an image with Python {wanted}, or compile with Python {found}"
+            f"functionfuse: this pipeline was compiled with Python {expected}, and the image of this step has Python "
+            f"{found}; use an image with Python {expected}, or compile with Python {found}"
         )
 
 
 def _install(packages):
-    """Install packages for this pod alone."""
+    """Install packages in a folder of this pod."""
     import subprocess
     import tempfile
 
@@ -35,13 +35,13 @@ def _install(packages):
     sys.path.insert(1, folder)
 
 
-def _find_frontend(version, form):
+def _find_frontend(version, code_format):
     """Use the image's own Function Fuse if it is of these versions, else the one in the zip."""
     try:
         import functionfuse
-        from functionfuse.backends.addons._kfp.pod import wire
+        from functionfuse.backends.addons._kfp.pod import plan
 
-        if functionfuse.__version__ == version and str(wire.FORMAT) == form:
+        if functionfuse.__version__ == version and str(plan.FORMAT) == code_format:
             return
     except ImportError:
         pass
@@ -51,8 +51,8 @@ def _find_frontend(version, form):
 
 
 def main():
-    """Get ready, and do what the arguments say."""
-    python, version, form = _read("made_with").decode().split()
+    """Check the image, install what the node needs, find the frontend, and run the pod that the arguments name."""
+    python, version, code_format = _read("made_with").decode().split()
     _check_python(python)
     os.environ["FUNCTIONFUSE_KFP_POD"] = sys.argv[1]
     try:
@@ -66,10 +66,10 @@ def main():
         os.environ.update(settings["env"])
         if settings["packages"]:
             _install(settings["packages"])
-    _find_frontend(version, form)
-    from functionfuse.backends.addons._kfp.pod import run
+    _find_frontend(version, code_format)
+    from functionfuse.backends.addons._kfp.pod.process import run_pod
 
-    run.main(_read, *sys.argv[1:])
+    run_pod(_read, *sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Credentials of an image registry, as a manifest of the Secret that Kubernetes takes them from."""
+"""The manifest of a Secret with the credentials of an image registry."""
 
 from __future__ import annotations
 
@@ -13,21 +13,31 @@ from functionfuse.errors import OptionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_KNOWN = {"username", "password", "server", "email"}
+_KEYS = {"username", "password", "server", "email"}
 _DOCKER_HUB = "https://index.docker.io/v1/"
 
 
 def checked_credentials(credentials: object) -> dict[str, str]:
-    """Return credentials of a registry, or raise OptionError, which shows none of them."""
-    if not isinstance(credentials, Mapping) or not _KNOWN >= credentials.keys() >= {"username", "password"}:
+    """Return credentials of a registry.
+
+    Raises:
+        OptionError: they are no such mapping; the message shows no credential.
+    """
+    if not isinstance(credentials, Mapping) or not _KEYS >= credentials.keys() >= {"username", "password"}:
         raise OptionError("registry_credentials is a mapping with 'username', 'password', and maybe 'server', 'email'")
     if not all(isinstance(value, str) and value for value in credentials.values()):
-        raise OptionError("registry_credentials: every value is a text that is not empty")
+        raise OptionError("registry_credentials: every value is a non-empty string")
     return dict(credentials)
 
 
 def secret_manifest(name: str, namespace: str | None, credentials: Mapping[str, str]) -> dict[str, Any]:
-    """Return a ``docker-registry`` Secret, as JSON that ``kubectl apply`` takes."""
+    """Return the manifest of a `docker-registry` Secret.
+
+    Args:
+        name: of the Secret.
+        namespace: of Kubernetes; None for the one that `kubectl` uses.
+        credentials: what `checked_credentials` returned.
+    """
     login = f"{credentials['username']}:{credentials['password']}"
     entry = {key: credentials[key] for key in ("username", "password", "email") if key in credentials}
     entry["auth"] = base64.b64encode(login.encode()).decode()
@@ -42,7 +52,12 @@ def secret_manifest(name: str, namespace: str | None, credentials: Mapping[str, 
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read."""
+    """Write a file that nobody else can read; Windows applies the folder's permissions instead.
+
+    Args:
+        path: path of the file; it is replaced if it exists.
+        text: the content.
+    """
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""A host of Kubeflow Pipelines on 127.0.0.1: its API, and runs that really run.
+"""An API server of Kubeflow Pipelines on 127.0.0.1, with runs that really run.
 
 Paths, methods and bodies are those of the installed ``kfp_server_api``: what its models do not know is refused. A run
-is the IR that came over the wire, executed by ``kfp.local`` in a process of its own.
+is the IR that a client submitted, executed by `kfp.local` in a process of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(folder):
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder)
     pipeline_orchestrator.run_local_pipeline(spec, {})
 
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for runs
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for a run
 for line in sys.stdin:
     folder = line.rstrip("\\n")
     pid = os.fork()
@@ -68,7 +68,7 @@ for line in sys.stdin:
 """
 LOG = re.compile(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
-LONGEST_PARAMETER = 10_000
+MAX_PARAMETER_LENGTH = 10_000
 
 
 class Route(NamedTuple):
@@ -80,7 +80,7 @@ class Route(NamedTuple):
 
 
 def routes():
-    """What the generated client can call."""
+    """Return the calls of the generated client."""
     found = []
     for module in vars(kfp_server_api.api).values():
         source = inspect.getsource(module) if inspect.ismodule(module) else ""
@@ -98,32 +98,32 @@ def routes():
 ROUTES = routes()
 
 
-def misfits(value, kind, where):
-    """Say where a JSON value does not fit a type of the API."""
+def mismatches(value, kind, path):
+    """Return messages about the items of a JSON value that do not fit a type of the API."""
     if value is None or kind == "object":
         return []
     if kind.startswith("list["):
         items = value if isinstance(value, list) else [NotImplemented]
-        return [said for n, item in enumerate(items) for said in misfits(item, kind[5:-1], f"{where}[{n}]")]
+        return [message for n, item in enumerate(items) for message in mismatches(item, kind[5:-1], f"{path}[{n}]")]
     if kind.startswith("dict("):
         items = value.items() if isinstance(value, dict) else [("?", NotImplemented)]
-        return [said for key, item in items for said in misfits(item, kind[10:-1], f"{where}.{key}")]
+        return [message for key, item in items for message in mismatches(item, kind[10:-1], f"{path}.{key}")]
     plain = {"str": (str, int), "datetime": str, "bool": bool, "int": (int, str), "float": (int, float, str)}
     if kind in plain:
-        return [] if isinstance(value, plain[kind]) else [f"{where}: {value!r} is no {kind}"]
+        return [] if isinstance(value, plain[kind]) else [f"{path}: {value!r} is no {kind}"]
     model = getattr(kfp_server_api, kind)
     if hasattr(model, "allowable_values"):
-        return [] if value in model.allowable_values else [f"{where}: {value!r} is no {kind}"]
+        return [] if value in model.allowable_values else [f"{path}: {value!r} is no {kind}"]
     if not isinstance(value, dict):
-        return [f"{where}: {value!r} is no {kind}"]
-    names = {wire: name for name, wire in model.attribute_map.items()}
+        return [f"{path}: {value!r} is no {kind}"]
+    names = {key: name for name, key in model.attribute_map.items()}
     return [
-        said
+        message
         for key, item in value.items()
-        for said in (
-            misfits(item, model.openapi_types[names[key]], f"{where}.{key}")
+        for message in (
+            mismatches(item, model.openapi_types[names[key]], f"{path}.{key}")
             if key in names
-            else [f"{where}.{key}: {kind} has no such field"]
+            else [f"{path}.{key}: {kind} has no such field"]
         )
     ]
 
@@ -138,8 +138,14 @@ class Refused(Exception):
         self.code = code
 
 
-class KFPHost:
-    """The server. ``requests`` lists what it was asked, ``refused`` what it refused."""
+class FakeKFPServer:
+    """The server.
+
+    Attributes:
+        runs: runs by id.
+        recurring: recurring runs by id.
+        refused: the messages of the requests that it refused.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -147,13 +153,13 @@ class KFPHost:
         self._runner = subprocess.Popen(
             [sys.executable, "-c", RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.requests, self.refused = [], []
-        host = self
+        self.refused = []
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self):
                 length = int(self.headers.get("Content-Length") or 0)
-                code, kind, data = host.answer(self.command, self.path, self.rfile.read(length))
+                code, kind, data = server.answer(self.command, self.path, self.rfile.read(length))
                 self.send_response(code)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
@@ -180,15 +186,14 @@ class KFPHost:
 
     def answer(self, method, target, body):
         url = urlparse(target)
-        self.requests.append((method, url.path))
         try:
             if found := LOG.fullmatch(url.path):
                 return 200, "text/plain", self.log(*found.groups()).encode()
             data = json.dumps(self._routed(method, url, body)).encode()
         except Refused as refusal:
             self.refused.append(str(refusal))
-            said = {"error": str(refusal), "code": 3, "message": str(refusal)}
-            return refusal.code, "application/json", json.dumps(said).encode()
+            answer = {"error": str(refusal), "code": 3, "message": str(refusal)}
+            return refusal.code, "application/json", json.dumps(answer).encode()
         return 200, "application/json", data
 
     def _routed(self, method, url, body):
@@ -199,14 +204,14 @@ class KFPHost:
         else:
             raise Refused(404, f"no route {method} {url.path}")
         given = json.loads(body) if route.body and body else None
-        wrong = misfits(given, route.body, route.body) if route.body else []
+        wrong = mismatches(given, route.body, route.body) if route.body else []
         if wrong:
             raise Refused(400, "; ".join(wrong))
         serve = getattr(self, route.name, None)
         if serve is None:
-            raise Refused(501, f"this host has no {route.name}")
+            raise Refused(501, f"this server has no {route.name}")
         answer = serve(given, parse_qs(url.query), *found.groups())
-        assert misfits(answer, route.answer, "answer") == []
+        assert mismatches(answer, route.answer, "answer") == []
         return answer
 
     # -- services
@@ -280,7 +285,7 @@ class KFPHost:
         return self._tasks(run_id).get(pod.removeprefix("pod-of-"), ("", ""))[1]
 
     def _tasks(self, run_id):
-        """By task: how it ended, and what it printed."""
+        """Return the status and the log of each task."""
         log = COLOR.sub("", (self.folder / run_id / "log").read_text())
         tasks = {}
         for part in log.split("Executing task ")[1:]:
@@ -292,7 +297,7 @@ class KFPHost:
     def _checked_spec(self, body):
         given = body["pipeline_spec"]
         for value in ((body.get("runtime_config") or {}).get("parameters") or {}).values():
-            if len(str(value)) > LONGEST_PARAMETER:
+            if len(str(value)) > MAX_PARAMETER_LENGTH:
                 raise Refused(400, "a parameter is too long")
         spec = given.get("pipeline_spec", given)
         try:

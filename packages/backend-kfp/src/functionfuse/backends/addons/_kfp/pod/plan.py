@@ -1,0 +1,86 @@
+"""One pod's part of the plan, as it travels with the code.
+
+This module travels with the code of a workflow, and every pod imports it when it starts: it imports little.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from functionfuse.plan import Step
+
+    from .artifacts import OutputKey
+
+    ReadEntry = Callable[[str], bytes]
+
+FORMAT = 1
+"""Version of what the zip of a workflow's code holds; a release reads its own only."""
+
+POD_VARIABLE = "FUNCTIONFUSE_KFP_POD"
+"""Environment variable that is set in pods, to the pod's key."""
+
+CHECK_FAILURES = "check-failures"
+"""Key of the task that ends a run as failed if a step failed; there with `on_error="continue"`."""
+
+
+class PodPlan(NamedTuple):
+    """One pod's part of the plan.
+
+    Attributes:
+        steps: the steps in plan order, without their targets.
+        targets: the number of each step's target.
+        stored: steps whose stored results are read; the kind of the target stands in the place of each target.
+        states: by step, by object: the step after which it takes the object's state.
+        inputs: what comes from other pods, with the index of the argument that holds its path.
+        outputs: what other pods or the user take, with the name of its artifact.
+        is_group: whether all outputs are in one artifact.
+    """
+
+    steps: Sequence[Step]
+    targets: Sequence[int]
+    stored: Sequence[Step]
+    states: Mapping[str, Mapping[str, str]]
+    inputs: Mapping[OutputKey, int]
+    outputs: Mapping[OutputKey, str]
+    is_group: bool
+
+
+def load_pod_plan(data: bytes, read: ReadEntry) -> PodPlan:
+    """Deserialize a pod's part of the plan, and put the targets of its steps back.
+
+    Args:
+        data: the serialized part.
+        read: reads an entry of the zip.
+
+    Raises:
+        Exception: whatever unpickling raises, such as ModuleNotFoundError.
+    """
+    pod_plan = PodPlan(*pickle.loads(data))
+    targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(pod_plan.targets)}
+    steps = [
+        step._replace(target=targets[number], recipe=step.recipe and _TravelRecipe(step.recipe))  # type: ignore[arg-type]
+        for step, number in zip(pod_plan.steps, pod_plan.targets, strict=True)
+    ]
+    stored = [step._replace(target=_StoredTarget(step.target)) for step in pod_plan.stored]  # type: ignore[arg-type]
+    return pod_plan._replace(steps=steps, stored=stored)
+
+
+class _TravelRecipe(dict[str, str]):
+    """A recipe as a store keeps it; the frontend's own class takes long to import."""
+
+    def as_dict(self) -> dict[str, str]:
+        return dict(self)
+
+
+class _StoredTarget:
+    """In the place of the target of a step that does not run."""
+
+    function = None
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.qualname = kind

@@ -1,0 +1,236 @@
+"""Runs on a server: the real client, over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from kfp_functions import Counter, add, divided, says, total, waits
+from kfp_server import ROUTES
+
+from functionfuse import workflow
+from functionfuse.backends.addons._kfp.client.server import connect
+from functionfuse.backends.addons.kfpback import KFPWorkflow
+from functionfuse.errors import (
+    EngineError,
+    EngineUnreachable,
+    NodeError,
+    OptionError,
+    RunCancelled,
+    WorkflowFailed,
+)
+from functionfuse.storage import FileStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FileStore(tmp_path / "store", durable=False)
+
+
+@pytest.fixture
+def make_workflow(kfp_server, store):
+    """Make a workflow on the server; after the test, all of its requests were such as the API takes."""
+
+    def make(*nodes, **options):
+        made = KFPWorkflow(*nodes, workflow_name="on-server", kfp_host=kfp_server.url, **options)
+        made.set_storage(store)
+        return made
+
+    earlier = len(kfp_server.refused)
+    yield make
+    assert kfp_server.refused[earlier:] == []
+
+
+def test_the_server_has_all_routes_of_the_client():
+    assert len(ROUTES) == 40
+
+
+def test_run(make_workflow, store):
+    counter = Counter(add(1, 2))
+    counter.up(10)
+    last = counter.up(20).set_name("the, last")
+    assert make_workflow(last, add(last, 1)).run() == [33, 34]
+    assert store.read_task("on-server", "the, last") == 33
+    assert make_workflow(last).plan()["the, last"].action == "reuse"
+
+
+def test_a_handle(make_workflow, kfp_server):
+    run = make_workflow(total([1, add(1, 1)]).set_name("sum")).submit()
+    assert run.wait(60) == "SUCCEEDED"
+    assert run.state == "SUCCEEDED"
+    assert run.result() == 3
+    assert run.url == f"{kfp_server.url}/#/runs/details/{run.run_id}"
+    assert run.run_id in repr(run)
+
+
+def test_logs(make_workflow):
+    run = make_workflow(says("hello there").set_name("greeter"), says("goodbye").set_name("other")).submit()
+    run.wait(60)
+    assert "hello there" in run.logs("greeter")
+    assert "goodbye" not in run.logs("greeter")
+    assert "goodbye" in run.logs()
+
+
+def test_a_failed_run(make_workflow):
+    """The error has the node's name, its traceback, and what was raised."""
+    node = divided(1, add(0, 0)).set_name("1/0")
+    with pytest.raises(NodeError, match=r"(?s)node '1/0' failed: ZeroDivisionError.*divided\(1, 0\)") as caught:
+        make_workflow(add(node, 1)).run()
+    assert type(caught.value.__cause__) is ZeroDivisionError
+    assert "in divided" in caught.value.__cause__.__notes__[0]
+
+
+def test_continuing_after_failures(make_workflow):
+    bad = divided(1, 0).set_name("bad")
+    after = add(bad, 1).set_name("after")
+    with pytest.raises(WorkflowFailed) as caught:
+        make_workflow(after, add(1, 1).set_name("good")).run(on_error="continue")
+    report = caught.value.report
+    assert (list(report.failed), report.skipped, report.finished) == (["bad"], {"after": "bad"}, ["good"])
+
+
+def test_events(make_workflow):
+    events = []
+    made = make_workflow(add(add(1, 1).set_name("a"), 1).set_name("b"))
+    made.add_observer(lambda event: events.append((event.kind, event.name)))
+    made.run()
+    assert sorted(events) == [("finished", "a"), ("finished", "b"), ("started", "a"), ("started", "b")]
+
+
+def test_cancel(make_workflow):
+    run = make_workflow(waits(60)).submit()
+    run.cancel()
+    assert run.wait(60) == "CANCELED"
+    with pytest.raises(RunCancelled, match="CANCELED"):
+        run.result()
+
+
+def test_a_run_that_takes_too_long(make_workflow):
+    run = make_workflow(waits(60)).submit()
+    with pytest.raises(EngineError, match=r"still RUNNING after 0.3 s"):
+        run.wait(0.3)
+    run.cancel()
+
+
+def test_a_stored_result_that_is_lost(make_workflow, store):
+    """It is made again by another run."""
+    first = add(1, 1).set_name("first")
+    make_workflow(first).run()
+    made = make_workflow(add(first, 1).set_name("second"))
+    lost = ["first"]
+
+    def lose(event):
+        if event.kind == "reused" and lost:
+            store.remove_task("on-server", lost.pop())
+
+    made.add_observer(lose)
+    with pytest.warns(UserWarning, match="'first' cannot be read and will be made again"):
+        assert made.run() == 3
+
+
+def test_schedule(make_workflow, kfp_server):
+    schedule = make_workflow(add(1, 1)).schedule(cron="0 0 6 * * *", name="every morning")
+    kept = kfp_server.recurring[schedule.recurring_run_id]
+    assert kept["display_name"] == "every morning"
+    assert kept["trigger"]["cron_schedule"]["cron"] == "0 0 6 * * *"
+    schedule.delete()
+    assert kfp_server.recurring == {}
+
+
+def test_a_cron_of_five_fields(make_workflow):
+    with pytest.raises(OptionError, match="six fields"):
+        make_workflow(add(1, 1)).schedule(cron="0 6 * * *", name="x")
+
+
+def test_an_experiment(make_workflow, kfp_server):
+    make_workflow(add(1, 1), experiment="my experiment").submit().wait(60)
+    assert "my experiment" in [e["display_name"] for e in kfp_server.experiments.values()]
+
+
+def test_results_need_a_store(kfp_server):
+    made = KFPWorkflow(add(1, 1), workflow_name="no-store", kfp_host=kfp_server.url)
+    with pytest.raises(OptionError, match="set_storage"):
+        made.run()
+    run = made.submit()
+    with pytest.raises(OptionError, match="set_storage"):
+        run.result()
+    assert run.wait(60) == "SUCCEEDED"
+
+
+def test_a_server_that_does_not_run(make_workflow):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    made = make_workflow(add(1, 1))
+    made.set_kfp_host(address)
+    with pytest.raises(EngineUnreachable, match=f"'{address}' does not answer"):
+        made.run()
+
+
+def test_a_server_that_never_answers():
+    """The client would wait without limit."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(EngineUnreachable, match=f"'{address}' does not answer"):
+            connect(address, None, {}, timeout=0.2)
+
+
+def test_a_server_of_something_else(kfp_server):
+    made = KFPWorkflow(add(1, 1), workflow_name="on-server", kfp_host=f"{kfp_server.url}/elsewhere")
+    with pytest.raises(EngineError, match=r"is no Kubeflow Pipelines API server.*404"):
+        made.submit()
+
+
+def test_a_host_that_is_no_address():
+    with pytest.raises(OptionError, match="address like"):
+        KFPWorkflow(add(1, 1), workflow_name="on-server", kfp_host="localhost")
+
+
+def test_submitting_without_a_server():
+    made = KFPWorkflow(add(1, 1), workflow_name="no-server")
+    with pytest.raises(OptionError, match="set_kfp_host"):
+        made.submit()
+
+
+def test_an_interrupt_cancels(make_workflow, kfp_server):
+    """Ctrl-C in run() cancels the run on the server."""
+    before = set(kfp_server.runs)
+    made = make_workflow(waits(60).set_name("long"))
+
+    def press(event):
+        raise KeyboardInterrupt
+
+    made.add_observer(press)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    (run_id,) = set(kfp_server.runs) - before
+    assert kfp_server.runs[run_id]["state"] in ("CANCELING", "CANCELED")
+
+
+def test_a_dynamic_child_that_fails(make_workflow):
+    @workflow
+    def parent():
+        return add(divided(1, 0).set_name("child"), 1)
+
+    with pytest.raises(NodeError, match="'p/child' failed") as caught:
+        make_workflow(parent().set_name("p")).run()
+    assert caught.value.name == "p/child"
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_a_pod_that_dies(make_workflow, on_error):
+    """It reports no error; the message names its node, and no node that did not run counts as finished."""
+
+    @workflow
+    def dies():
+        os._exit(9)
+
+    dead = dies().set_name("Dead One")
+    made = make_workflow(add(dead, 1).set_name("after"), add(1, 1).set_name("beside"))
+    with pytest.raises((NodeError, WorkflowFailed), match=r"'Dead One' failed: its pod exited|1 failed") as caught:
+        made.run(on_error=on_error)
+    if on_error == "continue":
+        report = caught.value.report
+        assert (list(report.failed), report.skipped) == (["Dead One"], {"after": "Dead One"})
+        assert set(report.finished) <= {"beside"}
