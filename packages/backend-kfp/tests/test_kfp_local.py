@@ -18,6 +18,7 @@ from functionfuse import workflow
 from functionfuse.backends.addons.kfpback import KFPWorkflow
 from functionfuse.backends.plugins import InitializerPlugin
 from functionfuse.errors import (
+    EngineError,
     NodeError,
     NodeTimeoutError,
     OptionError,
@@ -348,6 +349,12 @@ def test_a_pod_that_is_killed():
     with pytest.raises(WorkerDiedError, match="'D 1' failed: its process ended") as caught:
         new(dies().set_name("D 1")).run()
     assert caught.value.name == "D 1"
+
+
+def test_a_system_without_unix_sockets(monkeypatch):
+    monkeypatch.delattr("socket.AF_UNIX")
+    with pytest.raises(EngineError, match=r"run_local\(\) needs Linux or macOS.*compile\(\)"):
+        new(add(1)).run_local()
 
 
 def test_a_plugin_that_cannot_travel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from contextlib import ExitStack, contextmanager
@@ -45,6 +46,19 @@ class UnreportedExit(NamedTuple):
     log: str
 
 
+def check_supported() -> None:
+    """Check that this system can run pipelines.
+
+    Raises:
+        EngineError: the system has no Unix sockets, through which pods report.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise EngineError(
+            "run_local() needs Linux or macOS, because pods report through Unix sockets; on this system use compile(), "
+            "or kfp_host and run()"
+        )
+
+
 def execute_locally(
     run: Run, package: PipelinePackage, wanted: Sequence[Ref], pipeline_root: str | None, *, verbose: bool
 ) -> None:
@@ -58,9 +72,10 @@ def execute_locally(
         verbose: whether the log of `kfp.local`, and what nodes print, is shown.
 
     Raises:
-        EngineError: `kfp.local` failed before a pod started.
+        EngineError: `kfp.local` failed before a pod started, or this system cannot run pipelines.
         StoredResultLost: a stored result that the plan reuses cannot be read.
     """
+    check_supported()
     artifacts = {output: (pod.key, artifact) for pod in package.pods for output, artifact in pod.outputs.items()}
     with tempfile.TemporaryDirectory(prefix="functionfuse-") as own:
         folder = Path(pipeline_root if pipeline_root and "://" not in pipeline_root else own)
