@@ -110,8 +110,13 @@ def _file_of(name: str) -> Path | None:
 
 
 def _bare(source: str) -> bytes:
+    """Return a source without what a pod would compile for nothing: docstrings, comments, annotations of functions."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
     return ast.unparse(tree).encode()
