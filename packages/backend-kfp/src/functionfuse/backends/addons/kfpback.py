@@ -90,7 +90,11 @@ class KFPWorkflow(BaseWorkflow):
     # -- settings
 
     def set_baseimage(self, image: str) -> None:
-        """Set the image of pods that have no other."""
+        """Set the image of pods that have no other.
+
+        Raises:
+            OptionError: not a non-empty string.
+        """
         self._images.set_baseimage(image)
 
     def set_kfp_host(self, host: str | None, **client: Any) -> None:
@@ -99,11 +103,18 @@ class KFPWorkflow(BaseWorkflow):
         Args:
             host: the address, like ``"http://localhost:8080"``; None for `kfp.local`.
             client: further arguments of `kfp.Client`, like ``existing_token`` or ``cookies``.
+
+        Raises:
+            OptionError: not an address.
         """
         self._server.set_host(host, client)
 
     def set_registry_credentials(self, credentials: Mapping[str, str] | None) -> None:
-        """Set the credentials of a registry; pods pull with the Secret of `write_registry_secret`."""
+        """Set the credentials of a registry; pods pull with the Secret of `write_registry_secret`.
+
+        Raises:
+            OptionError: keys are missing or unknown, or a value is empty; the message shows no credential.
+        """
         self._images.set_credentials(credentials)
 
     def write_registry_secret(self, path: str) -> str:
@@ -155,14 +166,22 @@ class KFPWorkflow(BaseWorkflow):
     def write_code(self, folder: str) -> str:
         """Write the code for pods to a folder, in a file that is named by its content; return the path.
 
-        For ``code="s3://..."``: upload it to there.
+        For ``code="s3://..."``: upload the file to there.
+
+        Raises:
+            PlanError: a node cannot run, or the code is too large.
+            NodeError: a node cannot be pickled; it names the argument.
         """
         return str(write_code(self._planned_package("raise", "never").code, Path(folder)))
 
     def write_dockerfile(self, folder: str) -> str:
         """Write a Dockerfile, and the code that it puts in an image, to a folder; return the Dockerfile's path.
 
-        For ``code="image"``. Nothing is built: that is up to you.
+        For ``code="image"``. Build and push the image yourself.
+
+        Raises:
+            PlanError: a node cannot run.
+            NodeError: a node cannot be pickled; it names the argument.
         """
         code = self._planned_package("raise", "never").code
         write_code(code, Path(folder))

@@ -152,6 +152,11 @@ class ReadOnlyStore:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._store, verb)
 
-    def save(self, *_: object, **__: object) -> Mapping[str, Any]:
-        """Save nothing."""
+    def save(self, *args: object, **kwargs: object) -> Mapping[str, Any]:  # noqa: ARG002
+        """Save nothing.
+
+        Args:
+            args: positional arguments of a store's `save`.
+            kwargs: keyword arguments of it.
+        """
         return {}

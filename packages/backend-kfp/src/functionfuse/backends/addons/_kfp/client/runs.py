@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 class KFPRun:
     """A run on a server of Kubeflow Pipelines.
 
+    Args:
+        monitor: follows the run.
+        results: returns the results from the store; None without one.
+
     Attributes:
         run_id: its id.
         url: its page in the dashboard.
@@ -79,6 +83,10 @@ class KFPRun:
 
 class KFPSchedule:
     """A recurring run: runs that a server of Kubeflow Pipelines starts by the clock.
+
+    Args:
+        server: the server.
+        recurring_run_id: its id.
 
     Attributes:
         recurring_run_id: its id.

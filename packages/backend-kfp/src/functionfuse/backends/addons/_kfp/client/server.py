@@ -45,7 +45,7 @@ def connect(
         try:
             return kfp.Client(host=host, **({"namespace": namespace} if namespace else {}), **options)
         except Exception as error:
-            raise EngineError(f"Kubeflow Pipelines host {host!r} cannot be used: {error}") from error
+            raise EngineError(f"Kubeflow Pipelines server {host!r} cannot be used: {error}") from error
 
 
 def _check_answer(host: str, timeout: float) -> None:
@@ -56,14 +56,14 @@ def _check_answer(host: str, timeout: float) -> None:
             return
     except urllib.error.HTTPError as error:
         if error.code in (401, 403) or error.code < 400:
-            return  # the client knows how to log in
+            return  # the client can log in
         raise EngineError(
-            f"host {host!r} is no Kubeflow Pipelines API server: {address} answers {error.code}"
+            f"server {host!r} is no Kubeflow Pipelines API server: {address} answers {error.code}"
         ) from None
     except (OSError, ValueError) as error:
         if "CERTIFICATE" in str(error):
             return  # the client may know the authority
-        raise EngineUnreachable(f"Kubeflow Pipelines host {host!r} does not answer: {error}") from None
+        raise EngineUnreachable(f"Kubeflow Pipelines server {host!r} does not answer: {error}") from None
 
 
 class ServerSettings:
@@ -221,6 +221,6 @@ class _ApiCall(redirect_stdout[io.StringIO]):
         super().__exit__(kind, error, trace)
         if isinstance(error, ApiException):
             message = (error.body or error.reason or "").strip() if isinstance(error.body, str | None) else error.reason
-            raise EngineError(f"host {self._address!r} did not {self._action}: {error.status} {message}") from error
+            raise EngineError(f"server {self._address!r} did not {self._action}: {error.status} {message}") from error
         if isinstance(error, OSError) or type(error).__name__ == "MaxRetryError":
-            raise EngineError(f"host {self._address!r} did not {self._action}: {error}") from error
+            raise EngineError(f"server {self._address!r} did not {self._action}: {error}") from error

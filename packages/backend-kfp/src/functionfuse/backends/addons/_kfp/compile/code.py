@@ -197,7 +197,7 @@ def _for_travel(step: Step) -> Step:
 
 
 def _stored(step: Step) -> Step:
-    """Return a step that does not run, with the kind of its target in the place of the target."""
+    """Return a step that does not run, with the kind of its target instead of the target."""
     kind: Any = step.target.kind
     return step._replace(target=kind, args=(), kwargs={}, needs=(), after=(), options={}, resumes={}, recipe=None)
 

@@ -81,7 +81,7 @@ def pods_of(plan: Plan, wanted: Iterable[Ref], *, keep_all: bool = False) -> lis
     Args:
         plan: the plan.
         wanted: the results that the user asked for.
-        keep_all: whether results that nobody takes are outputs too, so that every failure is found in an artifact.
+        keep_all: whether results that no step takes are outputs too, so that every failure is found in an artifact.
 
     Returns:
         The pods, in an order in which they could run.
@@ -182,7 +182,7 @@ def _pod(
 
 
 def _outputs(step: Step, passed: set[PodOutput]) -> dict[PodOutput, str]:
-    """Return the outputs of one step: its result always, the object's state if somebody takes it."""
+    """Return the outputs of one step: its result always, the object's state if it is taken."""
     state = PodOutput(step.name, step.instance)
     if step.target.kind == "constructor":
         return {state: "out"}

@@ -52,7 +52,7 @@ def secret_manifest(name: str, namespace: str | None, credentials: Mapping[str, 
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read; Windows applies the folder's permissions instead.
+    """Write a file that no other user can read; Windows applies the folder's permissions instead.
 
     Args:
         path: path of the file; it is replaced if it exists.

@@ -26,7 +26,7 @@ _BUNDLE = b"#"  # begins an artifact with several values
 
 
 class Failures:
-    """Serialized failures by step, in the place of a value; the first caused the others."""
+    """Serialized failures by step, instead of a value; the first caused the others."""
 
     def __init__(self, by_step: dict[str, bytes]) -> None:
         self.by_step = by_step
@@ -86,7 +86,7 @@ def read_artifact(path: str, key: OutputKey) -> Any:
 
 
 def read_failures(path: str, key: OutputKey | None = None) -> dict[str, bytes]:
-    """Return the serialized failures that the file of an artifact holds in the place of a value.
+    """Return the serialized failures that the file of an artifact holds instead of a value.
 
     Args:
         path: path of the file.

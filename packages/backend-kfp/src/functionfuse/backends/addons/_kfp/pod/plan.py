@@ -33,7 +33,7 @@ class PodPlan(NamedTuple):
     Attributes:
         steps: the steps in plan order, without their targets.
         targets: the number of each step's target.
-        stored: steps whose stored results are read; the kind of the target stands in the place of each target.
+        stored: steps whose stored results are read; each has the kind of its target instead of the target.
         states: by step, by object: the step after which it takes the object's state.
         inputs: what comes from other pods, with the index of the argument that holds its path.
         outputs: what other pods or the user take, with the name of its artifact.
@@ -77,7 +77,7 @@ class _TravelRecipe(dict[str, str]):
 
 
 class _StoredTarget:
-    """In the place of the target of a step that does not run."""
+    """Stands for the target of a step that does not run."""
 
     function = None
 

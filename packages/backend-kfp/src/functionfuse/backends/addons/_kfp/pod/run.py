@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 class PodReporter:
     """Receives the events of a pod's run, and sends them to the client.
 
+    Args:
+        channel: sends events to the client of a local run.
+        names: names of the pod's own steps.
+
     Attributes:
-        names: the names of the pod's own steps.
         failures: serialized failures by step.
         seconds: how long each finished step took.
     """
@@ -122,7 +125,7 @@ class PodRun(Run):
         return self._expand(steps, task)
 
     def execute(self, paths: Mapping[str, str]) -> None:
-        """Run the steps, and write each output, or the failures in its place, as soon as it is there.
+        """Run the steps, and write each output, or the failures instead of it, as soon as it is there.
 
         Args:
             paths: by artifact: the path of its file.
