@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_graphs import add
 from prefect_servers import await_that, running_server
 
+from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import EngineUnreachable
 from functionfuse.testing import MemoryStore
@@ -84,13 +86,44 @@ def test_a_server_that_goes_away(impatient, tmp_path):
 
 def test_ctrl_c(server, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    running = subprocess.Popen([sys.executable, "script.py"], env=server.env, cwd=tmp_path, stderr=subprocess.PIPE)
-    await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None, 120)
-    assert running.poll() is None
-    os.kill(running.pid, signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    command = [sys.executable, "script.py"]
+    with subprocess.Popen(command, env=server.env, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+        try:
+            await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None, 300)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=300)
+        finally:
+            running.kill()
     assert b"KeyboardInterrupt" in errors
     assert server.flow_run("interrupted")["state_name"] == "Crashed"
     runs = server.states("interrupted", {"quick": "Completed", "long": "Crashed"})
     assert runs == {"quick": "Completed", "long": "Crashed"}
     assert [path.name for path in (tmp_path / "store").rglob("*quick*")] != []
+
+
+def test_ctrl_c_while_a_node_is_submitted(server):
+    """The node runs already, and the loop does not know its future yet."""
+    began, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class InterruptedTaskRunner(ThreadPoolTaskRunner):
+        def submit(self, *args, **kwargs):
+            super().submit(*args, **kwargs)
+            assert began.wait(60)
+            raise KeyboardInterrupt
+
+    @workflow
+    def waits():
+        began.set()
+        release.wait(60)
+        ended.set()
+
+    made = PrefectWorkflow(waits(), workflow_name="interrupted early")
+    made.set_prefect_flow_options({"task_runner": InterruptedTaskRunner(max_workers=1)})
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.run()
+        assert not ended.is_set()
+    finally:
+        release.set()
+    assert ended.wait(60)
+    assert server.flow_run("interrupted early")["state_name"] == "Crashed"

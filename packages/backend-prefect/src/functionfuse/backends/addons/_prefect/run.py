@@ -80,6 +80,7 @@ class PrefectRun:
         self.seen: set[Frame] = set()
         self.reused: dict[tuple[Frame, str], Step] = {}  # that have none yet
         self.pending: dict[PrefectFuture[Any], Work | None] = {}
+        self.functions: set[NodeFunction] = set()  # that may run; known before their futures are
         self.answers: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self.looked = time.monotonic()
         self.lost: StoredResultLost | None = None
@@ -146,6 +147,7 @@ class PrefectRun:
         function = NodeFunction(call, signature, parcel, holds=holds)
         prefect_task = self.tasks.make(name, target, function, options)
         edges = self.edges(task, signature, list(parameters))
+        self.functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
         future = self.runner.submit(prefect_task, parameters, dependencies=edges)
         self.submitted(future, task, Work(task, call, function, time.perf_counter()))
 
@@ -232,6 +234,7 @@ class PrefectRun:
     def take_in(self, future: PrefectFuture[Any]) -> None:
         work = self.pending.pop(future)
         if work is not None:
+            self.functions.discard(work.function)
             work.function.forget()
             self.settle(work.task, self.outcome(work, future), work.call)
 
@@ -283,10 +286,10 @@ class PrefectRun:
 
     def stop(self) -> None:
         """Give up what runs, and leave no task run behind that seems to run."""
-        for future, work in self.pending.items():
-            if work is not None:
-                work.function.give_up()
-            if not self.in_process:
+        for function in self.functions:
+            function.give_up()
+        if not self.in_process:
+            for future in self.pending:
                 self.set_state(future, Cancelled(message="the flow run ended before it"))
         end_workers(self.runner, self.pending)
 
