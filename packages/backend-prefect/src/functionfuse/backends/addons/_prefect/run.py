@@ -22,9 +22,10 @@ from functionfuse.plan import refs_within
 
 from .artifact import parents_of
 from .options import Tasks, reads_parameters
+from .parameters import parameters_of, placeholders, signature_of
 from .serialization import Answer, Failure, Parcel, Sealed
 from .stop import end_workers
-from .task import NodeFunction, parameters_of, placeholders, signature_of
+from .task import NodeFunction
 
 if TYPE_CHECKING:
     from inspect import Signature

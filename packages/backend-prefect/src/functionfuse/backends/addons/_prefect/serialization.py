@@ -12,6 +12,8 @@ import prefect.utilities.annotations as prefect_annotations
 
 from functionfuse.backends.shipping import by_name, pack, pack_outcome, unpack_outcome
 
+from .parameters import parameters_of
+
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Call, Outcome
 
@@ -76,8 +78,6 @@ class _Opened(_opaque):  # type: ignore[misc]  # mypy cannot read its type varia
 
 
 def _opened(parcel: Parcel, key: str) -> _Opened:
-    from .task import parameters_of
-
     opened = _Opened(parameters_of(parcel.call)[key])
     opened.sealed = parcel, key
     return opened
