@@ -13,8 +13,8 @@ from prefect.exceptions import CancelledRun, PrefectException
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from functionfuse.backends.addons._prefect.artifact import Table
-from functionfuse.backends.addons._prefect.context import light
+from functionfuse.backends.addons._prefect.artifact import NodeTable
+from functionfuse.backends.addons._prefect.context import small_context
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect.run import PrefectRun
 from functionfuse.backends.base import BaseWorkflow
@@ -140,9 +140,9 @@ class PrefectWorkflow(BaseWorkflow):
         """Execute a run in the flow run that this is called in."""
         context = FlowRunContext.get()
         assert context is not None
-        table = Table()
+        table = NodeTable()
         try:
-            with light(context):
+            with small_context(context):
                 PrefectRun(run, context, table).execute()
         finally:
             table.publish(run.root.plan, self.workflow_name)

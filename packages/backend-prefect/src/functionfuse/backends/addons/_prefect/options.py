@@ -26,12 +26,20 @@ FLOW_OPTIONS = frozenset(inspect.signature(Flow).parameters) - {"fn"}
 
 
 def checked_task_args(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of ``prefect.task``, or raise OptionError."""
+    """Return options of ``prefect.task``.
+
+    Raises:
+        OptionError: Prefect does not know an option, or refuses its value.
+    """
     return _checked(args, TASK_OPTIONS, "set_task_args", "prefect.task", lambda **known: Task(_anything, **known))
 
 
 def checked_flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of ``prefect.flow``, or raise OptionError."""
+    """Return options of ``prefect.flow``.
+
+    Raises:
+        OptionError: Prefect does not know an option, or refuses its value.
+    """
     return _checked(
         options, FLOW_OPTIONS, "set_prefect_flow_options", "prefect.flow", lambda **known: Flow(_anything, **known)
     )
@@ -57,20 +65,20 @@ def _anything() -> None:
 
 
 def reads_parameters(args: Mapping[str, Any]) -> bool:
-    """Whether Prefect needs a task's parameters for something beside the call."""
+    """Return True if Prefect needs a task's parameters beside the call: for keys of its cache, or names."""
     return not (_CACHING | {"task_run_name"}).isdisjoint(args)
 
 
 def allowed_name(name: str) -> str:
-    """A name of a flow, without the characters that Prefect refuses."""
+    """Return a flow's name without the characters that Prefect refuses."""
     return _BANNED.sub("_", name).strip() or "_"
 
 
-class Tasks:
+class TaskFactory:
     """Makes the tasks of one run; nodes of one function with equal options share what takes time to make.
 
     Args:
-        persist: whether Prefect keeps the results of this flow's tasks.
+        persist: True if Prefect keeps the results of this flow's tasks.
     """
 
     def __init__(self, *, persist: bool) -> None:
@@ -78,7 +86,14 @@ class Tasks:
         self._made: dict[Any, Task[..., Any]] = {}
 
     def make(self, name: str, target: object, function: Callable[..., Any], args: Mapping[str, Any]) -> Task[..., Any]:
-        """Return the task of a node; its run has the node's name."""
+        """Return the task of a node; its task run has the node's name.
+
+        Args:
+            name: the node's full name.
+            target: what nodes have in common that share what takes time to make.
+            function: what the task runs.
+            args: the options of ``prefect.task``.
+        """
         key = target, *((option, id(value)) for option, value in args.items())
         pattern = self._made.get(key)
         if pattern is None:

@@ -20,7 +20,7 @@ _SELF = Parameter("self", Parameter.POSITIONAL_ONLY)
 
 
 def signature_of(target: Target) -> Signature:
-    """The signature under which Prefect sees a target; a method's begins with the object."""
+    """Return the signature under which Prefect sees a target; a method's begins with the stateful object."""
     try:
         signature = target.check.signature()
     except UsageError:
@@ -35,12 +35,17 @@ def signature_of(target: Target) -> Signature:
 
 
 def function_of(target: Target) -> Callable[..., Any]:
-    """The user's own function, or class."""
+    """Return the user's own function, or class."""
     return getattr(target.owner.function, target.name) if isinstance(target, Method) else target.function
 
 
 def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, Any]:
-    """The arguments of a call by the names of the parameters, defaults included."""
+    """Return the arguments of a call by the names of the parameters, defaults included.
+
+    Args:
+        call: the call.
+        signature: that of its target, where it is known already.
+    """
     args = (call.instance, *call.args) if call.target.kind == "method" else call.args
     bound = (signature or signature_of(call.target)).bind(*args, **call.kwargs)
     bound.apply_defaults()
@@ -48,6 +53,11 @@ def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, A
 
 
 def placeholders(parameters: dict[str, Any], signature: Signature) -> dict[str, Any]:
-    """Stand-ins for arguments that Prefect need not know. It would hold them until it has sent a task's events."""
+    """Return empty values for arguments that Prefect need not know: it holds them until a task's events are sent.
+
+    Args:
+        parameters: the arguments, by the names of the parameters.
+        signature: that of their function.
+    """
     empty: dict[Any, Any] = {Parameter.VAR_POSITIONAL: (), Parameter.VAR_KEYWORD: {}}
     return {key: empty.get(signature.parameters[key].kind) for key in parameters}

@@ -21,11 +21,11 @@ from functionfuse.errors import NodeError, RunCancelled, WorkerDiedError
 from functionfuse.plan import refs_within
 
 from .artifact import parents_of
-from .options import Tasks, reads_parameters
+from .options import TaskFactory, reads_parameters
 from .parameters import parameters_of, placeholders, signature_of
-from .serialization import Answer, Failure, Parcel, Sealed
-from .stop import end_workers
+from .serialization import SerializedCall, SerializedParameter, TaskFailure, TaskOutcome
 from .task import NodeFunction
+from .workers import end_workers
 
 if TYPE_CHECKING:
     from inspect import Signature
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from functionfuse.decorator import Target
     from functionfuse.plan import Step
 
-    from .artifact import Table
+    from .artifact import NodeTable
 
 POLL_SECONDS = 2.0  # between two looks at whether the flow run is to be cancelled
 MOST_PENDING = 500  # task runs at a time, where the task runner does not tell how many it can take
@@ -65,7 +65,7 @@ class PrefectRun:
         table: notes what becomes of each node.
     """
 
-    def __init__(self, run: Run, context: FlowRunContext, table: Table) -> None:
+    def __init__(self, run: Run, context: FlowRunContext, table: NodeTable) -> None:
         self.run = run
         assert context.flow_run is not None
         self.flow_run = context.flow_run
@@ -75,7 +75,7 @@ class PrefectRun:
         self.in_process = isinstance(self.runner, ThreadPoolTaskRunner)
         self.window = min(MOST_PENDING, 2 * getattr(self.runner, "_max_workers", MOST_PENDING))
         self.ready = Ready(run)
-        self.tasks = Tasks(persist=context.persist_result)
+        self.tasks = TaskFactory(persist=context.persist_result)
         self.signatures: dict[Target, Signature] = {}
         self.task_runs: dict[tuple[Frame, str], UUID] = {}  # of the nodes that have one
         self.seen: set[Frame] = set()
@@ -131,21 +131,21 @@ class PrefectRun:
         name, target = task.name, call.target
         signature = self.signatures.get(target) or self.signatures.setdefault(target, signature_of(target))
         try:
-            parcel = None if self.in_process else Parcel.of(call, name)
+            serialized = None if self.in_process else SerializedCall.of(call, name)
         except NodeError as error:
             self.settle(task, Outcome(None, None, error, 0.0), call)
             return
         options = task.step.options.get("task_args", {})
         values = parameters_of(call, signature)
-        holds = parcel is None and not reads_parameters(options)
+        holds = serialized is None and not reads_parameters(options)
         parameters: dict[str, Any]
         if holds:
             parameters = placeholders(values, signature)
-        elif parcel is None:
+        elif serialized is None:
             parameters = {key: quote(value) for key, value in values.items()}
         else:
-            parameters = {key: Sealed(parcel, key) for key in values}
-        function = NodeFunction(call, signature, parcel, holds=holds)
+            parameters = {key: SerializedParameter(serialized, key) for key in values}
+        function = NodeFunction(call, signature, serialized, holds=holds)
         prefect_task = self.tasks.make(name, target, function, options)
         edges = self.edges(task, signature, list(parameters))
         self.functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
@@ -176,7 +176,7 @@ class PrefectRun:
         parents: set[RunInput] = {TaskRunResult(id=run) for parent in names if (run := self.task_run(frame, parent))}
         shown = self.tasks.make(task.name, _cached, _cached, {})
         future = self.runner.submit(shown, {"reason": task.step.reason}, dependencies={"reason": parents})
-        self.table.note(task.name, "Cached", "reused")
+        self.table.record(task.name, "Cached", "reused")
         self.submitted(future, task, None)
 
     # -- edges
@@ -236,11 +236,11 @@ class PrefectRun:
         work = self.pending.pop(future)
         if work is not None:
             self.functions.discard(work.function)
-            work.function.forget()
+            work.function.release()
             self.settle(work.task, self.outcome(work, future), work.call)
 
     def settle(self, task: Task, outcome: Outcome, call: Call) -> None:
-        self.table.note(task.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
+        self.table.record(task.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
         try:
             self.run.settle(task, outcome, call)
         except StoredResultLost as loss:
@@ -257,10 +257,10 @@ class PrefectRun:
             value = record.result if isinstance(record, ResultRecord) else future.result(raise_on_failure=False)
         except Exception as error:
             return Outcome(None, None, self.died(work, future, error), seconds)
-        if isinstance(value, Answer):
-            return value.open()
-        if isinstance(value, Failure):
-            return value.answer.open()
+        if isinstance(value, TaskOutcome):
+            return value.take()
+        if isinstance(value, TaskFailure):
+            return value.task_outcome.take()
         known = work.function.outcome or Outcome(None, None, None, seconds)
         if not state.is_completed():
             return known if known.error is value else Outcome(None, None, _error(value, state), seconds)
@@ -288,7 +288,7 @@ class PrefectRun:
     def stop(self) -> None:
         """Give up what runs, and leave no task run behind that seems to run."""
         for function in self.functions:
-            function.give_up()
+            function.abandon()
         if not self.in_process:
             for future in self.pending:
                 self.set_state(future, Cancelled(message="the flow run ended before it"))

@@ -1,4 +1,4 @@
-"""What travels to and from task runners whose workers are other processes."""
+"""Serialized calls and outcomes, for task runners whose workers are other processes."""
 
 from __future__ import annotations
 
@@ -27,107 +27,129 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 
 
 def dumps(value: object) -> bytes:
-    """Pickle a value; functions that a worker cannot import travel by value."""
+    """Return a value as bytes; functions that a worker cannot import are pickled by value."""
     stream = io.BytesIO()
     _Pickler(stream).dump(value)
     return stream.getvalue()
 
 
-class Parcel:
-    """One call, pickled as a whole so that its arguments stay what they are to each other; opened once."""
+class SerializedCall:
+    """A call as bytes, pickled as a whole so that what its arguments share stays shared.
 
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
+    Args:
+        content: the pickled call.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
 
     @cached_property
     def call(self) -> Call:
-        """The call."""
+        """The call, deserialized when it is first asked for."""
         try:
-            call: Call = pickle.loads(self._packed)
+            call: Call = pickle.loads(self._content)
         except Exception as error:
             error.add_note("while a worker unpickled the function and its arguments")
             raise
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcel, (self._packed,)
+        return SerializedCall, (self._content,)
 
     @classmethod
-    def of(cls, call: Call, name: str) -> Parcel:
-        """Pack a call. NodeError names the argument that cannot be pickled."""
+    def of(cls, call: Call, name: str) -> SerializedCall:
+        """Serialize a call.
+
+        Args:
+            call: the call.
+            name: the full name of its node, for the error.
+
+        Raises:
+            NodeError: naming the argument that cannot be pickled.
+        """
         return cls(pack(call, name, dumps))
 
 
-class Sealed:
-    """One parameter of a call that travels in a parcel. Prefect cannot look into it before it is there."""
+class SerializedParameter:
+    """One parameter of a serialized call, into which Prefect cannot look before the worker has it.
 
-    def __init__(self, parcel: Parcel, key: str) -> None:
-        self._content = parcel, key
+    Args:
+        call: the serialized call; its parameters share it.
+        key: the parameter's name.
+    """
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, self._content
-
-
-class _Opened(_opaque):  # type: ignore[misc]  # mypy cannot read its type variable
-    """A parameter where its task runs. Dask's scheduler opens and sends it once more."""
-
-    sealed: tuple[Parcel, str]
+    def __init__(self, call: SerializedCall, key: str) -> None:
+        self._origin = call, key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, self.sealed
+        return _deserialized, self._origin
 
 
-def _opened(parcel: Parcel, key: str) -> _Opened:
-    opened = _Opened(parameters_of(parcel.call)[key])
-    opened.sealed = parcel, key
-    return opened
+class _DeserializedParameter(_opaque):  # type: ignore[misc]  # mypy cannot read its type variable
+    """A parameter's value where its task runs; serialized anew as it came, since Dask's scheduler forwards it."""
+
+    origin: tuple[SerializedCall, str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _deserialized, self.origin
 
 
-class Answer:
-    """How a call ended, as what a task returns. Prefect does not search it, as it would a list."""
+def _deserialized(call: SerializedCall, key: str) -> _DeserializedParameter:
+    parameter = _DeserializedParameter(parameters_of(call.call)[key])
+    parameter.origin = call, key
+    return parameter
 
-    def __init__(self, outcome: Outcome | None, packed: bytes = b"") -> None:
+
+class TaskOutcome:
+    """The outcome of a call as a task returns it, into which Prefect does not look as it would into a list.
+
+    Args:
+        outcome: the outcome, within one process.
+        content: the serialized outcome, from another process.
+    """
+
+    def __init__(self, outcome: Outcome | None, content: bytes = b"") -> None:
         self._outcome = outcome
-        self._packed = packed
+        self._content = content
 
     @classmethod
-    def sealed(cls, outcome: Outcome) -> Answer:
-        """Return an answer for another process."""
+    def serialized(cls, outcome: Outcome) -> TaskOutcome:
+        """Serialize an outcome; a result that cannot be pickled is an error of its own."""
         return cls(None, pack_outcome(outcome, dumps))
 
-    def open(self) -> Outcome:
-        """Take the outcome out; an answer is opened once."""
+    def take(self) -> Outcome:
+        """Return the outcome and release it: a second call finds nothing."""
         outcome, self._outcome = self._outcome, None
-        return outcome or unpack_outcome(self._packed)
+        return outcome or unpack_outcome(self._content)
 
 
-class Failure(Exception):  # noqa: N818  it stands for what a function raised
-    """Carries how a call failed from one process to another; Prefect shows the type and text of what was raised."""
+class TaskFailure(Exception):  # noqa: N818  it stands for what a function raised
+    """Carries the outcome of a failed call to the driver; Prefect shows type and text of what the function raised."""
 
     text = ""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self, task_outcome: TaskOutcome) -> None:
+        self.task_outcome = task_outcome
 
     def __str__(self) -> str:
         return self.text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Failure, (self.answer,)
+        return TaskFailure, (self.task_outcome,)
 
 
-def failure(outcome: Outcome) -> Exception:
-    """Return an exception that is of the same type as a call's error, and takes the outcome along to the driver."""
+def task_failure(outcome: Outcome) -> Exception:
+    """Return an exception of the same type as a failed call's error, which carries the outcome to the driver."""
     error = outcome.error
     assert error is not None
     kind = type(error)
     body: dict[str, Any] = {"text": str(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    bases = (Failure, kind) if isinstance(error, Exception) else (Failure,)
+    bases = (TaskFailure, kind) if isinstance(error, Exception) else (TaskFailure,)
     try:
         stand_in: type[Exception] = type(kind.__name__, bases, body)
         made = stand_in.__new__(stand_in)
     except TypeError:  # a type that cannot be derived from
-        made = Failure.__new__(type(kind.__name__, (Failure,), body))
-    made.__dict__.update(error.__dict__, answer=Answer.sealed(outcome))
+        made = TaskFailure.__new__(type(kind.__name__, (TaskFailure,), body))
+    made.__dict__.update(error.__dict__, task_outcome=TaskOutcome.serialized(outcome))
     made.args = error.args
     return made.with_traceback(error.__traceback__)

@@ -1,4 +1,4 @@
-"""What Prefect runs for a node."""
+"""The function of a node's task, as Prefect runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.shipping import unpicklable_result
 
 from .parameters import function_of, parameters_of, signature_of
-from .serialization import Answer, Parcel, dumps, failure
+from .serialization import SerializedCall, TaskOutcome, dumps, task_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.calls import Call
 
 
-class GivenUp(BaseException):
-    """The run ended before a call of it."""
+class CallAbandoned(BaseException):
+    """Raised in the place of a call that was still running when the run ended."""
 
 
 class NodeFunction:
@@ -36,18 +36,20 @@ class NodeFunction:
     Args:
         call: the call.
         signature: that Prefect sees.
-        parcel: see below.
-        holds: whether the arguments are those of ``call``, whatever Prefect passes.
+        serialized: the serialized call, where workers are other processes.
+        holds: True if the arguments are those of `call`, whatever Prefect passes.
 
     Attributes:
-        parcel: what travels in its place; None where nodes share the memory of the driver.
-        outcome: how the last attempt ended; not known to the driver's copy when it ran in another process.
+        serialized: what is sent to a worker instead of this; None where nodes share the memory of the driver.
+        outcome: of the last attempt; None in the driver's copy when the call was made in another process.
     """
 
     # Prefect copies the attributes in __dict__ to its task.
-    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "_held", "outcome", "parcel")
+    __slots__ = ("__code__", "__dict__", "__signature__", "_call", "_ends", "_held", "outcome", "serialized")
 
-    def __init__(self, call: Call, signature: Signature, parcel: Parcel | None, *, holds: bool = False) -> None:
+    def __init__(
+        self, call: Call, signature: Signature, serialized: SerializedCall | None, *, holds: bool = False
+    ) -> None:
         function = function_of(call.target)
         update_wrapper(self, function, updated=())
         code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
@@ -55,7 +57,7 @@ class NodeFunction:
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__qualname__ = call.target.qualname
         self.__signature__ = signature
-        self.parcel = parcel
+        self.serialized = serialized
         self.outcome: Outcome | None = None
         self._ends: SimpleQueue[Outcome | None] = SimpleQueue()
         self._call = call._replace(args=(), kwargs={}, instance=None)
@@ -66,56 +68,59 @@ class NodeFunction:
         assert context is not None
         if self._held is not None:
             with _shown(context, parameters_of(self._held, self.__signature__)):
-                return self._answer_here(self._of_attempt(self._held, context))
+                return self._run_in_thread(self._of_attempt(self._held, context))
         instance, rest = (args[0], args[1:]) if self._call.target.kind == "method" else (None, args)
         call = self._of_attempt(self._call._replace(args=rest, kwargs=kwargs, instance=instance), context)
-        if self.parcel is None:
-            return self._answer_here(call)
+        if self.serialized is None:
+            return self._run_in_thread(call)
         outcome = perform(call)
-        if outcome.error is None and _is_looked_at():
-            return _checked(_result(outcome, self._call.target.kind))
+        if outcome.error is None and _has_other_readers():
+            return _picklable(_result(outcome, self._call.target.kind))
         if outcome.error is None:
-            return Answer.sealed(outcome)
-        raise failure(outcome)
+            return TaskOutcome.serialized(outcome)
+        raise task_failure(outcome)
 
-    def forget(self) -> None:
-        """Let go of the arguments: the task has ended."""
+    def release(self) -> None:
+        """Release the arguments, once the task has ended."""
         self._held = None
 
     def _of_attempt(self, call: Call, context: TaskRunContext) -> Call:
-        """Return a call on an object of its own where there may be another attempt: one that fails may change it."""
+        """Return a call on a copy of its stateful object if there may be another attempt, which starts from the same.
+
+        A failed attempt may change the object halfway.
+        """
         retried = call.target.kind == "method" and context.task.retries
         return call._replace(instance=copy.deepcopy(call.instance)) if retried else call
 
-    def give_up(self) -> None:
-        """Let go of a call that runs in a thread of this process; Python cannot stop it."""
+    def abandon(self) -> None:
+        """End the task of a call that runs in a thread of this process; Python cannot stop the call itself."""
         self._ends.put(None)
 
-    def _answer_here(self, call: Call) -> Any:
+    def _run_in_thread(self, call: Call) -> Any:
         thread = Thread(target=copy_context().run, args=(self._perform, call), daemon=True, name=self.__qualname__)
         thread.start()
         outcome = self._ends.get()
         if outcome is None:
-            raise GivenUp(f"{self.__qualname__} was given up, and goes on in the background until it ends")
+            raise CallAbandoned(f"{self.__qualname__} was abandoned, and goes on in the background until it ends")
         thread.join()
         if outcome.error is None:
             self.outcome = outcome._replace(value=None, instance=None)
-            return _result(outcome, self._call.target.kind) if _is_looked_at() else Answer(outcome)
+            return _result(outcome, self._call.target.kind) if _has_other_readers() else TaskOutcome(outcome)
         self.outcome = outcome
         if isinstance(outcome.error, Exception):
             raise outcome.error
-        raise failure(outcome)  # Prefect would take it for the end of the process
+        raise task_failure(outcome)  # Prefect would take it for the end of the process
 
     def _perform(self, call: Call) -> None:
         self._ends.put(perform(call))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self.parcel,)
+        return _deserialized_function, (self.serialized,)
 
 
 @contextmanager
 def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None]:
-    """Let ``prefect.runtime`` tell a call's arguments, as long as it lasts."""
+    """Make ``prefect.runtime`` show a call's arguments while it runs."""
     fields = vars(context)  # it is frozen
     before, fields["parameters"] = context.parameters, parameters
     try:
@@ -124,12 +129,12 @@ def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None
         fields["parameters"] = before
 
 
-def _unpacked(parcel: Parcel) -> NodeFunction:
-    return NodeFunction(parcel.call, signature_of(parcel.call.target), parcel)
+def _deserialized_function(serialized: SerializedCall) -> NodeFunction:
+    return NodeFunction(serialized.call, signature_of(serialized.call.target), serialized)
 
 
-def _is_looked_at() -> bool:
-    """Whether somebody beside the driver sees the result: Prefect's cache and storage, or hooks."""
+def _has_other_readers() -> bool:
+    """Return True if others than the driver read the result: Prefect's cache and storage, or hooks."""
     context = TaskRunContext.get()
     assert context is not None
     task = context.task
@@ -140,8 +145,8 @@ def _result(outcome: Outcome, kind: str) -> Any:
     return (outcome.value, outcome.instance) if kind == "method" else outcome.value
 
 
-def _checked(value: Any) -> Any:
-    """Return a result that another process can be sent."""
+def _picklable(value: Any) -> Any:
+    """Return a result, or raise TypeError if it cannot be pickled."""
     try:
         dumps(value)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Ending what task runners run; none of them offers it."""
+"""Ending the workers of task runners, which offer no way to do so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def end_workers(runner: TaskRunner[Any], futures: Iterable[PrefectFuture[Any]]) -> None:
-    """End the processes of a pool, and tell a cluster that results are not wanted any more."""
+    """End the processes of a pool, or cancel the tasks of a cluster.
+
+    Args:
+        runner: the task runner.
+        futures: of the task runs that have not ended.
+    """
     if isinstance(runner, ProcessPoolTaskRunner) and runner._executor is not None:
         for process in list((runner._executor._processes or {}).values()):
             process.kill()
