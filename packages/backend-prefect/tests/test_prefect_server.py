@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_graphs import Sum, add
 
 from functionfuse import workflow
@@ -70,6 +71,20 @@ class TestTaskRuns:
         expected = {name: "Completed" if name == "sum of items" else "Cached" for name in made.dag}
         assert server.states("reused", expected) == expected
         assert server.parents("reused", made.dag) == edges_of(made)
+
+    def test_more_reused_nodes_than_the_window_takes(self, server):
+        node = add(0).set_name("0")
+        for n in range(1, 12):
+            node = add(node, n).set_name(str(n))
+        made = PrefectWorkflow(node, workflow_name="window")
+        made.set_prefect_flow_options({"task_runner": ThreadPoolTaskRunner(max_workers=1)})
+        made.set_storage(store := MemoryStore())
+        assert made.run() == 66
+        store.remove_task("window", "11")
+        assert made.run() == 66
+        expected = {**dict.fromkeys(made.dag, "Cached"), "11": "Completed"}
+        assert server.states("window", expected) == expected
+        assert server.parents("window", made.dag) == edges_of(made)
 
     def test_children_of_dynamic_nodes(self, server):
         @workflow

@@ -15,8 +15,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect.artifact import NodeTable
 from functionfuse.backends.addons._prefect.context import small_context
+from functionfuse.backends.addons._prefect.engine import PrefectEngine
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
-from functionfuse.backends.addons._prefect.run import PrefectRun
+from functionfuse.backends.addons._prefect.run import RunLoop
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.query import Query
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
@@ -143,7 +144,7 @@ class PrefectWorkflow(BaseWorkflow):
         table = NodeTable()
         try:
             with small_context(context):
-                PrefectRun(run, context, table).execute()
+                RunLoop(run, PrefectEngine(run, context, table)).execute()
         finally:
             table.publish(run.root.plan, self.workflow_name)
 

@@ -1,0 +1,212 @@
+"""Prefect as an engine: calls become task runs, and task runs that have ended become outcomes."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from prefect.states import Cancelled, Completed, Crashed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from functionfuse.backends.calls import Outcome
+from functionfuse.errors import NodeError, RunCancelled
+
+from .artifact import parents_of
+from .options import TaskFactory, reads_parameters
+from .outcomes import SubmittedCall, read_outcome, worker_error
+from .parameters import parameters_of, placeholders, signature_of
+from .serialization import SerializedCall, SerializedParameter
+from .task import NodeFunction
+from .task_runs import TaskRuns
+from .workers import end_workers
+
+if TYPE_CHECKING:
+    from inspect import Signature
+
+    from prefect.client.schemas.objects import State
+    from prefect.context import FlowRunContext
+    from prefect.futures import PrefectFuture
+
+    from functionfuse.backends.calls import Call
+    from functionfuse.backends.execution import Run
+    from functionfuse.backends.frames import Task
+    from functionfuse.decorator import Target
+
+    from .artifact import NodeTable
+
+POLL_SECONDS = 2.0  # between two questions to the server whether the flow run is cancelled
+MOST_PENDING = 500  # task runs at a time, where the task runner does not say how many it can take
+
+
+class PrefectEngine:
+    """Runs calls as task runs of a flow run, in the flow's own thread. Futures are the handles of calls.
+
+    Args:
+        run: the run, for its frames: their reused steps have task runs too.
+        context: of the flow run.
+        table: records how each node ended.
+
+    Attributes:
+        window: how many calls are worth submitting at a time.
+    """
+
+    def __init__(self, run: Run, context: FlowRunContext, table: NodeTable) -> None:
+        assert context.flow_run is not None
+        self._run = run
+        self._flow_run = context.flow_run
+        self._client: Any = context.client  # that of a flow that is not asynchronous
+        self._table = table
+        self._task_runner = context.task_runner
+        self._in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
+        self.window: int = min(MOST_PENDING, 2 * getattr(self._task_runner, "_max_workers", MOST_PENDING))
+        self._factory = TaskFactory(persist=context.persist_result)
+        self._signatures: dict[Target, Signature] = {}
+        self._task_runs = TaskRuns(self._show)
+        self._submitted: dict[PrefectFuture[Any], SubmittedCall] = {}
+        self._shown: set[PrefectFuture[Any]] = set()  # the task runs of reused steps that have not ended
+        self._functions: set[NodeFunction] = set()  # that may run; known before their futures are
+        self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+        self._polled = time.monotonic()
+
+    def submit(self, task: Task, call: Call) -> PrefectFuture[Any]:
+        """Submit a call as a task run with the graph's edges.
+
+        Args:
+            task: the step of the call.
+            call: the call.
+
+        Raises:
+            NodeError: the call cannot be serialized for a worker.
+        """
+        name, target = task.name, call.target
+        signature = self._signatures.get(target) or self._signatures.setdefault(target, signature_of(target))
+        try:
+            serialized = None if self._in_process else SerializedCall.of(call, name)
+        except NodeError:
+            self._table.record(name, "Failed", "run", 0.0)
+            raise
+        options = task.step.options.get("task_args", {})
+        values = parameters_of(call, signature)
+        holds = serialized is None and not reads_parameters(options)
+        parameters: dict[str, Any]
+        if holds:
+            parameters = placeholders(values, signature)
+        elif serialized is None:
+            parameters = {key: quote(value) for key, value in values.items()}
+        else:
+            parameters = {key: SerializedParameter(serialized, key) for key in values}
+        function = NodeFunction(call, signature, serialized, holds=holds)
+        prefect_task = self._factory.make(name, target, function, options)
+        edges = self._task_runs.edges(task, signature, list(parameters))
+        self._functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
+        future: PrefectFuture[Any] = self._task_runner.submit(prefect_task, parameters, dependencies=edges)
+        self._submitted[future] = SubmittedCall(name, call, function, time.perf_counter())
+        self._follow(future, task)
+        return future
+
+    def wait(self) -> PrefectFuture[Any]:
+        """Wait until a submitted call has ended, and return its future.
+
+        Raises:
+            RunCancelled: somebody cancelled the flow run.
+        """
+        while True:
+            future = self._next_ended()
+            if future not in self._shown:
+                return future
+            self._shown.remove(future)
+            self.show_reused()
+
+    def outcome(self, future: PrefectFuture[Any]) -> Outcome:
+        """Return how the call of a future from `wait` ended; each is asked for once."""
+        submitted = self._submitted.pop(future)
+        self._functions.discard(submitted.function)
+        submitted.function.release()
+        seconds = time.perf_counter() - submitted.started
+        try:
+            outcome = read_outcome(future, submitted, seconds)
+        except Exception as error:
+            self._set_state(future, Crashed(message=f"the worker did not report a result: {error!r}"))
+            outcome = Outcome(None, None, worker_error(submitted, error), seconds)
+        self._table.record(submitted.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
+        return outcome
+
+    def stop(self) -> None:
+        """Abandon what runs, and leave no task run behind that seems to run."""
+        for function in self._functions:
+            function.abandon()
+        futures = [*self._submitted, *self._shown]
+        if not self._in_process:
+            for future in futures:
+                self._set_state(future, Cancelled(message="the flow run ended before it"))
+        end_workers(self._task_runner, futures)
+
+    # -- reused steps: their task runs do nothing, and show "Cached"
+
+    def show_reused(self) -> None:
+        """Show the reused steps of the run's frames whose parents have task runs, as many as the window takes."""
+        self._task_runs.add_frames(self._run.opened)
+        while len(self._shown) < self.window and self._task_runs.show_next():
+            pass
+
+    def finish(self) -> None:
+        """Show the reused steps that are left, and wait until their task runs have ended.
+
+        Raises:
+            RunCancelled: somebody cancelled the flow run.
+        """
+        while True:
+            while len(self._shown) < self.window and self._task_runs.show_next(rest=True):
+                pass
+            if not self._shown:
+                return
+            self._shown.remove(self._next_ended())
+
+    def _show(self, task: Task) -> None:
+        parents = self._task_runs.inputs(task.frame, parents_of(task.step))
+        shown = self._factory.make(task.name, _cached, _cached, {})
+        future = self._task_runner.submit(shown, {"reason": task.step.reason}, dependencies={"reason": parents})
+        self._table.record(task.name, "Cached", "reused")
+        self._shown.add(future)
+        self._follow(future, task)
+
+    # -- task runs
+
+    def _follow(self, future: PrefectFuture[Any], task: Task) -> None:
+        self._task_runs.add(task, future.task_run_id)
+        future.add_done_callback(self._ended.put)
+
+    def _next_ended(self) -> PrefectFuture[Any]:
+        """Wait for a task run to end, and ask now and then whether the flow run is cancelled."""
+        while True:
+            left = self._polled + POLL_SECONDS - time.monotonic()
+            if left <= 0:
+                self._refuse_cancelled()
+                continue
+            with suppress(Empty):
+                return self._ended.get(timeout=left)
+
+    def _refuse_cancelled(self) -> None:
+        """Raise RunCancelled if somebody cancelled the flow run."""
+        state: State | None = None
+        with suppress(Exception):  # the server may be unavailable now; it will be asked again
+            state = self._client.read_flow_run(self._flow_run.id).state
+        self._polled = time.monotonic()
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            running = sorted(submitted.name for submitted in self._submitted.values())
+            raise RunCancelled(
+                f"the flow run {self._flow_run.name!r} was cancelled in Prefect while "
+                f"{', '.join(map(repr, running[:5])) or 'nothing'}{' ...' * (len(running) > 5)} ran; "
+                "what had finished before is stored"
+            )
+
+    def _set_state(self, future: PrefectFuture[Any], state: State) -> None:
+        with suppress(Exception):  # Prefect may not know the task run yet
+            self._client.set_task_run_state(future.task_run_id, state, force=True)
+
+
+def _cached(reason: str) -> Any:
+    return Completed(name="Cached", message=reason)
