@@ -117,8 +117,8 @@ def test_a_script_serves_its_flow(server, script, tmp_path):
     [
         ("script.py", "here", "like 'file.py:flow', got 'script.py'"),
         ("absent.py:flow", "here", "got 'absent.py:flow'"),
-        ("{script}:wolf", "here", "cannot be deployed.*wolf"),
-        ("{script}:flow", "nowhere", "cannot be deployed.*'nowhere'"),
+        ("{script}:wolf", "here", "cannot be created.*wolf"),
+        ("{script}:flow", "nowhere", "cannot be created.*'nowhere'"),
     ],
 )
 def test_a_deployment_that_cannot_be(server, script, pool, entrypoint, pool_name, said):

@@ -64,7 +64,7 @@ def nobody(impatient):
 
 
 def test_no_server(nobody):
-    with pytest.raises(EngineUnreachable, match=r"does not answer .*127\.0\.0\.1:9.* 'alone'.*prefect server start"):
+    with pytest.raises(EngineUnreachable, match=r"'alone' cannot reach .*127\.0\.0\.1:9.*prefect server start"):
         PrefectWorkflow(add(1, 1), workflow_name="alone").run()
 
 

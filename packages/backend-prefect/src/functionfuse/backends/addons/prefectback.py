@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from functionfuse.nodes import Item, Node
     from functionfuse.plan import Ref, Step
 
-_UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # how Prefect says it
+_UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # Prefect's words for it
 
 
 class PrefectQuery(Query):
     """Nodes whose names match a pattern, with the options of Prefect's tasks."""
 
     def set_task_args(self, args: Mapping[str, Any]) -> Self:
-        """Set options of ``prefect.task``: ``retries``, ``tags``, ``cache_policy``, ``timeout_seconds`` ...
+        """Set options of `prefect.task`: `retries`, `tags`, `cache_policy`, `timeout_seconds` ...
 
         Raises:
             OptionError: Prefect does not know an option, or refuses its value.
@@ -49,9 +49,9 @@ class PrefectWorkflow(BaseWorkflow):
     """Runs a graph as a flow of Prefect: every node is a task run, under the node's own name.
 
     Args:
-        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results; the name of the flow.
-        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+        scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
 
     query_class = PrefectQuery
@@ -62,7 +62,7 @@ class PrefectWorkflow(BaseWorkflow):
         self._sent: tuple[list[Step], list[Ref]] | None = None
 
     def set_prefect_flow_options(self, options: Mapping[str, Any]) -> None:
-        """Set options of ``prefect.flow``: ``task_runner``, ``retries``, ``on_failure``, ``log_prints`` ...
+        """Set options of `prefect.flow`: `task_runner`, `retries`, `on_failure`, `log_prints` ...
 
         Raises:
             OptionError: Prefect does not know an option, or refuses its value.
@@ -70,7 +70,7 @@ class PrefectWorkflow(BaseWorkflow):
         self._flow_options |= checked_flow_options(options)
 
     def generate_flow(self) -> Flow[Any, Any]:
-        """Return the graph as a flow of Prefect, whose parameters are those of :meth:`run`."""
+        """Return the graph as a flow of Prefect, whose parameters are those of `run`."""
 
         def functionfuse_flow(on_error: str = "raise", reuse: str = "recipe") -> Any:
             try:
@@ -90,13 +90,13 @@ class PrefectWorkflow(BaseWorkflow):
         Args:
             on_error: "raise" stops at the first failure, once what is running has ended and is stored;
                 "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+            reuse: "recipe", "name" or "never"; see `plan`.
 
         Raises:
-            NodeError: a node failed; its ``__cause__`` is what the function raised.
-            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+            NodeError: a node failed; its `__cause__` is what the function raised.
+            WorkflowFailed: nodes failed, with `on_error="continue"`; it carries the report.
             RunCancelled: somebody cancelled the flow run in Prefect.
-            EngineUnreachable: Prefect's server does not answer.
+            EngineUnreachable: Prefect's server cannot be reached.
         """
         try:
             return self.generate_flow()(on_error=on_error, reuse=reuse)
@@ -106,19 +106,19 @@ class PrefectWorkflow(BaseWorkflow):
             if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHABLE):
                 raise
             raise EngineUnreachable(
-                f"Prefect's server does not answer ({error}) to {self.workflow_name!r}; start it with "
+                f"workflow {self.workflow_name!r} cannot reach Prefect's server ({error}); start it with "
                 "'prefect server start', or set PREFECT_API_URL to one that runs; what had finished is stored"
             ) from error
 
     def deploy(self, name: str, work_pool: str, cron: str | None = None, *, entrypoint: str) -> UUID:
-        """Make a deployment, whose runs the workers of a work pool take up.
+        """Create a deployment, whose runs the workers of a work pool execute.
 
         Args:
             name: of the deployment.
             work_pool: the work pool's name.
-            cron: when to run, as in ``"0 6 * * *"``; without it, on demand.
-            entrypoint: ``"file.py:flow"``: where workers find a variable of a module that holds
-                ``generate_flow()``. They see the file under the same path.
+            cron: when to run, as in `"0 6 * * *"`; without it, on demand.
+            entrypoint: a file and a variable in it, `"file.py:flow"`, that holds the flow that `generate_flow`
+                returned. Workers see the file under the same path.
 
         Returns:
             The deployment's id.
@@ -129,16 +129,26 @@ class PrefectWorkflow(BaseWorkflow):
         file, _, variable = entrypoint.rpartition(":")
         path = Path(file).resolve()
         if not variable.isidentifier() or not path.is_file():
-            raise OptionError(f"an entrypoint is a file and a flow in it, like 'file.py:flow', got {entrypoint!r}")
+            raise OptionError(
+                f"deployment {name!r}: an entrypoint is a file that exists and a variable in it that holds a flow, "
+                f"like 'file.py:flow', got {entrypoint!r}"
+            )
         try:
             flow: Any = Flow.from_source(str(path.parent), entrypoint=f"{path.name}:{variable}")
             made: UUID = flow.deploy(name=name, work_pool_name=work_pool, cron=cron, print_next_steps=False)
         except (PrefectException, ValueError, AttributeError) as error:
-            raise OptionError(f"{name!r} cannot be deployed from {entrypoint!r} to {work_pool!r}: {error}") from error
+            raise OptionError(
+                f"deployment {name!r} cannot be created from {entrypoint!r} for the work pool {work_pool!r}: {error}"
+            ) from error
         return made
 
     def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
-        """Execute a run in the flow run that this is called in."""
+        """Execute a run in the flow run that this is called in.
+
+        Args:
+            run: the run.
+            engine: nothing; Prefect has no further parameters of a run.
+        """
         context = FlowRunContext.get()
         assert context is not None
         table = NodeTable()
