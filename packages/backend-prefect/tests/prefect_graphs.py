@@ -1,4 +1,4 @@
-"""What the nodes of the tests call."""
+"""Workflow functions of the tests."""
 
 from __future__ import annotations
 

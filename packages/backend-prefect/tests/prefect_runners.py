@@ -1,4 +1,4 @@
-"""Workflows on a task runner, their conformance suite, and a pool of processes that stays warm."""
+"""Workflows on a task runner, their conformance suite, and a process pool that is kept from run to run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def workflows_on(make_task_runner):
     return make
 
 
-class WarmProcessPool(ProcessPoolTaskRunner):
-    """Prefect's own in all but the ends of its life."""
+class KeptProcessPool(ProcessPoolTaskRunner):
+    """Prefect's process pool, started once and ended with `close`."""
 
     def __reduce__(self):
         return ProcessPoolTaskRunner, (self._max_workers,)

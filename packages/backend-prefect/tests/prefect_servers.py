@@ -1,4 +1,4 @@
-"""A Prefect server in a process of its own, and what it knows."""
+"""A Prefect server in a process of its own, and queries of its API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
@@ -37,23 +37,32 @@ class Server:
 
     def stop(self):
         """End the server's process."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
+    def is_ready(self):
+        """Return True once the server answers; fail with its log if its process has ended."""
+        try:
+            self.ask("health")
+        except OSError:
+            assert self.process.poll() is None, (self.home / "server.log").read_text()
+            return False
+        return True
+
     def ask(self, path, query=None, method=None):
-        """Get what the API knows; with a query, post that."""
+        """Return what the API answers; a query is posted."""
         request = urllib.request.Request(f"{self.api_url}/{path}", method=method)
         if query is not None:
             request.data = json.dumps(query).encode()
             request.add_header("content-type", "application/json")
         for attempt in range(10):
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    text = answer.read()
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    text = response.read()
                 break
             except urllib.error.HTTPError as error:
                 if error.code != 503 or attempt == 9:  # its database is locked for a moment
@@ -84,15 +93,35 @@ class Server:
             canceller.join()
 
     def task_runs(self, flow_name, is_complete):
-        """The task runs of a flow's last run by name, as soon as they are as wanted: they arrive with a delay."""
-        for _ in range(240):
-            run = self.flow_run(flow_name)
-            query = {"flow_runs": {"id": {"any_": [run["id"]]}}, "limit": 200}
-            runs = {task_run["name"]: task_run for task_run in self.ask("task_runs/filter", query)} if run else {}
-            if is_complete(runs):
-                break
-            time.sleep(0.25)
+        """The task runs of a flow's last run by name, given time to become as wanted: they arrive with a delay."""
+        runs = {}
+
+        def arrived():
+            nonlocal runs
+            runs = self.task_runs_now(flow_name)
+            return is_complete(runs)
+
+        with suppress(TimeoutError):  # the caller's assertion shows what is there instead
+            await_that(arrived, seconds=120, interval=0.25)
         return runs
+
+    def task_runs_now(self, flow_name):
+        """The task runs of a flow's last run by name, as far as the server knows them."""
+        run = self.flow_run(flow_name)
+        if run is None:
+            return {}
+        query = {"flow_runs": {"id": {"any_": [run["id"]]}}, "limit": 200}
+        return {task_run["name"]: task_run for task_run in self.ask("task_runs/filter", query)}
+
+    def final_state(self, run):
+        """Name and message of the state in which a flow run ends."""
+
+        def state():
+            state = self.ask(f"flow_runs/{run['id']}")["state"]
+            return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        ended = await_that(state, interval=0.25)
+        return ended["name"], ended["message"]
 
     def states(self, flow_name, expected):
         """Name to state of the task runs, given time to become what is expected."""
@@ -113,12 +142,14 @@ def states_of(task_runs):
     return {name: run["state_name"] for name, run in task_runs.items()}
 
 
-def await_that(condition, seconds=60):
-    """Wait until something holds."""
+def await_that(condition, seconds=300, interval=0.05):
+    """Wait until a condition returns something true, and return that."""
     until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it does not come to hold"
-        time.sleep(0.05)
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise TimeoutError(f"{condition.__qualname__} did not become true in {seconds} s")
+        time.sleep(interval)
+    return value
 
 
 def free_port():
@@ -144,19 +175,7 @@ def running_server(home, database=""):
     with (home / "server.log").open("w") as log:
         server.process = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)
     try:
-        wait_until_answered(server)
+        await_that(server.is_ready, interval=0.25)
         yield server
     finally:
         server.stop()
-
-
-def wait_until_answered(server):
-    for _ in range(480):
-        try:
-            server.ask("health")
-        except OSError:
-            assert server.process.poll() is None, (server.home / "server.log").read_text()
-            time.sleep(0.25)
-        else:
-            return
-    raise TimeoutError((server.home / "server.log").read_text())

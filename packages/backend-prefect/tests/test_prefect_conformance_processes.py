@@ -7,7 +7,7 @@ import threading
 import pytest
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
-from prefect_runners import RunnerTests, WarmProcessPool, workflows_on
+from prefect_runners import KeptProcessPool, RunnerTests, workflows_on
 from prefect_workers import WorkerTests, dying
 
 from functionfuse import workflow
@@ -17,7 +17,7 @@ from functionfuse.testing.functions import same
 
 @pytest.fixture(scope="module")
 def processes(server):
-    pool = WarmProcessPool(max_workers=1)
+    pool = KeptProcessPool(max_workers=1)
     yield pool
     pool.close()
 
@@ -52,8 +52,8 @@ def test_the_settings_of_a_run_hold_in_its_processes(processes):
 def test_a_node_is_sent_without_the_rest_of_the_graph(processes):
     nodes = same(threading.Lock()).set_name("cannot be sent"), same(1).set_name("can")
     made = workflows_on(lambda: processes)(*nodes)
-    heard = []
-    made.add_observer(lambda event: heard.append((event.kind, event.name)))
+    events = []
+    made.add_observer(lambda event: events.append((event.kind, event.name)))
     with pytest.raises(WorkflowFailed, match="1 finished, 0 reused, 1 failed"):
         made.run(on_error="continue")
-    assert ("finished", "can") in heard
+    assert ("finished", "can") in events

@@ -1,14 +1,13 @@
-"""Deployments: taken up by a process worker, or served by the script itself."""
+"""Deployments: executed by a process worker, or served by the script itself."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from prefect_servers import PREFECT
+from prefect_servers import PREFECT, await_that
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
@@ -62,15 +61,6 @@ def pool(server):
     server.ask("work_pools/here", method="DELETE")
 
 
-def final_state(server, run):
-    for _ in range(480):
-        state = server.ask(f"flow_runs/{run['id']}")["state"]
-        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            break
-        time.sleep(0.25)
-    return state["name"], state["message"]
-
-
 def test_a_process_worker_runs_a_deployment(server, script, pool, tmp_path):
     made = PrefectWorkflow(workflow(abs)(1), workflow_name="any")
     deployment = made.deploy("nightly", pool, "0 3 * * *", entrypoint=f"{script}:flow")
@@ -79,8 +69,8 @@ def test_a_process_worker_runs_a_deployment(server, script, pool, tmp_path):
     assert [schedule["schedule"]["cron"] for schedule in kept["schedules"]] == ["0 3 * * *"]
     run = server.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"on_error": "continue"}})
     worker = [PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--run-once"]
-    subprocess.run(worker, env=server.env, check=True, timeout=120, capture_output=True)
-    assert final_state(server, run)[0] == "Completed"
+    subprocess.run(worker, env=server.env, check=True, timeout=300, capture_output=True)
+    assert server.final_state(run)[0] == "Completed"
     assert FileStore(tmp_path / "store").read_task("deployed", "seven") == 7
     assert server.states("deployed", expected := dict.fromkeys(["two", "Sum_0000", "seven"], "Completed")) == expected
 
@@ -95,25 +85,23 @@ def test_a_script_serves_its_flow(server, script, tmp_path):
             stderr=output,
             cwd=tmp_path,
         )
+
+    def served():
+        assert serving.poll() is None, log.read_text()
+        return server.ask("deployments/filter", {"deployments": {"name": {"any_": ["served"]}}})
+
     try:
-        deployment = None
-        for _ in range(480):
-            found = server.ask("deployments/filter", {"deployments": {"name": {"any_": ["served"]}}})
-            if found:
-                deployment = found[0]["id"]
-                break
-            assert serving.poll() is None, log.read_text()
-            time.sleep(0.25)
-        run = server.ask(f"deployments/{deployment}/create_flow_run", {})
-        assert final_state(server, run)[0] == "Completed", log.read_text()
+        (deployment,) = await_that(served, interval=0.25)
+        run = server.ask(f"deployments/{deployment['id']}/create_flow_run", {})
+        assert server.final_state(run)[0] == "Completed", log.read_text()
     finally:
         serving.send_signal(signal.SIGTERM)
-        serving.wait(60)
+        serving.wait(300)
     assert FileStore(tmp_path / "store").read_task("deployed", "seven") == 7
 
 
 @pytest.mark.parametrize(
-    ("entrypoint", "pool_name", "said"),
+    ("entrypoint", "pool_name", "message"),
     [
         ("script.py", "here", "like 'file.py:flow', got 'script.py'"),
         ("absent.py:flow", "here", "got 'absent.py:flow'"),
@@ -121,7 +109,7 @@ def test_a_script_serves_its_flow(server, script, tmp_path):
         ("{script}:flow", "nowhere", "cannot be created.*'nowhere'"),
     ],
 )
-def test_a_deployment_that_cannot_be(server, script, pool, entrypoint, pool_name, said):
+def test_a_deployment_that_cannot_be_created(server, script, pool, entrypoint, pool_name, message):
     made = PrefectWorkflow(workflow(abs)(1), workflow_name="any")
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         made.deploy("wrong", pool_name, entrypoint=entrypoint.replace("{script}", str(script)))

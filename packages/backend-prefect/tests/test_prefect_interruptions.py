@@ -1,7 +1,8 @@
-"""What ends a run from outside: no server, a server that goes away, Ctrl-C."""
+"""Interruptions of a run: an unavailable server, a server that ends, Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def impatient():
 
 
 @pytest.fixture
-def nobody(impatient):
+def unavailable(impatient):
     """An address where no server is."""
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -63,12 +64,12 @@ def nobody(impatient):
         yield
 
 
-def test_no_server(nobody):
+def test_no_server(unavailable):
     with pytest.raises(EngineUnreachable, match=r"'alone' cannot reach .*127\.0\.0\.1:9.*prefect server start"):
         PrefectWorkflow(add(1, 1), workflow_name="alone").run()
 
 
-def test_a_server_that_goes_away(impatient, tmp_path):
+def test_a_server_that_ends(impatient, tmp_path):
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     store = MemoryStore()
@@ -84,12 +85,13 @@ def test_a_server_that_goes_away(impatient, tmp_path):
     assert "first" in store.list_tasks("left")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT can be sent to another process on POSIX only")
 def test_ctrl_c(server, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py"]
     with subprocess.Popen(command, env=server.env, cwd=tmp_path, stderr=subprocess.PIPE) as running:
         try:
-            await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None, 300)
+            await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=300)
         finally:
