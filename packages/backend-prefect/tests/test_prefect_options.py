@@ -33,7 +33,7 @@ class TestTaskOptions:
         made = make(same(1).set_name("a"), same(2).set_name("b"))
         made.query().set_task_args({"retries": 1, "tags": ["x"]}).set_task_args({"retries": 2})
         made.query("b").set_task_args({"timeout_seconds": 60})
-        shown = [node.backend_info["task_args"] for node in made.find_nodes()]
+        shown = [node.backend_info["engine"]["task_args"] for node in made.find_nodes()]
         assert shown == [
             {"retries": 2, "tags": ["x"]},
             {"retries": 2, "tags": ["x"], "timeout_seconds": 60},

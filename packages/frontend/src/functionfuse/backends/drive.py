@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from functionfuse.backends.calls import Outcome
 from functionfuse.backends.ready import Ready
+from functionfuse.errors import NodeError
 
 if TYPE_CHECKING:
-    from functionfuse.backends.calls import Call, Outcome
+    from collections.abc import Callable, Sequence
+
+    from functionfuse.backends.calls import Call
     from functionfuse.backends.execution import Run
-    from functionfuse.backends.frames import Task
+    from functionfuse.backends.frames import Frame, Task
 
 Handle = TypeVar("Handle")
 
@@ -22,11 +26,14 @@ class Engine(Protocol[Handle]):
         """How many calls the engine takes at this time, those that it has included."""
 
     def submit(self, task: Task, call: Call) -> Handle:
-        """Take a call, and return its handle. Whatever is wrong with the call is part of its outcome.
+        """Take a call, and return its handle.
 
         Args:
             task: what the call is for.
             call: the call.
+
+        Raises:
+            NodeError: the call cannot be submitted; the step has failed.
         """
 
     def wait(self) -> Handle:
@@ -43,7 +50,7 @@ class Engine(Protocol[Handle]):
         """
 
 
-def drive(run: Run, engine: Engine[Handle]) -> None:
+def drive(run: Run, engine: Engine[Handle], *, on_open: Callable[[Sequence[Frame]], object] | None = None) -> None:
     """Execute a run on an engine: submit what is ready, wait, settle.
 
     When a stored result turns out lost, the calls that were submitted end, and are settled and saved, before the
@@ -53,13 +60,14 @@ def drive(run: Run, engine: Engine[Handle]) -> None:
     Args:
         run: the run.
         engine: where its calls are made.
+        on_open: called with the frames that were opened, before tasks are taken from them.
     """
     ready = Ready(run)
     pending: dict[Handle, tuple[Task, Call]] = {}
     stopping = False
     try:
         while True:
-            _submit_ready(run, ready, engine, pending)
+            _submit_ready(run, ready, engine, pending, on_open)
             if run.failed and not stopping:
                 stopping = True
                 engine.stop(at_once=False)
@@ -75,11 +83,27 @@ def drive(run: Run, engine: Engine[Handle]) -> None:
         raise
 
 
-def _submit_ready(run: Run, ready: Ready, engine: Engine[Handle], pending: dict[Handle, tuple[Task, Call]]) -> None:
-    while not run.stopped and len(pending) < engine.window:
+def _submit_ready(
+    run: Run,
+    ready: Ready,
+    engine: Engine[Handle],
+    pending: dict[Handle, tuple[Task, Call]],
+    on_open: Callable[[Sequence[Frame]], object] | None,
+) -> None:
+    while len(pending) < engine.window:
+        if on_open is not None and run.opened:
+            on_open(run.opened)
+        if run.stopped:
+            return
         task = ready.pop()
         if task is None:
             return
         call = run.prepare(task)
-        if call is not None:
-            pending[engine.submit(task, call)] = task, call
+        if call is None:
+            continue
+        try:
+            handle = engine.submit(task, call)
+        except NodeError as error:
+            run.settle(task, Outcome(None, None, error, 0.0), call)
+        else:
+            pending[handle] = task, call

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 from prefect import Flow
-from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun, PrefectException
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from functionfuse.backends.addons._prefect.artifact import NodeTable
-from functionfuse.backends.addons._prefect.context import small_context
-from functionfuse.backends.addons._prefect.engine import PrefectEngine
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
-from functionfuse.backends.addons._prefect.run import RunLoop
+from functionfuse.backends.addons._prefect.run import execute_in_flow
 from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.options import checked_on_error, checked_reuse
 from functionfuse.backends.query import Query
+from functionfuse.backends.session import COMMON_OPTIONS, Session
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
 
 if TYPE_CHECKING:
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
-    from functionfuse.plan import Ref, Step
 
 _UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # Prefect's words for it
 
@@ -42,7 +40,7 @@ class PrefectQuery(Query):
         Raises:
             OptionError: Prefect does not know an option, or refuses its value.
         """
-        return self._set(task_args=checked_task_args(args))
+        return self._set(engine={"task_args": checked_task_args(args)})
 
 
 class PrefectWorkflow(BaseWorkflow):
@@ -55,11 +53,11 @@ class PrefectWorkflow(BaseWorkflow):
     """
 
     query_class = PrefectQuery
+    supports = COMMON_OPTIONS | {"engine"}
 
     def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         self._flow_options: dict[str, Any] = {}
-        self._sent: tuple[list[Step], list[Ref]] | None = None
 
     def set_prefect_flow_options(self, options: Mapping[str, Any]) -> None:
         """Set options of `prefect.flow`: `task_runner`, `retries`, `on_failure`, `log_prints` ...
@@ -70,11 +68,17 @@ class PrefectWorkflow(BaseWorkflow):
         self._flow_options |= checked_flow_options(options)
 
     def generate_flow(self) -> Flow[Any, Any]:
-        """Return the graph as a flow of Prefect, whose parameters are those of `run`."""
+        """Return the graph, as it is now, as a flow of Prefect whose parameters are those of `run`.
 
-        def functionfuse_flow(on_error: str = "raise", reuse: str = "recipe") -> Any:
+        The flow can be pickled, for a process that serves it: nodes stay here, and their steps go with it.
+        """
+        spec, observers = self.spec(), tuple(self._observers)
+
+        def functionfuse_flow(on_error: str = "raise", reuse: str = "recipe") -> Any:  # types that Prefect reads
+            chosen = spec._replace(on_error=checked_on_error(on_error), reuse=checked_reuse(reuse))
+            session = Session(chosen, observers=observers)
             try:
-                return self._run(on_error=on_error, reuse=reuse)
+                return session.run(execute_in_flow)
             except RunCancelled as cancelled:
                 return Cancelled(message=str(cancelled))
 
@@ -84,7 +88,7 @@ class PrefectWorkflow(BaseWorkflow):
         }
         return Flow(functionfuse_flow, **{**defaults, **self._flow_options})
 
-    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
         """Run the graph in a flow run, and return the results of the nodes that the workflow was given.
 
         Args:
@@ -142,30 +146,6 @@ class PrefectWorkflow(BaseWorkflow):
             ) from error
         return made
 
-    def execute(self, run: Run, **engine: Any) -> None:  # noqa: ARG002
-        """Execute a run in the flow run that this is called in.
-
-        Args:
-            run: the run.
-            engine: nothing; Prefect has no further parameters of a run.
-        """
-        context = FlowRunContext.get()
-        assert context is not None
-        table = NodeTable()
-        try:
-            with small_context(context):
-                RunLoop(run, PrefectEngine(run, context, table)).execute()
-        finally:
-            table.publish(run.root.plan, self.workflow_name)
-
-    # -- for a flow that is served: it runs in another process, where nodes cannot go
-
-    def __getstate__(self) -> dict[str, Any]:
-        sent = self._steps(), self._wanted()
-        return {**vars(self), "_sent": sent, "_dag": None, "_given": [None] * len(self._given)}
-
-    def _steps(self) -> list[Step]:
-        return super()._steps() if self._sent is None else self._sent[0]
-
-    def _wanted(self) -> list[Ref]:
-        return super()._wanted() if self._sent is None else self._sent[1]
+    def execute(self, run: Run) -> None:
+        """Execute a run in the flow run that this is called in."""
+        execute_in_flow(run)

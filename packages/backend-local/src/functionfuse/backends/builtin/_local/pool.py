@@ -11,7 +11,6 @@ from uuid import uuid4
 
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.serialization import worker_died
-from functionfuse.errors import NodeError
 
 from .serialization import deserialized_outcome, perform_serialized, serializer
 from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Throttle, perform_batch
@@ -108,11 +107,14 @@ class PoolEngine:
         Args:
             task: what the call is for.
             call: the call.
+
+        Raises:
+            NodeError: the call cannot be pickled for a worker.
         """
         pooled = PooledCall(task.name, call)
-        if not self._serialize(pooled):
-            self._ended.append(pooled)
-            return pooled
+        if not self._pool.in_process:
+            pooled.data = serializer.call(call, task.name)
+            self._bytes += len(pooled.data)
         seconds = self._throttle.expected(call)
         if seconds > BATCH_SECONDS:
             self._give([pooled])
@@ -153,17 +155,6 @@ class PoolEngine:
             future.cancel()
         if at_once:
             self._pool.kill()
-
-    def _serialize(self, pooled: PooledCall) -> bool:
-        """Pickle a call for other processes; one that cannot be pickled has failed."""
-        if not self._pool.in_process:
-            try:
-                pooled.data = serializer.call(pooled.call, pooled.name)
-            except NodeError as error:
-                pooled.outcome = Outcome(None, None, error, 0.0)
-                return False
-            self._bytes += len(pooled.data)
-        return True
 
     def _give_batch(self) -> None:
         calls, self._batch, self._batch_seconds = self._batch, [], 0.0

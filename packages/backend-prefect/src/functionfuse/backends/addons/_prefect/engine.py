@@ -18,12 +18,13 @@ from .artifact import parents_of
 from .options import TaskFactory, reads_parameters
 from .outcomes import SubmittedCall, read_outcome, worker_error
 from .parameters import parameters_of, placeholders, signature_of
-from .serialization import SerializedCall, SerializedParameter
+from .serialization import SerializedCall, SerializedParameter, serializer
 from .task import NodeFunction
 from .task_runs import TaskRuns
 from .workers import end_workers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from inspect import Signature
 
     from prefect.client.schemas.objects import State
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from functionfuse.backends.calls import Call
-    from functionfuse.backends.execution import Run
-    from functionfuse.backends.frames import Task
+    from functionfuse.backends.frames import Frame, Task
     from functionfuse.decorator import Target
 
     from .artifact import NodeTable
@@ -45,7 +45,6 @@ class PrefectEngine:
     """Runs calls as task runs of a flow run, in the flow's own thread. Futures are the handles of calls.
 
     Args:
-        run: the run, for its frames: their reused steps have task runs too.
         context: of the flow run.
         table: records how each node ended.
 
@@ -53,9 +52,8 @@ class PrefectEngine:
         window: how many calls are worth submitting at a time.
     """
 
-    def __init__(self, run: Run, context: FlowRunContext, table: NodeTable) -> None:
+    def __init__(self, context: FlowRunContext, table: NodeTable) -> None:
         assert context.flow_run is not None
-        self._run = run
         self._flow_run = context.flow_run
         self._client: Any = context.client  # that of a flow that is not asynchronous
         self._table = table
@@ -84,11 +82,11 @@ class PrefectEngine:
         name, target = task.name, call.target
         signature = self._signatures.get(target) or self._signatures.setdefault(target, signature_of(target))
         try:
-            serialized = None if self._in_process else SerializedCall.of(call, name)
+            serialized = None if self._in_process else SerializedCall(serializer.call(call, name))
         except NodeError:
             self._table.record(name, "Failed", "run", 0.0)
             raise
-        options = task.step.options.get("task_args", {})
+        options = task.step.options.engine.get("task_args", {})
         values = parameters_of(call, signature)
         holds = serialized is None and not reads_parameters(options)
         parameters: dict[str, Any]
@@ -134,8 +132,14 @@ class PrefectEngine:
         self._table.record(submitted.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
         return outcome
 
-    def stop(self) -> None:
-        """Abandon what runs, and leave no task run behind that seems to run."""
+    def stop(self, *, at_once: bool) -> None:
+        """Abandon what runs, and leave no task run behind that seems to run.
+
+        Args:
+            at_once: without it, all that was submitted is awaited: a task run cannot be withdrawn before it begins.
+        """
+        if not at_once:
+            return
         for function in self._functions:
             function.abandon()
         futures = [*self._submitted, *self._shown]
@@ -146,9 +150,13 @@ class PrefectEngine:
 
     # -- reused steps: their task runs do nothing, and show "Cached"
 
-    def show_reused(self) -> None:
-        """Show the reused steps of the run's frames whose parents have task runs, as many as the window takes."""
-        self._task_runs.add_frames(self._run.opened)
+    def show_reused(self, frames: Iterable[Frame] = ()) -> None:
+        """Show the reused steps whose parents have task runs, as many as the window takes.
+
+        Args:
+            frames: frames that were opened; their reused steps are shown too.
+        """
+        self._task_runs.add_frames(frames)
         while len(self._shown) < self.window and self._task_runs.show_next():
             pass
 

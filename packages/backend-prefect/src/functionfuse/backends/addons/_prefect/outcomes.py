@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefect.results import ResultRecord  # type: ignore[attr-defined]  # it is not among its exports
 
 from functionfuse.backends.calls import Outcome
-from functionfuse.errors import WorkerDiedError
+from functionfuse.backends.serialization import worker_died
 
 from .serialization import TaskFailure, TaskOutcome
 
@@ -76,15 +76,8 @@ def worker_error(submitted: SubmittedCall, error: Exception) -> Exception:
     """
     if not isinstance(error, BrokenExecutor) and not f"{type(error).__module__}.".startswith(_CLUSTER_MODULES):
         return error
-    name = submitted.name
-    died = WorkerDiedError(
-        f"node {name!r} failed: its worker died, or another of the same pool ({type(error).__name__}: {error}); "
-        "out of memory and crashes in native code are the usual causes",
-        name=name,
-        function=submitted.call.target.qualname,
-    )
-    died.__cause__ = error
-    return died
+    detail = f", or another of the same pool ({type(error).__name__}: {error})"
+    return worker_died(submitted.name, submitted.call.target.qualname, error, detail)
 
 
 def _error(value: Any, state: State) -> BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import prefect.utilities.annotations as prefect_annotations
 
-from functionfuse.backends.shipping import by_name, pack, pack_outcome, unpack_outcome
+from functionfuse.backends.serialization import Serializer, deserialized_outcome
 
 from .parameters import parameters_of
 
@@ -21,16 +20,7 @@ if TYPE_CHECKING:
 _opaque: Any = prefect_annotations.opaque
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    def reducer_override(self, obj: Any) -> Any:
-        return by_name(obj) or super().reducer_override(obj)
-
-
-def dumps(value: object) -> bytes:
-    """Return a value as bytes; functions that a worker cannot import are pickled by value."""
-    stream = io.BytesIO()
-    _Pickler(stream).dump(value)
-    return stream.getvalue()
+serializer = Serializer(cloudpickle.Pickler)
 
 
 class SerializedCall:
@@ -49,25 +39,12 @@ class SerializedCall:
         try:
             call: Call = pickle.loads(self._content)
         except Exception as error:
-            error.add_note("while a worker unpickled the function and its arguments")
+            error.add_note("while a worker deserialized the function and its arguments")
             raise
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SerializedCall, (self._content,)
-
-    @classmethod
-    def of(cls, call: Call, name: str) -> SerializedCall:
-        """Serialize a call.
-
-        Args:
-            call: the call.
-            name: the full name of its node, for the error.
-
-        Raises:
-            NodeError: naming the argument that cannot be pickled.
-        """
-        return cls(pack(call, name, dumps))
 
 
 class SerializedParameter:
@@ -115,12 +92,12 @@ class TaskOutcome:
     @classmethod
     def serialized(cls, outcome: Outcome) -> TaskOutcome:
         """Serialize an outcome; a result that cannot be pickled is an error of its own."""
-        return cls(None, pack_outcome(outcome, dumps))
+        return cls(None, serializer.outcome(outcome))
 
     def take(self) -> Outcome:
         """Return the outcome and release it: a second call finds nothing."""
         outcome, self._outcome = self._outcome, None
-        return outcome or unpack_outcome(self._content)
+        return outcome or deserialized_outcome(self._content)
 
 
 class TaskFailure(Exception):  # noqa: N818  it stands for what a function raised

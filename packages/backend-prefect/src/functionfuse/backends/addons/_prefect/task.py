@@ -14,10 +14,10 @@ from prefect.context import TaskRunContext
 from prefect.results import should_persist_result
 
 from functionfuse.backends.calls import Outcome, perform
-from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.backends.serialization import unserializable_result
 
 from .parameters import function_of, parameters_of, signature_of
-from .serialization import SerializedCall, TaskOutcome, dumps, task_failure
+from .serialization import SerializedCall, TaskOutcome, serializer, task_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,7 @@ class NodeFunction:
 
 @contextmanager
 def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None]:
-    """Make ``prefect.runtime`` show a call's arguments while it runs."""
+    """Make `prefect.runtime` show a call's arguments while it runs."""
     fields = vars(context)  # it is frozen
     before, fields["parameters"] = context.parameters, parameters
     try:
@@ -148,7 +148,7 @@ def _result(outcome: Outcome, kind: str) -> Any:
 def _picklable(value: Any) -> Any:
     """Return a result, or raise TypeError if it cannot be pickled."""
     try:
-        dumps(value)
+        serializer.dumps(value)
     except Exception as error:
-        raise unpicklable_result(value, error) from error
+        raise unserializable_result(value, error) from error
     return value
