@@ -41,8 +41,9 @@ PUBLIC = {
     "functionfuse.backends.writer_funcs": ["WriterFuncsStore"],
     "functionfuse.graph": ["Edit", "Edits", "Graph"],
     "functionfuse.nodes": ["BoundMethod", "Deferred", "InstanceNode", "Item", "Node"],
-    "functionfuse.plan": ["Plan", "Ref", "Step"],
+    "functionfuse.plan": ["Plan", "Recipe", "Ref", "Step"],
     "functionfuse.stores": ["Catalogue", "Store"],
+    "functionfuse.targets": ["CallCheck", "ClassTarget", "FunctionTarget", "Method"],
 }
 
 

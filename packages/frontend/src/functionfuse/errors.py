@@ -33,7 +33,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing takes longer to import than this package
 if TYPE_CHECKING:
-    from functionfuse.backends.report import RunReport
+    from typing import Protocol
+
+    class Report(Protocol):
+        """What became of every step of a run; `functionfuse.backends.report.RunReport` is one."""
+
+        finished: list[str]
+        reused: list[str]
+        failed: dict[str, NodeError]
+        skipped: dict[str, str]
 
 
 class FunctionFuseError(Exception):
@@ -123,11 +131,11 @@ class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the 
         report: what became of every step; ``report.failed`` maps names to the :class:`NodeError` of each.
     """
 
-    def __init__(self, message: str, report: RunReport) -> None:
+    def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
 
-    def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, RunReport]]:
+    def __reduce__(self) -> tuple[type[WorkflowFailed], tuple[str, Report]]:
         return type(self), (self.args[0], self.report)
 
 

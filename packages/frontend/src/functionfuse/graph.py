@@ -16,7 +16,7 @@ from functionfuse.nodes import InstanceNode, Item, Node, place_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from functionfuse.decorator import Target
+    from functionfuse.targets import Target
 
 _by_creation = attrgetter("_serial")
 

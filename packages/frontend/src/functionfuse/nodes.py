@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any, NoReturn, Self
 
-    from functionfuse.decorator import Method, Target, WorkflowClass
+    from functionfuse.targets import ClassTarget, Method, Target
 
 serials = count()
 """Numbers nodes in order of creation, which is the order of the user's program."""
@@ -189,10 +189,10 @@ class InstanceNode(Node):
 
     __slots__ = ("_last_change", "_readers")
 
-    _target: WorkflowClass
+    _target: ClassTarget
 
     def __init__(
-        self, target: WorkflowClass, args: tuple[object, ...], kwargs: Mapping[str, object], frame: FrameType
+        self, target: ClassTarget, args: tuple[object, ...], kwargs: Mapping[str, object], frame: FrameType
     ) -> None:
         self._last_change: Node = self
         self._readers: list[Node] = []  # nodes that take the object as an argument since its last change

@@ -17,9 +17,8 @@ from functionfuse.nodes import Deferred, InstanceNode, Item, Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from functionfuse.decorator import Target
-    from functionfuse.fingerprint import Recipe
     from functionfuse.graph import Graph
+    from functionfuse.targets import Target
 
 Action = Literal["run", "reuse", "blocked"]
 
@@ -52,6 +51,23 @@ class Ref:
     def items(self) -> str:
         """The path as a user writes it: ``['k'][2]``."""
         return "".join(f"[{key!r}]" for key in self.path)
+
+
+class Recipe(NamedTuple):
+    """The fingerprint of all that makes a step's result.
+
+    Attributes:
+        digest: equal for equal recipes, in hexadecimal.
+        parts: digests of "function", "arguments" (the literal ones), "inputs" (results of other steps),
+            "object" (the state a method works on), "plugin" and "version", as far as the step has them.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what a store keeps."""
+        return {"digest": self.digest, **self.parts}
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    Recipe = Mapping[str, str]
+    StoredRecipe = Mapping[str, str]
 
 
 OBJECTS = "\0objects"
@@ -56,7 +56,7 @@ class Store(Protocol):
         task_name: str,
         obj: object,
         *,
-        recipe: Recipe | None = None,
+        recipe: StoredRecipe | None = None,
         meta: Mapping[str, Any] | None = None,
         create: bool = False,
     ) -> Mapping[str, Any]:

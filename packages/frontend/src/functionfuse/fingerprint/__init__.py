@@ -6,7 +6,8 @@ matter. With it go the helpers and constants of the same project that it uses, t
 and its closure. Libraries count by name alone.
 """
 
-from functionfuse.fingerprint.recipe import Inherited, Recipe, RecipeBook
+from functionfuse.fingerprint.recipe import Inherited, RecipeBook
 from functionfuse.fingerprint.values import Fingerprinter, Unfingerprintable
+from functionfuse.plan import Recipe
 
 __all__ = ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"]

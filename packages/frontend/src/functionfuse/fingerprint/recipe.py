@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from functionfuse.containers import Nest
 from functionfuse.errors import OptionError
 from functionfuse.fingerprint.values import Fingerprinter, Input, Unfingerprintable
-from functionfuse.plan import Ref, fill
+from functionfuse.plan import Recipe, Ref, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from functionfuse.decorator import Target
     from functionfuse.plan import Step
+    from functionfuse.targets import Target
 
 _HEX = 32  # 128 bits of a SHA-256
-
-
-class Recipe(NamedTuple):
-    """The fingerprint of all that makes a step's result.
-
-    Attributes:
-        digest: equal for equal recipes, in hexadecimal.
-        parts: digests of "function", "arguments" (the literal ones), "inputs" (results of other steps),
-            "object" (the state a method works on), "plugin" and "version", as far as the step has them.
-    """
-
-    digest: str
-    parts: Mapping[str, str]
-
-    def as_dict(self) -> dict[str, str]:
-        """Return what a store keeps."""
-        return {"digest": self.digest, **self.parts}
 
 
 class Inherited(Unfingerprintable):

@@ -1,0 +1,142 @@
+"""What nodes call: decorated functions and classes, and the methods of these, with the check of their arguments.
+
+A target knows nothing of nodes, so that it can leave the process without them.
+"""
+
+from __future__ import annotations
+
+from functionfuse.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from inspect import Signature
+    from typing import Any
+
+_SHAPES_KEPT = 256
+_PROBED = ("__", "_repr_", "_ipython_")
+"""Names that Python and notebooks look for and call by themselves; that must not make nodes."""
+
+
+class CallCheck:
+    """Checks arguments against a signature, as Python would at the call.
+
+    Whether a call fits depends only on the number of positional arguments and the names of the others, so
+    each such shape is bound once.
+    """
+
+    __slots__ = ("_callable", "_known", "_name", "_signature", "_skip")
+
+    def __init__(self, function: Callable[..., object], name: str, *, skip: int = 0) -> None:
+        self._callable = function
+        self._name = name
+        self._skip = skip  # leading parameters that Python fills in: self
+        self._signature: Signature | None = None
+        self._known: set[object] = set()
+
+    def __call__(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        shape = (len(args), *kwargs) if kwargs else len(args)
+        if shape in self._known:
+            return
+        signature = self._signature or self._read()
+        if signature is not None:
+            try:
+                signature.bind(*(None,) * self._skip, *args, **kwargs)
+            except TypeError as error:
+                raise UsageError(f"{self._name}{signature}: {error}") from None
+        if len(self._known) < _SHAPES_KEPT:
+            self._known.add(shape)
+
+    def signature(self) -> Signature:
+        """Return the signature, without the parameters that Python fills in itself."""
+        signature = self._signature or self._read()
+        if signature is None:
+            raise UsageError(f"{self._name} does not tell its parameters")
+        return signature.replace(parameters=list(signature.parameters.values())[self._skip :])
+
+    def _read(self) -> Signature | None:
+        import inspect  # not needed to import the package
+
+        try:
+            self._signature = inspect.signature(self._callable)
+        except ValueError:  # a builtin that does not tell
+            return None
+        return self._signature
+
+
+class FunctionTarget:
+    """A function that nodes call.
+
+    Args:
+        function: the plain function.
+    """
+
+    kind = "function"
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.qualname: str = getattr(function, "__qualname__", type(function).__name__)
+        self.check = CallCheck(function, self.qualname)
+
+
+class ClassTarget:
+    """A class whose constructor nodes call.
+
+    Args:
+        cls: the plain class.
+
+    Attributes:
+        methods: name to method, those of base classes included.
+    """
+
+    kind = "constructor"
+
+    def __init__(self, cls: type) -> None:
+        self.function = cls
+        self.qualname = cls.__qualname__
+        self.check = CallCheck(cls, self.qualname)
+        self.methods = _methods(self, cls)
+        for name in ("set_name", "get_name"):
+            if name in self.methods:
+                raise UsageError(f"{self.qualname} has a method {name!r}, which every node has already; rename it")
+
+
+class Method:
+    """A method of a decorated class, as the target of a node."""
+
+    kind = "method"
+
+    def __init__(self, owner: ClassTarget, name: str, function: Callable[..., Any], *, bound: bool) -> None:
+        self.owner = owner
+        self.name = name
+        self.qualname = f"{owner.qualname}.{name}"
+        self.check = CallCheck(function, self.qualname, skip=0 if bound else 1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _method_of, (self.owner, self.name)
+
+    def __repr__(self) -> str:
+        return f"<workflow method {self.qualname}>"
+
+
+Target = FunctionTarget | ClassTarget | Method
+
+
+def _methods(owner: ClassTarget, cls: type) -> dict[str, Method]:
+    methods = {}
+    for base in reversed(cls.__mro__[:-1]):
+        for name, attribute in vars(base).items():
+            if name.startswith(_PROBED) and name != "__call__":
+                continue
+            if isinstance(attribute, staticmethod):
+                methods[name] = Method(owner, name, attribute.__func__, bound=True)
+            elif isinstance(attribute, classmethod) or (callable(attribute) and not isinstance(attribute, type)):
+                function: Any = getattr(attribute, "__func__", attribute)
+                methods[name] = Method(owner, name, function, bound=False)
+            else:
+                methods.pop(name, None)
+    return methods
+
+
+def _method_of(owner: ClassTarget, name: str) -> Method:
+    return owner.methods[name]
