@@ -107,6 +107,39 @@ def sources(package: str) -> list[Path]:
     return sorted((PACKAGES / package / "src").rglob("*.py"))
 
 
+def imports_between(package: str) -> dict[str, set[str]]:
+    """Which modules of a package import which others of it."""
+    root = PACKAGES / package / "src"
+    parts = {path: path.relative_to(root).with_suffix("").parts for path in sources(package)}
+    modules = {".".join(own[:-1] if own[-1] == "__init__" else own): path for path, own in parts.items()}
+    imports: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        imports[name] = set()
+        for _, imported in imported_modules(path.read_text(encoding="utf-8"), list(parts[path][:-1])):
+            module = imported
+            while module and module not in modules:  # what is imported may be a class, or a submodule
+                module = module.rpartition(".")[0]
+            imports[name] |= {module} - {"", name}
+    return imports
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """Every set of modules that reach each other, in order of their names, with the imports inside it."""
+    reached: dict[str, set[str]] = {}
+    for module in imports:
+        seen, stack = set(), [module]
+        while stack:
+            more = imports[stack.pop()] - seen
+            seen |= more
+            stack += more
+        reached[module] = seen
+    found = {frozenset(m for m in seen if module in reached[m]) for module, seen in reached.items()}
+    return [
+        "; ".join(f"{module} -> {', '.join(sorted(imports[module] & circle))}" for module in sorted(circle))
+        for circle in sorted(found - {frozenset()}, key=sorted)
+    ]
+
+
 def test_every_package_has_rules():
     found = {path.parent.name for path in PACKAGES.glob("*/pyproject.toml")}
     assert found == set(ALLOWED) == set(OWNED)
@@ -122,6 +155,28 @@ def test_imports_point_the_right_way(package):
     ]
     assert sources(package)
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_modules_do_not_import_each_other_in_circles(package):
+    """Imports inside functions and for type checking count alike, and no circle is allowed.
+
+    Either kind hides that two modules cannot be read, tested or moved without each other. What opens a circle: a
+    Protocol in the lower module, a callback, or the class that both need in a module below them.
+    """
+    assert "\n".join(circles(imports_between(package))) == ""
+
+
+def test_a_circle_is_found():
+    imports = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set(), "e": {"d", "f"}, "f": {"e"}}
+    assert circles(imports) == ["a -> b; b -> c; c -> a", "e -> f; f -> e"]
+
+
+def test_imports_within_a_package_are_found():
+    imports = imports_between("frontend")
+    assert "functionfuse.decorator" in imports["functionfuse"]  # of a class of the module
+    assert "functionfuse.graph" in imports["functionfuse.plan"]  # for type checking only
+    assert "functionfuse.errors" in imports["functionfuse.stores"]  # inside a function
 
 
 @pytest.mark.parametrize("folder", SHARED_FOLDERS)
