@@ -99,7 +99,7 @@ def test_a_missing_capability_skips_with_its_reason(pytester_like):
         from functionfuse.testing import BackendTests, RefusingWorkflow
 
         class TestRefusing(BackendTests):
-            lacks = {"timeout": "this engine has no clock"}
+            unsupported = {"timeout": "this engine has no clock"}
 
             @pytest.fixture
             def make_workflow(self):
@@ -119,7 +119,7 @@ def test_an_unknown_capability_is_refused(pytester_like):
         from functionfuse.testing import BackendTests
 
         class TestWrong(BackendTests):
-            lacks = {"clock": "none"}
+            unsupported = {"clock": "none"}
         """,
         "-k",
         "test_the_quick_start",

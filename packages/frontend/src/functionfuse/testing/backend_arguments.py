@@ -10,7 +10,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError
-from functionfuse.testing.backend_suite import BackendSuite, Log
+from functionfuse.testing.backend_suite import BackendSuite, StepLog
 from functionfuse.testing.functions import Point, add, makes_lock, noted, received, same, takes_lock, total
 
 NESTS: dict[str, Any] = {
@@ -131,7 +131,7 @@ class ArgumentTests(BackendSuite, suite=True):
         empty: list[Any] = [None, 0, "", [], (), {}, set(), False]
         assert run(*[same(value) for value in empty]) == empty
 
-    def test_equal_calls_are_calls_each(self, run: Any, log: Log) -> None:
+    def test_equal_calls_are_calls_each(self, run: Any, log: StepLog) -> None:
         """Two nodes with one function and equal arguments are two calls."""
         run(noted(log.path, "call"), noted(log.path, "call"))
         assert log.words() == ["call", "call"]

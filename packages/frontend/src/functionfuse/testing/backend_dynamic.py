@@ -8,7 +8,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, UnknownNodeError, WorkflowFailed
-from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import (
     Point,
     add,
@@ -76,7 +76,7 @@ class DynamicTests(BackendSuite, suite=True):
 
         assert run(items(), item()) == [[4, [5]], 6]
 
-    def test_only_what_the_result_needs_runs(self, run: Any, log: Log) -> None:
+    def test_only_what_the_result_needs_runs(self, run: Any, log: StepLog) -> None:
         """Nodes that were made and not returned are left."""
 
         @workflow
@@ -88,7 +88,7 @@ class DynamicTests(BackendSuite, suite=True):
         assert run(choose(log.path, same(True))) == 1
         assert log.words() == ["yes"]
 
-    def test_nodes_that_are_not_returned(self, run: Any, log: Log) -> None:
+    def test_nodes_that_are_not_returned(self, run: Any, log: StepLog) -> None:
         """A function may make nodes and return a value."""
 
         @workflow
@@ -101,8 +101,8 @@ class DynamicTests(BackendSuite, suite=True):
 
     def test_a_returned_object(self, run: Any) -> None:
         """It comes with all the calls that were made of it."""
-        if "objects" in self.lacks:
-            pytest.skip(self.lacks["objects"])
+        if "objects" in self.unsupported:
+            pytest.skip(self.unsupported["objects"])
         assert run(start_of(object_after_calls())) == 3
 
     @pytest.mark.parametrize("nested", [False, True])
@@ -174,7 +174,7 @@ class DynamicTests(BackendSuite, suite=True):
         assert "beside" in report.finished
 
     @requires("store")
-    def test_children_are_stored_and_reused(self, make_workflow: Any, store: Any, log: Log) -> None:
+    def test_children_are_stored_and_reused(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """A changed parent runs again, and takes those of its children that are unchanged."""
 
         @workflow

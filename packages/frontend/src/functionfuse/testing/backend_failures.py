@@ -11,7 +11,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, WorkflowFailed
-from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import fails, fails_until, noted, same, waits
 
 
@@ -86,14 +86,14 @@ class FailureTests(BackendSuite, suite=True):
             make_workflow(exhausted()).run()
         assert type(caught.value.__cause__) is StopIteration
 
-    def test_a_failure_stops_what_comes_after(self, make_workflow: Any, log: Log) -> None:
+    def test_a_failure_stops_what_comes_after(self, make_workflow: Any, log: StepLog) -> None:
         """Nothing that needs the node runs."""
         bad = fails("stop", noted(log.path, "before"))
         with pytest.raises(NodeError):
             make_workflow(noted(log.path, "after", None, bad)).run()
         assert log.words() == ["before"]
 
-    def test_going_on_after_a_failure(self, make_workflow: Any, log: Log) -> None:
+    def test_going_on_after_a_failure(self, make_workflow: Any, log: StepLog) -> None:
         """Independent branches run; the report tells what became of every step."""
         bad = fails("no").set_name("bad")
         needs = noted(log.path, "needs", 1, bad).set_name("needs")
@@ -134,7 +134,7 @@ class FailureTests(BackendSuite, suite=True):
         assert type(caught.value.__cause__) is IndexError
 
     @requires("store")
-    def test_what_succeeded_is_kept(self, make_workflow: Any, store: Any, log: Log) -> None:
+    def test_what_succeeded_is_kept(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """The next run starts from there."""
         first = noted(log.path, "first", 1).set_name("first")
         second = fails_until(f"{log.path}2", 2).set_name("second")
@@ -148,7 +148,7 @@ class FailureTests(BackendSuite, suite=True):
         assert log.words() == ["first", "last"]
 
     @requires("store")
-    def test_an_interrupt(self, make_workflow: Any, store: Any, log: Log) -> None:
+    def test_an_interrupt(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """Ctrl-C ends the run; what is stored stays, and the next run goes on from there."""
         first = noted(log.path, "first", 1).set_name("first")
         workflow_ = make_workflow(noted(log.path, "second", 2, first).set_name("second"))
@@ -169,7 +169,7 @@ class FailureTests(BackendSuite, suite=True):
     # Retries and time limits
 
     @requires("retry")
-    def test_a_retry(self, make_workflow: Any, log: Log) -> None:
+    def test_a_retry(self, make_workflow: Any, log: StepLog) -> None:
         """As many further attempts as were set, no more than needed."""
         workflow_ = make_workflow(fails_until(log.path, 3).set_name("flaky"))
         workflow_.query("flaky").set_retry(5)
@@ -177,7 +177,7 @@ class FailureTests(BackendSuite, suite=True):
         assert log.words() == ["attempt"] * 3
 
     @requires("retry")
-    def test_retries_are_used_up(self, make_workflow: Any, log: Log) -> None:
+    def test_retries_are_used_up(self, make_workflow: Any, log: StepLog) -> None:
         """Then the last error counts."""
         workflow_ = make_workflow(fails_until(log.path, 9).set_name("flaky"))
         workflow_.query("flaky").set_retry(2)
@@ -186,7 +186,7 @@ class FailureTests(BackendSuite, suite=True):
         assert log.words() == ["attempt"] * 3
 
     @requires("retry")
-    def test_other_exceptions_are_not_retried(self, make_workflow: Any, log: Log) -> None:
+    def test_other_exceptions_are_not_retried(self, make_workflow: Any, log: StepLog) -> None:
         """Only those that were named."""
         workflow_ = make_workflow(fails_until(log.path, 9, KeyError).set_name("flaky"))
         workflow_.query("flaky").set_retry(2, exceptions=(ConnectionError, TimeoutError))
@@ -196,7 +196,7 @@ class FailureTests(BackendSuite, suite=True):
 
     @requires("retry")
     @requires("dynamic")
-    def test_a_retry_for_children(self, make_workflow: Any, log: Log) -> None:
+    def test_a_retry_for_children(self, make_workflow: Any, log: StepLog) -> None:
         """Queries reach into dynamic graphs by the full names."""
 
         @workflow

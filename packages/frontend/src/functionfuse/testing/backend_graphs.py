@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functionfuse.errors import DuplicateNameError, OptionError
-from functionfuse.testing.backend_suite import BackendSuite, Log, actions
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions
 from functionfuse.testing.functions import Heavy, add, heavy, noted, same, total
 
 
@@ -22,7 +22,7 @@ class GraphTests(BackendSuite, suite=True):
         a_plus_two_b = add(a_plus_b, 1).set_name("node2")
         assert run(add(a_plus_b, a_plus_two_b).set_name("node3")) == 5
 
-    def test_the_first_node_runs_the_last(self, run: Any, log: Log) -> None:
+    def test_the_first_node_runs_the_last(self, run: Any, log: StepLog) -> None:
         """The whole graph runs, whichever of its nodes was given."""
         first = noted(log.path, "first", 1)
         second = noted(log.path, "second", 2, first)
@@ -30,7 +30,7 @@ class GraphTests(BackendSuite, suite=True):
         assert run(first) == 1
         assert log.sorted() == ["beside", "first", "other_root", "second"]
 
-    def test_ancestors_only(self, run: Any, log: Log) -> None:
+    def test_ancestors_only(self, run: Any, log: StepLog) -> None:
         """``scope="ancestors"`` runs what the given node needs."""
         first = noted(log.path, "first", 1)
         second = noted(log.path, "second", 2, first)
@@ -64,7 +64,7 @@ class GraphTests(BackendSuite, suite=True):
         workflow = make_workflow(pair, pair)
         assert [workflow.run(), workflow.run()] == [[6, 6], [6, 6]]
 
-    def test_two_workflows_on_one_graph(self, make_workflow: Any, log: Log) -> None:
+    def test_two_workflows_on_one_graph(self, make_workflow: Any, log: StepLog) -> None:
         """The second one runs, and returns what it was asked for."""
         first = noted(log.path, "first", 1)
         second = noted(log.path, "second", 2, first)
@@ -103,7 +103,7 @@ class GraphTests(BackendSuite, suite=True):
             with pytest.raises(OptionError, match="node"):
                 make_workflow(*wrong)
 
-    def test_the_plan_of_a_graph(self, make_workflow: Any, log: Log) -> None:
+    def test_the_plan_of_a_graph(self, make_workflow: Any, log: StepLog) -> None:
         """Planning runs nothing; the order is that of creation, whatever was given."""
         a = noted(log.path, "a").set_name("a")
         b = noted(log.path, "b").set_name("b")

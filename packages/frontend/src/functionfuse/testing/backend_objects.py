@@ -8,7 +8,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
-from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, add, same, start_of
 
 
@@ -129,7 +129,7 @@ class ObjectTests(BackendSuite, suite=True):
 
         assert run(Adder()(same(4), b=same(2))) == 6
 
-    def test_a_method_that_fails(self, make_workflow: Any, log: Log) -> None:
+    def test_a_method_that_fails(self, make_workflow: Any, log: StepLog) -> None:
         """Later calls of the object are left out; other objects go on."""
         heir: Any = Heir()
         other: Any = NotedSum(log.path, 0)
@@ -167,7 +167,7 @@ class ObjectTests(BackendSuite, suite=True):
         assert run(heir.later(7), heir.count()) == [14, 17]
 
     @requires("retry")
-    def test_a_retry_starts_from_the_state_before(self, make_workflow: Any, log: Log) -> None:
+    def test_a_retry_starts_from_the_state_before(self, make_workflow: Any, log: StepLog) -> None:
         """A failed attempt leaves nothing behind in the object."""
 
         @workflow

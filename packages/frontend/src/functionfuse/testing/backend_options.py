@@ -11,7 +11,7 @@ import pytest
 
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin
 from functionfuse.errors import NodeError, OptionError, PatternError
-from functionfuse.testing.backend_suite import BackendSuite, Log, requires
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import add, draw, fails, note, noted, same, seed_here
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PluginTests(BackendSuite, suite=True):
         assert workflow.run() == expected[::-1]
         assert len(set(expected)) == len(nodes)
 
-    def test_order(self, make_workflow: Any, log: Log) -> None:
+    def test_order(self, make_workflow: Any, log: StepLog) -> None:
         """In the driver first, then in the worker, each plugin in its turn, then the node."""
         workflow = make_workflow(noted(log.path, "node").set_name("n"))
         initializer = InitializerPlugin(partial(note, log.path, "initializer"))
@@ -57,7 +57,7 @@ class PluginTests(BackendSuite, suite=True):
         workflow.run()
         assert log.words() == [f"driver={os.getpid()}", "worker", "initializer", "node"]
 
-    def test_only_where_it_is_set(self, make_workflow: Any, log: Log) -> None:
+    def test_only_where_it_is_set(self, make_workflow: Any, log: StepLog) -> None:
         """On the nodes that a pattern names, in the workflow that it was set in."""
         nodes = [same(1).set_name("one"), same(2).set_name("two")]
         workflow, other = make_workflow(*nodes), make_workflow(*nodes)
@@ -65,7 +65,7 @@ class PluginTests(BackendSuite, suite=True):
         assert [workflow.run(), other.run()] == [[1, 2], [1, 2]]
         assert log.words() == ["initializer"]
 
-    def test_a_later_plugin_replaces(self, make_workflow: Any, log: Log) -> None:
+    def test_a_later_plugin_replaces(self, make_workflow: Any, log: StepLog) -> None:
         """A collection is what applies several."""
         plugins = [InitializerPlugin(partial(note, log.path, word)) for word in ("a", "b", "c")]
         workflow = make_workflow(same(1))

@@ -9,7 +9,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
-from functionfuse.testing.backend_suite import BackendSuite, Log, actions, requires
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions, requires
 from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, add, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
 
@@ -33,7 +33,7 @@ class ReuseTests(BackendSuite, suite=True):
         return make
 
     @pytest.fixture
-    def branches(self, log: Log) -> Any:
+    def branches(self, log: StepLog) -> Any:
         """A graph with two branches; each argument belongs to one of its nodes."""
 
         def make(left: int = 1, right: int = 2) -> Any:
@@ -51,7 +51,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert store.read_task("conformance", "join") == [1, 2]
         assert store.info("conformance", "join")["recipe"]["digest"]
 
-    def test_a_restart_computes_nothing(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+    def test_a_restart_computes_nothing(self, stored: Any, store: Any, branches: Any, log: StepLog) -> None:
         """Neither in this workflow, nor in one of a new session, nor on another engine."""
         first = stored(branches())
         assert first.run() == [1, 2]
@@ -69,7 +69,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert actions(plan) == dict.fromkeys(["load", "left", "right", "join"], "reuse")
         assert {step.reason for step in plan} == {"stored, with the same recipe"}
 
-    def test_a_changed_argument(self, stored: Any, branches: Any, log: Log) -> None:
+    def test_a_changed_argument(self, stored: Any, branches: Any, log: StepLog) -> None:
         """Only its branch runs again, and the plan said so."""
         stored(branches()).run()
         changed = stored(branches(left=7))
@@ -138,7 +138,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert stored(same("old").set_name("n")).run() == "old"
         assert stored(noted("/dev/null", "w", "new").set_name("n")).run() == "new"
 
-    def test_a_removed_result(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+    def test_a_removed_result(self, stored: Any, store: Any, branches: Any, log: StepLog) -> None:
         """Is made again, and those that were made from it stand."""
         made = stored(branches())
         made.run()
@@ -164,7 +164,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert store.read_task("conformance", "right") == 2
 
     @pytest.mark.parametrize("cache", [None, "never"])
-    def test_what_runs_when_a_result_is_lost(self, stored: Any, store: Any, log: Log, cache: Any) -> None:
+    def test_what_runs_when_a_result_is_lost(self, stored: Any, store: Any, log: StepLog, cache: Any) -> None:
         """It ends, and does not run again, whether or not its recipe can tell."""
         kept = same("kept").set_name("kept")
         stored(kept).run()
@@ -191,7 +191,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert changed.run(reuse="name") == [1, 2]
         assert {step.reason for step in changed.plan(reuse="name")} == {"a result is stored under this name"}
 
-    def test_no_reuse(self, stored: Any, branches: Any, log: Log) -> None:
+    def test_no_reuse(self, stored: Any, branches: Any, log: StepLog) -> None:
         """Everything runs, when that is asked for."""
         made = stored(branches())
         assert [made.run(), made.run(reuse="never")] == [[1, 2], [1, 2]]
@@ -215,7 +215,7 @@ class ReuseTests(BackendSuite, suite=True):
 
         assert [versioned(v) for v in (1, 1, 2)] == [{"load", "left", "right", "join"}, set(), {"left", "join"}]
 
-    def test_ignored_parameters(self, stored: Any, log: Log) -> None:
+    def test_ignored_parameters(self, stored: Any, log: StepLog) -> None:
         """Their values are left out of the recipe."""
 
         def with_word(word: str) -> Any:
@@ -230,7 +230,7 @@ class ReuseTests(BackendSuite, suite=True):
         with pytest.raises(OptionError, match=r"no parameter 'wrod'.*value"):
             made.plan()
 
-    def test_never(self, stored: Any, branches: Any, log: Log) -> None:
+    def test_never(self, stored: Any, branches: Any, log: StepLog) -> None:
         """The node and all that needs it run every time, without a warning."""
         for _ in range(2):
             made = stored(branches())
@@ -238,7 +238,7 @@ class ReuseTests(BackendSuite, suite=True):
             assert made.run() == [1, 2]
         assert log.sorted() == ["join", "join", "left", "load", "right", "right"]
 
-    def test_log_nodes(self, stored: Any, store: Any, branches: Any, log: Log) -> None:
+    def test_log_nodes(self, stored: Any, store: Any, branches: Any, log: StepLog) -> None:
         """They run every time and are not stored."""
         for _ in range(2):
             made = stored(branches())
@@ -248,7 +248,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert store.list_tasks("conformance") == ["left", "load", "right"]
         assert made.plan()["join"].reason == "log nodes always run"
 
-    def test_what_has_no_fingerprint(self, stored: Any, log: Log) -> None:
+    def test_what_has_no_fingerprint(self, stored: Any, log: StepLog) -> None:
         """It is not reused, and neither is what needs it, with one warning."""
         lock = threading.Lock()
 
@@ -283,7 +283,7 @@ class ReuseTests(BackendSuite, suite=True):
             made.run()
         assert store.list_tasks("conformance") == []
 
-    def test_the_store_is_taken_away(self, stored: Any, branches: Any, log: Log) -> None:
+    def test_the_store_is_taken_away(self, stored: Any, branches: Any, log: StepLog) -> None:
         """With None everything runs."""
         made = stored(branches())
         made.run()
@@ -308,7 +308,7 @@ class ReuseTests(BackendSuite, suite=True):
 
     # A store with nothing but writer functions
 
-    def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: Log) -> None:
+    def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: StepLog) -> None:
         """Is used as the specification says; it stores no recipes, so only ``reuse="name"`` reuses."""
         flow = make_workflow(noted(log.path, "node1", 7).set_name("node1"), workflow_name="w")
         flow.set_storage(WriterFunctions(tmp_path / "third party"))
@@ -323,7 +323,7 @@ class ReuseTests(BackendSuite, suite=True):
     # Objects
 
     @requires("objects")
-    def test_an_object_is_not_made_for_stored_results(self, stored: Any, log: Log) -> None:
+    def test_an_object_is_not_made_for_stored_results(self, stored: Any, log: StepLog) -> None:
         """When all of its calls are stored."""
 
         def made(last: int) -> Any:
@@ -335,7 +335,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["start", "first", "second"]
 
     @requires("objects")
-    def test_a_changed_call(self, stored: Any, log: Log) -> None:
+    def test_a_changed_call(self, stored: Any, log: StepLog) -> None:
         """Gives the right result, from an object in the right state; earlier results are the same."""
 
         def made(last: int) -> Any:
@@ -347,7 +347,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["start", "first", "second", "second"]
 
     @requires("objects")
-    def test_a_changed_reader(self, stored: Any, log: Log) -> None:
+    def test_a_changed_reader(self, stored: Any, log: StepLog) -> None:
         """A node that takes the object gets it in the state of its place in the program."""
 
         def made(factor: int) -> Any:
@@ -365,7 +365,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["start", "first", "second"]
 
     @requires("objects")
-    def test_a_chain_of_calls_that_broke_off(self, stored: Any, log: Log) -> None:
+    def test_a_chain_of_calls_that_broke_off(self, stored: Any, log: StepLog) -> None:
         """Goes on from the state after the last call that was done."""
 
         def made(limit: int) -> Any:
@@ -393,7 +393,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert made(3).run() == [1, 2, 3]
 
     @requires("objects")
-    def test_an_object_asked_for_again(self, stored: Any, log: Log) -> None:
+    def test_an_object_asked_for_again(self, stored: Any, log: StepLog) -> None:
         """Is read in its last state."""
 
         def made() -> Any:
@@ -405,7 +405,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["start", "first"]
 
     @requires("objects")
-    def test_an_object_that_cannot_be_kept(self, stored: Any, log: Log) -> None:
+    def test_an_object_that_cannot_be_kept(self, stored: Any, log: StepLog) -> None:
         """Is made again, with all of its calls, when one of them has to run."""
         if not self.in_process and not self.objects_stay:
             pytest.skip("such an object cannot be sent to other processes")
@@ -424,7 +424,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["first", "second", "first", "second"]
 
     @requires("objects")
-    def test_a_call_before_another(self, stored: Any, log: Log) -> None:
+    def test_a_call_before_another(self, stored: Any, log: StepLog) -> None:
         """A call put in front changes the state that all later ones see."""
 
         def made(extra: bool) -> Any:

@@ -24,7 +24,7 @@ CAPABILITIES = {
     "plugin": "plugins",
     "store": "saving results and reusing them",
 }
-"""What a backend may lack, if it says why."""
+"""What a backend need not support, if it says why."""
 
 Tested = TypeVar("Tested")
 
@@ -42,7 +42,7 @@ def requires(capability: str) -> Callable[[Tested], Tested]:
     return mark
 
 
-class Log:
+class StepLog:
     """A file in which steps note that they ran, in whatever process.
 
     Attributes:
@@ -65,7 +65,7 @@ class BackendSuite(StandardTests, suite=True):
     """Fixtures and declarations of an implementation.
 
     Attributes:
-        lacks: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
+        unsupported: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
         in_process: whether steps share the memory of this process, so that nothing is pickled.
         objects_stay: whether an object stays in one process for all of its calls, so that it need not be pickled.
         chain_length: nodes of the longest chain that the backend is asked to run.
@@ -73,7 +73,7 @@ class BackendSuite(StandardTests, suite=True):
         graph_size: nodes of the largest graph that it is asked to run.
     """
 
-    lacks: ClassVar[Mapping[str, str]] = {}
+    unsupported: ClassVar[Mapping[str, str]] = {}
     in_process: ClassVar[bool] = False
     objects_stay: ClassVar[bool] = False
     chain_length: ClassVar[int] = 300
@@ -94,9 +94,9 @@ class BackendSuite(StandardTests, suite=True):
         return MemoryStore()
 
     @pytest.fixture
-    def log(self, tmp_path: Path) -> Log:
+    def log(self, tmp_path: Path) -> StepLog:
         """A file that steps write to."""
-        return Log(tmp_path / "log")
+        return StepLog(tmp_path / "log")
 
     @pytest.fixture
     def run(self, make_workflow: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,11 +105,11 @@ class BackendSuite(StandardTests, suite=True):
 
     @pytest.fixture(autouse=True)
     def _has_what_is_required(self, request: pytest.FixtureRequest) -> None:
-        unknown = set(self.lacks) - set(CAPABILITIES)
+        unknown = set(self.unsupported) - set(CAPABILITIES)
         assert not unknown, f"unknown capabilities {sorted(unknown)}; known: {sorted(CAPABILITIES)}"
         for capability in getattr(request.function, "required", ()):
-            if capability in self.lacks:
-                pytest.skip(f"{CAPABILITIES[capability]}: {self.lacks[capability]}")
+            if capability in self.unsupported:
+                pytest.skip(f"{CAPABILITIES[capability]}: {self.unsupported[capability]}")
 
 
 def actions(plan: Plan) -> dict[str, str]:

@@ -9,8 +9,8 @@
                 return MyWorkflow(*nodes, workflow_name=workflow_name, **options)
             return make
 
-A standard test cannot be deleted or overridden: a backend declares what it lacks in ``lacks``, or marks a
-test that it fails ``xfail`` with a reason. Steps write to files of ``tmp_path``, which workers have to see.
+A standard test cannot be deleted or overridden: a backend declares what it does not support in ``unsupported``, or
+marks a test that it fails ``xfail`` with a reason. Steps write to files of ``tmp_path``, which workers have to see.
 """
 
 from __future__ import annotations
