@@ -193,7 +193,7 @@ def test_edits_stay_in_their_workflow(chain):
 
 def test_a_node_cannot_replace_itself(chain):
     flow = serial(chain[-1])
-    with pytest.raises(CycleError, match="in whose place it stands"):
+    with pytest.raises(CycleError, match="or replaces it already"):
         flow.replace("a", chain[0])
 
 

@@ -173,7 +173,7 @@ def test_the_object_itself_is_asked_for(store, tmp_path):
     assert [flow(log).run().sum, flow(log).run().sum] == [3, 3]
     assert [step.action for step in flow(log).plan()] == ["reuse", "reuse"]
     store.remove_workflow(objects_of("w"))
-    assert flow(log).plan()["first"].reason == "the object itself is asked for"
+    assert flow(log).plan()["first"].reason == "the object itself is returned"
 
 
 def test_objects_with_readers_of_several(store, tmp_path):

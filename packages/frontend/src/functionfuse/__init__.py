@@ -1,6 +1,6 @@
 """Write a workflow as plain Python; run the same graph on any engine.
 
-One decorator, :func:`workflow` (alias ``task``), turns a call of a function or class into a node of a graph;
+One decorator, `workflow` (alias ``task``), turns a call of a function or class into a node of a graph;
 ``set_name`` names the node. Engines are installed beside this package and found under
 ``functionfuse.backends``.
 """

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, held still while a large graph is taken in."""
+"""Python's cyclic garbage collector, paused while a large graph is built."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Create many objects that all stay alive, without the collector looking through them again and again.
+    """Pause the collector while many objects are created that all stay alive.
 
-    It takes more than half of the time of planning 100,000 nodes otherwise.
+    It would take more than half of the time of planning 100,000 nodes, and find nothing.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -7,7 +7,7 @@ import warnings
 
 
 def warn_user(message: str) -> None:
-    """Warn at the line that called the library, however deep inside of it this is called."""
+    """Warn at the line of the user's program that called the library, however deep in the library this is called."""
     frame, level = sys._getframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "functionfuse":
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""Built-in containers, at any depth, as the places where arguments hold nodes."""
+"""Built-in containers, in which arguments hold nodes at any depth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 CONTAINERS = (list, tuple, dict, set, frozenset)
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
-"""Types whose values are passed on as they are, without a closer look."""
+"""Types whose values hold no nodes and are passed on as they are."""
 
 
 class Nest:
-    """A container that holds, at some depth, what is still to be replaced by a value."""
+    """A container that holds, at some depth, items that will be replaced by values."""
 
     __slots__ = ("value",)
 
@@ -30,11 +30,15 @@ class Nest:
 
 
 def rebuild(value: object, leaf: Callable[[Any], object]) -> Any:
-    """Copy a container, with ``leaf(item)`` in the place of every item that is not a container.
+    """Copy a container, replacing every item that is not a container by ``leaf(item)``.
 
     Keys of dicts are items too. Lists, dicts and sets become new objects, so that a later change of the
     original does not reach the copy. Immutable containers, and instances of subclasses, are kept where
     nothing in them changed. Works without recursion, so depth is bounded by memory alone.
+
+    Args:
+        value: a container; for any other value, ``leaf(value)`` is returned.
+        leaf: returns what replaces an item.
 
     Raises:
         UsageError: a container holds itself.
@@ -102,7 +106,7 @@ def _pairs(items: list[Any]) -> dict[Any, object]:
 
 
 def _like(original: Any, items: list[object]) -> object:
-    """Build an instance of the same subclass with other items."""
+    """Return an instance of the same subclass with other items."""
     if isinstance(original, tuple):
         make: Callable[[Iterable[object]], object] = getattr(original, "_make", type(original))
         return make(items)

@@ -78,9 +78,15 @@ def workflow(target: Callable[..., Any]) -> Any:
     The docstring and the signature are kept, and the plain function stays reachable as ``__wrapped__``.
     Arguments may be nodes, or hold them in lists, tuples, dicts, sets and frozensets at any depth.
 
+    Args:
+        target: a function or a class.
+
+    Returns:
+        An object that is called like the target and returns a `Node`.
+
     Raises:
         UsageError: not a function or class, or one whose result is not a value (a generator or coroutine).
-            Later, at a call: the arguments do not fit the signature.
+            At a later call: the arguments do not fit the signature.
     """
     if isinstance(target, WorkflowFunction | WorkflowClass):
         return target
@@ -102,9 +108,12 @@ task = workflow
 
 
 def reduce_class(cls: object) -> tuple[Any, ...] | None:
-    """How a pickler refers to a plain class under whose name the decorated one stands; None for all else.
+    """Reduce a plain class under whose name its decorated class is found.
 
-    It finds the decorated one there, and so cannot refer to the class by its name alone.
+    A pickler finds the decorated class by that name, and so cannot refer to the plain one by the name alone.
+
+    Returns:
+        What `__reduce__` returns, or None for everything else.
     """
     if not isinstance(cls, type) or cls.__module__ == "__main__":
         return None
@@ -115,7 +124,7 @@ def reduce_class(cls: object) -> tuple[Any, ...] | None:
 
 
 def _importable_name(target: WorkflowFunction | WorkflowClass) -> str | None:
-    """The name under which another process finds the decorated object by import, if it can."""
+    """Return the name under which another process can import what was decorated, or None."""
     module = getattr(target, "__module__", None)
     if module is None or module == "__main__":
         return None

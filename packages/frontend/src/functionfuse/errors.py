@@ -4,7 +4,7 @@
 
     FunctionFuseError
     |-- UsageError (TypeError)               wrong arguments, or a node used as if it were a value
-    |-- NodeAttributeError (AttributeError)   an attribute of a node, which has none
+    |-- NodeAttributeError (AttributeError)   an attribute of a node, which has no value yet
     |-- GraphError
     |   |-- DuplicateNameError (ValueError)    two nodes with one name
     |   |-- InvalidNameError (ValueError)      a name that is not a non-empty string
@@ -13,9 +13,9 @@
     |   `-- PatternError (ValueError)          a pattern that is not a regular expression
     |-- OptionError (ValueError)               an option or argument that cannot be used
     |-- PlanError                              a plan that this backend cannot run
-    |-- EngineError                            the engine ended the run, or could not begin it
+    |-- EngineError                            the engine ended the run, or could not start it
     |   |-- EngineUnreachable (ConnectionError)   its server does not answer
-    |   `-- RunCancelled                       somebody cancelled the run in the engine
+    |   `-- RunCancelled                       the run was cancelled in the engine
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
     |   `-- WorkerDiedError                    the process that ran it ended
@@ -53,11 +53,11 @@ class UsageError(FunctionFuseError, TypeError):
 
 
 class NodeAttributeError(FunctionFuseError, AttributeError):
-    """An attribute is asked of a node, which has no value before the workflow runs."""
+    """An attribute of a node was read; a node has no value before the workflow runs."""
 
 
 class GraphError(FunctionFuseError):
-    """The graph cannot be what was asked for."""
+    """A graph, or an edit of one, is not valid."""
 
 
 class DuplicateNameError(GraphError, ValueError):
@@ -89,7 +89,7 @@ class PlanError(FunctionFuseError):
 
 
 class EngineError(FunctionFuseError):
-    """The engine ended the run, or could not begin it."""
+    """The engine ended the run, or could not start it."""
 
 
 class EngineUnreachable(EngineError, ConnectionError):  # noqa: N818
@@ -97,7 +97,7 @@ class EngineUnreachable(EngineError, ConnectionError):  # noqa: N818
 
 
 class RunCancelled(EngineError):  # noqa: N818
-    """Somebody cancelled the run in the engine; what had finished is stored."""
+    """The run was cancelled in the engine; what had finished is stored."""
 
 
 class NodeError(FunctionFuseError):
@@ -121,14 +121,14 @@ class NodeTimeoutError(NodeError, TimeoutError):
 
 
 class WorkerDiedError(NodeError):
-    """The process that ran a node ended before it answered."""
+    """The process that ran a node ended before it returned an outcome."""
 
 
 class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the public interface
     """Some nodes failed while ``on_error="continue"`` ran all that does not depend on them.
 
     Attributes:
-        report: what became of every step; ``report.failed`` maps names to the :class:`NodeError` of each.
+        report: what became of every step; ``report.failed`` maps names to the `NodeError` of each.
     """
 
     def __init__(self, message: str, report: Report) -> None:
@@ -140,7 +140,7 @@ class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the 
 
 
 class StorageError(FunctionFuseError):
-    """A store cannot do what was asked; what it held before is still there."""
+    """A store cannot do what was requested; what it held before is unchanged."""
 
 
 class TaskNotFound(StorageError, FileNotFoundError):  # noqa: N818

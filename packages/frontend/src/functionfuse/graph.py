@@ -22,17 +22,27 @@ _by_creation = attrgetter("_serial")
 
 
 class Edit(NamedTuple):
-    """Another node in the place of one: who takes the old result takes the new one."""
+    """The replacement of a node: consumers of the old result take the new one.
+
+    Attributes:
+        new: the node that replaces the old one.
+        keepers: consumers that keep the old one, because the new one is made from them.
+    """
 
     new: Node
-    keepers: frozenset[Node]  # who keeps the old one, because the new one is made from them
+    keepers: frozenset[Node]
 
 
 class Edits(NamedTuple):
-    """What a workflow changes in a graph; the nodes themselves stay as they are."""
+    """What a workflow changes in a graph; the nodes themselves stay as they are.
+
+    Attributes:
+        replaced: by node: its replacement.
+        targets: by node: what is called instead of the node's function.
+    """
 
     replaced: Mapping[Node, Edit] = MappingProxyType({})
-    targets: Mapping[Node, Target] = MappingProxyType({})  # what is called in the place of a node's function
+    targets: Mapping[Node, Target] = MappingProxyType({})
 
 
 class Graph:
@@ -45,8 +55,18 @@ class Graph:
     A node's arguments exist before the node, so the order of creation is a topological order, and the one
     that the user's program has. Only an edited graph has to be sorted.
 
+    Args:
+        targets: the given nodes.
+        scope: "graph" or "ancestors".
+        edits: what a workflow changes; nothing by default.
+
     Attributes:
         nodes: name to node, in topological order.
+
+    Raises:
+        OptionError: the scope is unknown.
+        DuplicateNameError: two nodes have one name.
+        CycleError: an edit makes a node need its own result.
     """
 
     def __init__(self, targets: Iterable[Node], *, scope: str = "graph", edits: Edits | None = None) -> None:
@@ -57,7 +77,7 @@ class Graph:
         everything = sorted(self._reach(targets, descend=True), key=_by_creation)
         names = _auto_names(everything)
         if scope == "ancestors":
-            # an object that is asked for is the one that went through all of its calls
+            # a stateful object as a result is the one after all of its calls
             ends = [target._last_change if isinstance(target, InstanceNode) else target for target in targets]
             kept = self._reach(dict.fromkeys([*targets, *ends]), descend=False)
             everything = [node for node in everything if node in kept]
@@ -81,12 +101,12 @@ class Graph:
 
     @property
     def edited(self) -> bool:
-        """Whether this is not just what the nodes say."""
+        """True if the workflow changed the graph that the nodes make."""
         return bool(self._edits or self._targets)
 
     @property
     def names(self) -> Mapping[Node, str]:
-        """Node to name."""
+        """The names by node."""
         if self._names is None:
             self._names = {node: name for name, node in self.nodes.items()}
         return self._names
@@ -107,35 +127,44 @@ class Graph:
             ) from None
 
     def edges(self) -> Iterator[tuple[str, str]]:
-        """Yield (parent, child) for every argument, and for calls of one object's methods in their order."""
+        """Yield (parent, child) for every argument, and for consecutive calls of one stateful object's methods."""
         names = self.names
         for name, node in self.nodes.items():
             for parent in self.parents(node):
                 yield names[parent], name
 
     def needs(self, node: Node) -> Sequence[Node]:
-        """Whose results the arguments of a node hold."""
+        """Return the nodes whose results the arguments of a node hold."""
         return [self.source(node, parent) for parent in node._needs] if self._edits else node._needs
 
     def parents(self, node: Node) -> Iterable[Node]:
-        """Who has to be done before a node."""
+        """Return the nodes that have to be done before a node."""
         if not node._after:
             return self.needs(node)
         return dict.fromkeys((*self.needs(node), *node._after))
 
     def source(self, consumer: Node | None, node: Node) -> Node:
-        """Where the value comes from that a consumer's arguments take from a node, edits considered."""
+        """Return the node that gives a consumer the value of a node, edits considered.
+
+        Args:
+            consumer: the node whose arguments take the value; None for a workflow that returns it.
+            node: the node that the arguments hold.
+        """
         edit = self._edits.get(node)
         while edit is not None and consumer not in edit.keepers:
             node, edit = edit.new, self._edits.get(edit.new)
         return node
 
     def target(self, node: Node) -> Target:
-        """What a node calls, edits considered."""
+        """Return what a node calls, edits considered."""
         return self._targets.get(node, node._target) if self._targets else node._target
 
     def with_target(self, node: Node, target: Target) -> Edits:
-        """Return the edits of this graph and one more: ``node`` calls ``target``.
+        """Return the edits of this graph and one more: a node calls another target.
+
+        Args:
+            node: a node of this graph.
+            target: what it shall call.
 
         Raises:
             UnknownNodeError: ``node`` is not in this graph.
@@ -148,22 +177,26 @@ class Graph:
         return Edits(self._edits, {**self._targets, node: target})
 
     def with_replacement(self, old: Node, new: Node) -> Edits:
-        """Return the edits of this graph and one more: whoever takes ``old`` takes ``new``.
+        """Return the edits of this graph and one more: consumers of a node take the result of another.
 
         What ``new`` itself needs keeps ``old``, so that nodes can be inserted behind it.
 
+        Args:
+            old: a node of this graph.
+            new: the node that replaces it.
+
         Raises:
             UnknownNodeError: ``old`` is not in this graph.
-            CycleError: ``old`` stands in the place of ``new`` already.
+            CycleError: ``old`` replaces ``new`` already.
         """
         self.name_of(old)
         if self.source(None, new) is old or old is new:
-            raise CycleError(f"{old!r} cannot be replaced by {new!r}, in whose place it stands")
+            raise CycleError(f"{old!r} cannot be replaced by {new!r}: it is that node, or replaces it already")
         keepers = frozenset(Graph([new], scope="ancestors").names) - {old}
         return Edits({**self._edits, old: Edit(new, keepers)}, self._targets)
 
     def _reach(self, start: Iterable[Node], *, descend: bool) -> dict[Node, None]:
-        """Every node to be reached along parents, and along children too where ``descend``."""
+        """Return every node that is reached along parents, and with ``descend`` along children too."""
         seen = dict.fromkeys(start)
         stack = list(seen)
         while stack:
@@ -180,7 +213,7 @@ class Graph:
         return {node: None for node in seen if node in taken or node not in self._edits}
 
     def _sorted(self, nodes: list[Node]) -> list[Node]:
-        """Order an edited graph: parents first, and else by creation."""
+        """Sort an edited graph: parents first, otherwise in order of creation."""
         sorter = TopologicalSorter({node: self.parents(node) for node in nodes})
         try:
             sorter.prepare()
@@ -200,7 +233,7 @@ class Graph:
 
 
 def _auto_names(nodes: list[Node]) -> dict[Node, str]:
-    """Names for the nodes without one, clear of the names that were given."""
+    """Return names for the nodes without one, different from the names that were given."""
     unnamed = [node for node in nodes if node._name is None]
     if not unnamed:
         return {}

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from functionfuse.targets import ClassTarget, Method, Target
 
 serials = count()
-"""Numbers nodes in order of creation, which is the order of the user's program."""
+"""Numbers of nodes in order of creation, which is the order of the user's program."""
 
 _NO_ARGUMENTS: dict[str, object] = {}
 _FEW = 10  # arguments that are nodes; more are collected in a list
 
 
 class Deferred:
-    """Stands for a value that exists only once the workflow has run."""
+    """A value that exists only once the workflow has run."""
 
     __slots__ = ("__weakref__",)
 
@@ -89,7 +89,11 @@ class Item(Deferred):
         return repr(self._node) + "".join(f"[{key!r}]" for key in self._path)
 
     def set_name(self, name: str) -> NoReturn:
-        """Refuse: an item is not a node."""
+        """Refuse a name, because an item is not a node.
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError(
             f"{self!r} is an item of a result and cannot be named {name!r}; name the node, "
             "or return the item from a decorated function of its own"
@@ -162,7 +166,8 @@ class Node(Deferred):
     def set_name(self, name: str) -> Self:
         """Give the node a name, unique in its graph, and return the node.
 
-        Any non-empty string is a name.
+        Args:
+            name: any non-empty string.
 
         Raises:
             InvalidNameError: the name is empty or not a string.
@@ -173,7 +178,7 @@ class Node(Deferred):
         return self
 
     def get_name(self) -> str | None:
-        """Return the name given with :meth:`set_name`, or None; a graph names the unnamed."""
+        """Return the name given with `set_name`, or None; a graph gives unnamed nodes a name of their own."""
         return self._name
 
     def __getitem__(self, key: object) -> Item:
@@ -185,7 +190,7 @@ class Node(Deferred):
 
 
 class InstanceNode(Node):
-    """One object of a decorated class; calling its methods makes nodes that run in program order."""
+    """One stateful object of a decorated class; calling its methods makes nodes that run in program order."""
 
     __slots__ = ("_last_change", "_readers")
 
@@ -205,8 +210,8 @@ class InstanceNode(Node):
         if method is None:
             known = ", ".join(sorted(n for n in self._target.methods if not n.startswith("_"))) or "none"
             raise NodeAttributeError(
-                f"{self._target.qualname} has no method {name!r} (methods: {known}); the attributes of an object "
-                "exist only while the workflow runs: add a method that returns the attribute"
+                f"{self._target.qualname} has no method {name!r} (methods: {known}); the attributes of a stateful "
+                "object exist only while the workflow runs: add a method that returns the attribute"
             )
         return BoundMethod(self, method)
 
@@ -214,16 +219,18 @@ class InstanceNode(Node):
         return self.__getattr__("__call__").at(sys._getframe(1), args, kwargs)
 
     def __getitem__(self, key: object) -> NoReturn:
-        raise UsageError(f"{self!r} is an object, not a result; call one of its methods, and take [{key!r}] of that")
+        raise UsageError(
+            f"{self!r} is a stateful object, not a result; call one of its methods, and take [{key!r}] of that"
+        )
 
     def _read_by(self, reader: Node) -> None:
-        """Order a node that takes the object as an argument: after the last change, before the next."""
+        """Order a node that takes the object as an argument after the last change and before the next."""
         if self._last_change is not self:
             _order(self._last_change, reader)
         self._readers.append(reader)
 
     def _changed_by(self, method: Node) -> None:
-        """Order a call of a method: after the last change and all who read the object since."""
+        """Order a call of a method after the last change and all nodes that took the object since."""
         for earlier in self._readers or [self._last_change]:
             if earlier is not method:
                 _order(earlier, method)
@@ -244,7 +251,16 @@ class BoundMethod:
         return self.at(sys._getframe(1), args, kwargs)
 
     def at(self, frame: FrameType, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
-        """Make the node, as called in this frame."""
+        """Make the node of a call.
+
+        Args:
+            frame: where the call is made.
+            args: positional arguments.
+            kwargs: keyword arguments.
+
+        Raises:
+            UsageError: the arguments do not fit the method's signature.
+        """
         self._method.check(args, kwargs)
         return Node(self._method, args, kwargs, frame, self._instance)
 
@@ -253,7 +269,7 @@ class BoundMethod:
 
 
 def place_of(node: Node) -> str:
-    """Where in the user's program a node was created, as ``file:line``."""
+    """Return the place in the user's program where a node was created, as ``file:line``."""
     for start, end, line in node._code.co_lines():
         if start <= node._lasti < end and line is not None:
             return f"{node._code.co_filename}:{line}"
@@ -280,7 +296,7 @@ def _order(earlier: Node, later: Node) -> None:
 
 
 def _refuse_hidden(value: object) -> None:
-    """Refuse an argument with a node in an attribute, where nobody would put the result in its place."""
+    """Refuse an argument with a node in an attribute, which no engine would replace by the node's result."""
     for name, attribute in vars(value).items():
         if isinstance(attribute, Deferred):
             raise UsageError(

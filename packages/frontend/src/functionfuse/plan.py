@@ -24,7 +24,12 @@ Action = Literal["run", "reuse", "blocked"]
 
 
 class Ref:
-    """The place of another step's result, or of an item of it, in the arguments of a step."""
+    """A reference to another step's result, or to an item of it, in the arguments of a step.
+
+    Args:
+        step: the other step's name.
+        path: the keys of the item, from the outermost.
+    """
 
     __slots__ = ("path", "step")
 
@@ -59,7 +64,8 @@ class Recipe(NamedTuple):
     Attributes:
         digest: equal for equal recipes, in hexadecimal.
         parts: digests of "function", "arguments" (the literal ones), "inputs" (results of other steps),
-            "object" (the state a method works on), "plugin" and "version", as far as the step has them.
+            "object" (the state of the stateful object whose method it is), "plugin" and "version", as far as the
+            step has them.
     """
 
     digest: str
@@ -76,16 +82,16 @@ class Step(NamedTuple):
     Attributes:
         name: unique in its plan.
         target: what is called.
-        args: positional arguments; a Ref, or a Nest with Refs inside, stands where a result goes.
+        args: positional arguments; a `Ref`, or a `Nest` that holds some, stands for a result.
         kwargs: keyword arguments, likewise.
-        needs: names of the steps whose results the call takes, its object among them.
-        after: names of steps to be done before, for the sake of an object's state.
-        instance: for a constructor or method the step that made the object, else None.
+        needs: names of the steps whose results the call takes, its stateful object among them.
+        after: names of steps to be done before, because of the state of a stateful object.
+        instance: for a constructor or method the step that made the stateful object, otherwise None.
         action: "run", "reuse" (the stored result stands), or "blocked" (this backend cannot run it).
         reason: why.
-        recipe: the fingerprint of all that makes the result, or None: not known, or not asked for.
+        recipe: the fingerprint of all that makes the result; None if it is not known or not needed.
         options: what queries set for this step.
-        resumes: by object: the reused step after which the object's state was kept that this step takes.
+        resumes: by stateful object: the reused step whose stored state of it this step takes.
     """
 
     name: str
@@ -104,7 +110,7 @@ class Step(NamedTuple):
     def arguments(self, value_of: Callable[[Ref], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Return the arguments with every Ref replaced by ``value_of(ref)``.
 
-        This is the one place where arguments are put together, for every engine.
+        Every engine puts arguments together with this method.
         """
         if not self.needs:
             return self.args, self.kwargs
@@ -114,7 +120,12 @@ class Step(NamedTuple):
 
 
 def fill(value: Any, value_of: Callable[[Ref], Any]) -> Any:
-    """Replace the Refs in one argument, or in what a dynamic node returned."""
+    """Replace the Refs in one argument, or in what a dynamic node returned.
+
+    Args:
+        value: a `Ref`, a `Nest` that holds some, or any other value, which is returned as it is.
+        value_of: called with each `Ref`; returns what replaces it.
+    """
     if type(value) is Ref:
         return value_of(value)
     if type(value) is Nest:
@@ -123,7 +134,7 @@ def fill(value: Any, value_of: Callable[[Ref], Any]) -> Any:
 
 
 def refs_within(value: Any) -> list[Ref]:
-    """The Refs in one argument, or in what a dynamic node returned."""
+    """Return the Refs in one argument, or in what a dynamic node returned."""
     refs: list[Ref] = []
     fill(value, refs.append)
     return refs
@@ -133,6 +144,10 @@ class Plan(Sequence[Step]):
     """The steps of a run in the order of their execution; also found by name: ``plan["node1"]``.
 
     ``print(plan)`` shows a table of names, actions and reasons.
+
+    Args:
+        steps: in the order of their execution.
+        workflow_name: for the table.
     """
 
     def __init__(self, steps: Iterable[Step], *, workflow_name: str = "") -> None:
@@ -163,13 +178,13 @@ class Plan(Sequence[Step]):
 
     @property
     def by_name(self) -> Mapping[str, Step]:
-        """Name to step."""
+        """The steps by name."""
         if len(self._by_name) != len(self.steps):
             self._by_name = {step.name: step for step in self.steps}
         return self._by_name
 
     def having(self, action: Action) -> list[str]:
-        """Names of the steps with this action."""
+        """Return the names of the steps with this action."""
         return [step.name for step in self.steps if step.action == action]
 
     def __str__(self) -> str:
@@ -183,7 +198,7 @@ class Plan(Sequence[Step]):
 
 
 def steps_of(graph: Graph) -> list[Step]:
-    """Turn nodes into steps: names and Refs in the place of nodes."""
+    """Return the steps of a graph, with names and Refs instead of nodes."""
     refs = {node: Ref(name) for name, node in graph.nodes.items()}
     edited = graph.edited
     steps = []
@@ -210,14 +225,27 @@ def steps_of(graph: Graph) -> list[Step]:
 
 
 def refs_in(value: Any, graph: Graph) -> Any:
-    """Return what a dynamic node returned, with Refs in the place of nodes; for :func:`fill`."""
+    """Replace the nodes in what a dynamic node returned by Refs, which `fill` replaces by values.
+
+    Args:
+        value: a node, an item of one, or a container that holds some.
+        graph: the graph of these nodes.
+    """
     if isinstance(value, Node | Item):
         return ref_of(value, graph)
     return Nest(rebuild(value, lambda item: ref_of(item, graph) if isinstance(item, Node | Item) else item))
 
 
 def ref_of(node: Node | Item, graph: Graph) -> Ref:
-    """Return the Ref to a node of a graph, or to an item of it, edits considered."""
+    """Return the Ref to a node of a graph, or to an item of it, edits considered.
+
+    Args:
+        node: the node or item.
+        graph: the graph that the node belongs to.
+
+    Raises:
+        UnknownNodeError: the node belongs to another graph.
+    """
     if isinstance(node, Item):
         return Ref(graph.name_of(graph.source(None, node._node)), node._path)
     return Ref(graph.name_of(graph.source(None, node)))

@@ -19,20 +19,20 @@ OBJECTS = "\0objects"
 
 
 def objects_of(workflow_name: str) -> str:
-    """The workflow under which a backend keeps the states of a workflow's objects, one for each call.
+    """Return the name of the workflow under which a backend keeps the states of a workflow's stateful objects.
 
-    Stores do not list it, and remove it with the workflow itself.
+    There is one state for each call. Stores do not list this workflow, and remove it with the workflow itself.
     """
     return workflow_name + OBJECTS
 
 
 def state_of(name: str) -> str:
-    """What the state of an object after a step is called, where it must not be taken for the step's result."""
+    """Return the name of a stateful object's state after a step, where the step's own name means its result."""
     return f"{name}\0state"
 
 
 def described(known_as: str) -> str:
-    """Say what is stored under a name, or under that of a state (:func:`state_of`)."""
+    """Return words for what is stored under a name, or under the name of a state (`state_of`)."""
     name = known_as.removesuffix("\0state")
     return f"the stored result of {name!r}" if name == known_as else f"the stored state of an object after {name!r}"
 
@@ -41,14 +41,14 @@ def described(known_as: str) -> str:
 class Store(Protocol):
     """The verbs of a store that a backend uses.
 
-    Errors are those of :mod:`functionfuse.errors` under ``StorageError``.
+    Errors are those of `functionfuse.errors` under `StorageError`.
     """
 
     always_read: bool
     """When true, a backend passes on what it reads back after saving, not what the function returned."""
 
     def new_workflow(self, workflow_name: str) -> None:
-        """Make room for the results of a workflow; existing results stay."""
+        """Create a workflow if there is none of this name; existing results stay."""
 
     def save(
         self,
@@ -60,38 +60,82 @@ class Store(Protocol):
         meta: Mapping[str, Any] | None = None,
         create: bool = False,
     ) -> Mapping[str, Any]:
-        """Store a result in one visible step, and return its footer.
+        """Store a result atomically, and return its footer.
 
-        With ``create`` an existing valid result is never replaced: LostRace.
+        Args:
+            workflow_name: the workflow that the result belongs to.
+            task_name: the name of the result, any non-empty string.
+            obj: the result.
+            recipe: digests of all that makes the result; None for a result that is not reused by recipe.
+            meta: more that the footer shall hold; JSON.
+            create: never replace an existing valid result.
+
+        Raises:
+            LostRace: with ``create``, another writer stored the result first.
         """
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
-        """Return the stored result. TaskNotFound when there is none."""
+        """Return the stored result.
+
+        Args:
+            workflow_name: the workflow that the result belongs to.
+            task_name: the name of the result.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the stored bytes are damaged.
+        """
 
     def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
-        """Return the footer, without reading the result: ``name``, ``recipe``, ``created``, ``meta`` ..."""
+        """Return the footer, without reading the result: ``name``, ``recipe``, ``created``, ``meta`` ...
+
+        Args:
+            workflow_name: the workflow that the result belongs to.
+            task_name: the name of the result.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the stored bytes are damaged.
+        """
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        """Which of these names have a result; one question for a whole run."""
+        """Return those of some names that have a result, with one query for a whole run.
+
+        Args:
+            workflow_name: the workflow that the results belong to.
+            names: names of results.
+        """
 
 
 @runtime_checkable
 class Catalogue(Store, Protocol):
-    """The verbs of a store that can say what it holds, and remove it."""
+    """The verbs of a store that lists and removes what it holds."""
 
     def list_workflows(self) -> list[str]:
         """Return the names of all workflows, sorted."""
 
     def remove_workflow(self, workflow_name: str) -> bool:
-        """Remove a workflow with all its results; whether there was one."""
+        """Remove a workflow with all its results; return True if there was one."""
 
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
-        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
+        """Return the names with a result, sorted.
+
+        Args:
+            workflow_name: the workflow that the results belong to.
+            pattern: a glob over names; it respects case.
+        """
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
-        """Remove the result of one name, or of all that match a glob; return the names.
+        """Remove the result of one name, or of all names that match a glob; return the names removed.
 
-        TaskNotFound for a name without a result.
+        Args:
+            workflow_name: the workflow that the results belong to.
+            task_name: the one name.
+            pattern: the glob.
+
+        Raises:
+            TaskNotFound: there is no result under ``task_name``.
+            OptionError: both a name and a glob are given, or neither.
         """
 
 

@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 _SHAPES_KEPT = 256
 _PROBED = ("__", "_repr_", "_ipython_")
-"""Names that Python and notebooks look for and call by themselves; that must not make nodes."""
+"""Prefixes of names that Python and notebooks look up and call by themselves, which must not make nodes."""
 
 
 class CallCheck:
-    """Checks arguments against a signature, as Python would at the call.
+    """Checks arguments against a signature, as Python does at a call.
 
     Whether a call fits depends only on the number of positional arguments and the names of the others, so
     each such shape is bound once.
+
+    Args:
+        function: what will be called.
+        name: what error messages call it.
+        skip: how many leading parameters Python fills in, like ``self``.
     """
 
     __slots__ = ("_callable", "_known", "_name", "_signature", "_skip")
@@ -30,7 +35,7 @@ class CallCheck:
     def __init__(self, function: Callable[..., object], name: str, *, skip: int = 0) -> None:
         self._callable = function
         self._name = name
-        self._skip = skip  # leading parameters that Python fills in: self
+        self._skip = skip
         self._signature: Signature | None = None
         self._known: set[object] = set()
 
@@ -48,10 +53,14 @@ class CallCheck:
             self._known.add(shape)
 
     def signature(self) -> Signature:
-        """Return the signature, without the parameters that Python fills in itself."""
+        """Return the signature, without the parameters that Python fills in itself.
+
+        Raises:
+            UsageError: it cannot be found out, as for some functions written in C.
+        """
         signature = self._signature or self._read()
         if signature is None:
-            raise UsageError(f"{self._name} does not tell its parameters")
+            raise UsageError(f"{self._name} has no signature: its parameters are not known to Python")
         return signature.replace(parameters=list(signature.parameters.values())[self._skip :])
 
     def _read(self) -> Signature | None:
@@ -59,7 +68,7 @@ class CallCheck:
 
         try:
             self._signature = inspect.signature(self._callable)
-        except ValueError:  # a builtin that does not tell
+        except ValueError:  # a builtin without a signature
             return None
         return self._signature
 
@@ -102,7 +111,14 @@ class ClassTarget:
 
 
 class Method:
-    """A method of a decorated class, as the target of a node."""
+    """A method of a decorated class.
+
+    Args:
+        owner: the class.
+        name: the method's name.
+        function: the plain function.
+        bound: whether it takes all of its arguments from the caller, as a static method does.
+    """
 
     kind = "method"
 

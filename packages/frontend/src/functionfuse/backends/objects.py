@@ -1,7 +1,8 @@
-"""Objects in a plan: which of their calls run again, and from which state they go on.
+"""Stateful objects in a plan: which of their calls run again, and from which stored state.
 
 A state is named by the step that made it: the constructor, or a call of a method. With a store, each state is
-kept beside the results, so that a run resumes in the middle of an object's calls.
+kept beside the results, so that a run resumes in the middle of an object's calls. "Object" means such a stateful
+object in this module.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """Whether a step runs, and why."""
+    """What a plan does with a step, and why."""
 
     action: Action
     reason: str
@@ -35,7 +36,11 @@ class States(NamedTuple):
 
 
 def states_of(steps: Sequence[Step]) -> States:
-    """Find the states that steps take, in plan order, which is the order of an object's calls."""
+    """Return the states that steps take.
+
+    Args:
+        steps: in plan order, which is the order of an object's calls.
+    """
     taken: dict[str, dict[str, str]] = {}
     last: dict[str, str] = {}
     for step in steps:
@@ -54,7 +59,15 @@ def run_what_is_needed(
     wanted: Collection[str],
     is_kept: Callable[[Step], bool],
 ) -> None:
-    """Let those calls run again whose states are needed and not kept."""
+    """Let those calls run again whose states are needed and not kept.
+
+    Args:
+        steps: in plan order.
+        states: which states they take.
+        verdicts: by step; changed where a step has to run.
+        wanted: names of the steps whose results the workflow returns.
+        is_kept: returns True if the state after a step is in the store.
+    """
     by_name = {step.name: step for step in steps}
     needed = [
         (state, f"{name!r} runs, and needs the object")
@@ -62,7 +75,7 @@ def run_what_is_needed(
         if verdicts[name].action == "run"
         for state in objects.values()
     ]
-    needed += [(states.last[name], "the object itself is asked for") for name in wanted if name in states.last]
+    needed += [(states.last[name], "the object itself is returned") for name in wanted if name in states.last]
     while needed:
         name, why = needed.pop()
         if verdicts[name].action == "run" or is_kept(by_name[name]):
@@ -72,10 +85,15 @@ def run_what_is_needed(
 
 
 def resumed(steps: Sequence[Step], states: States) -> list[Step]:
-    """Tell steps that run which kept states they take, and keep them in order around the calls that do not run."""
+    """Return the steps with the kept states that they take, ordered around the calls that do not run.
+
+    Args:
+        steps: in plan order, with their actions.
+        states: which states they take.
+    """
     action = {step.name: step.action for step in steps}
     changes: dict[str, str] = {}  # by object: the last call to run
-    since: dict[str, list[str]] = {}  # and who runs with its state since
+    since: dict[str, list[str]] = {}  # and the steps that take its state since
     result = []
     for step in steps:
         if step.action != "run" or not (step.instance or step.name in states.taken):

@@ -1,4 +1,4 @@
-"""Plugins: what happens in a process before a node runs there."""
+"""Plugins: functions that a process calls before a node runs there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Plugin:
-    """Base of plugins; any object with the two ``..._initialize`` methods is one too."""
+    """Base of plugins; any object with the two methods ``local_initialize`` and ``remote_initialize`` is one too."""
 
     def for_node(self, name: str) -> Self:  # noqa: ARG002  for subclasses
         """Return the plugin to use for the node of this name."""
         return self
 
     def local_initialize(self) -> None:
-        """Prepare, in the driver, before the node is sent to its worker."""
+        """Prepare in the driver, before the node is sent to its worker."""
 
     def remote_initialize(self) -> Callable[[], object]:
         """Return the function that the worker calls before the node; it has to be picklable."""
@@ -64,7 +64,7 @@ class RandomStatePlugin(Plugin):
         self.node_name: str | None = None
 
     def for_node(self, name: str) -> Self:
-        """Return a copy that gives this node its seed."""
+        """Return a copy with the seed of this node."""
         plugin = copy.copy(self)
         plugin.node_name = name
         return plugin
@@ -77,7 +77,7 @@ class RandomStatePlugin(Plugin):
         return self.min + int.from_bytes(sha256(text).digest()) % (self.max - self.min + 1)
 
     def remote_initialize(self) -> Callable[[], object]:
-        """Return a function that seeds."""
+        """Return a function that calls ``seed_func`` with the node's seed."""
         return _Call(self.seed_func, self.node_seed())
 
 
@@ -88,21 +88,26 @@ class PluginCollection(Plugin):
         self.plugins = list(plugins)
 
     def for_node(self, name: str) -> Self:
-        """Return a collection of each plugin's own for this node."""
+        """Return a collection of the plugins to use for this node."""
         return type(self)([_for_node(plugin, name) for plugin in self.plugins])
 
     def local_initialize(self) -> None:
-        """Prepare each plugin in turn."""
+        """Prepare each plugin, in order."""
         for plugin in self.plugins:
             plugin.local_initialize()
 
     def remote_initialize(self) -> Callable[[], object]:
-        """Return a function that calls each plugin's function in turn."""
-        return _InTurn([plugin.remote_initialize() for plugin in self.plugins])
+        """Return a function that calls each plugin's function, in order."""
+        return _Calls([plugin.remote_initialize() for plugin in self.plugins])
 
 
 def initializer(plugin: Plugin, name: str) -> Callable[[], object]:
-    """Prepare a plugin for a node, and return what the worker has to call before the node."""
+    """Prepare a plugin for a node, and return the function that the worker calls before the node.
+
+    Args:
+        plugin: the plugin.
+        name: the node's full name.
+    """
     plugin = _for_node(plugin, name)
     plugin.local_initialize()
     return plugin.remote_initialize()
@@ -138,7 +143,7 @@ class _Call:
         self.func(self.argument)
 
 
-class _InTurn:
+class _Calls:
     """Functions called one after the other."""
 
     def __init__(self, functions: Sequence[Callable[[], object]]) -> None:

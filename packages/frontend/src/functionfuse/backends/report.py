@@ -13,7 +13,7 @@ class RunReport:
 
     Attributes:
         finished: names of the steps that ran to their end.
-        reused: names of the steps whose stored results stood.
+        reused: names of the steps whose stored results were reused.
         failed: name to error, for the steps that failed.
         skipped: name to the name of the failed step that it depends on.
     """
@@ -25,9 +25,12 @@ class RunReport:
         self.skipped: dict[str, str] = {}
 
     def note(self, kind: str, name: str, error: NodeError | None = None) -> None:
-        """File what became of a step: "finished", "reused" or "failed", the latter with the error behind it.
+        """Record what became of a step.
 
-        A step whose error bears the name of another step was skipped.
+        Args:
+            kind: "finished", "reused" or "failed".
+            name: the step's full name.
+            error: of a failed step. If it has the name of another step, this one was skipped.
         """
         if error is None:
             {"finished": self.finished, "reused": self.reused}[kind].append(name)

@@ -16,9 +16,13 @@ class WriterFuncsStore:
 
     ``get_writer_funcs(workflow_name)`` returns ``(new_workflow, read_object, save_func)``: a function without
     arguments, an object with ``read_task(task_name)``, and a function of a task's name and result. Which
-    results exist is asked of ``read_object.file_exists``, or else found out by reading.
+    results exist, ``read_object.file_exists`` tells, or without it an attempt to read them.
 
-    Such a store stores no recipes, so results are reused with ``reuse="name"`` only; and no states of objects.
+    Such a store stores no recipes, so results are reused with ``reuse="name"`` only. States of stateful objects are
+    not stored.
+
+    Args:
+        storage: the store.
     """
 
     always_read = False
@@ -32,28 +36,23 @@ class WriterFuncsStore:
         return f"WriterFuncsStore({self._storage!r})"
 
     def new_workflow(self, workflow_name: str) -> None:
-        """Call the store's ``new_workflow``."""
         self._of(workflow_name)[0]()
 
     def save(self, workflow_name: str, task_name: str, obj: object, **_: object) -> Mapping[str, Any]:
-        """Save a result; its recipe is not kept."""
         if not workflow_name.endswith(OBJECTS):
             self._of(workflow_name)[2](task_name, obj)
         return {"name": task_name, "recipe": None}
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
-        """Read a result. TaskNotFound when the store has no such file or key."""
         try:
             return self._of(workflow_name)[1].read_task(task_name)
         except (FileNotFoundError, KeyError) as error:
             raise TaskNotFound(f"no result {task_name!r} in workflow {workflow_name!r}: {error!r}") from error
 
     def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:  # noqa: ARG002  as other stores
-        """Nothing but the name is known of a result."""
         return {"name": task_name, "recipe": None}
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        """Which of these names have a result."""
         if workflow_name.endswith(OBJECTS):
             return set()
         exists = getattr(self._of(workflow_name)[1], "file_exists", None)

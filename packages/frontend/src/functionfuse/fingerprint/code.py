@@ -1,4 +1,4 @@
-"""Compiled code, told apart by what it does and not by how it was written down."""
+"""Compiled code, compared by what it does and not by how it was written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CodeFacts(NamedTuple):
 
     Attributes:
         tokens: instructions and their arguments; nested code is a tuple of tokens itself.
-        names: global names it reads, each with the attributes taken from it: ``("np", "linalg", "norm")``.
+        names: global names that it reads, each with the attributes read from it: ``("np", "linalg", "norm")``.
         imports: what it imports when it runs.
     """
 
@@ -42,12 +42,12 @@ class CodeFacts(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def facts_of(code: CodeType) -> CodeFacts:
-    """Read a code object.
+    """Return what a code object does and uses.
 
     The tokens hold neither lines nor names of files; they do depend on the minor version of Python.
     """
     instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
-    place = _places([i.offset for i in instructions])
+    index = _indices([i.offset for i in instructions])
     names: set[tuple[str, ...]] = set()
     imports: set[Import] = set()
     tokens: list[object] = [
@@ -79,18 +79,18 @@ def facts_of(code: CodeType) -> CodeFacts:
             imports |= nested.imports
             argument = nested.tokens
         elif instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
-            argument = place(argument)
+            argument = index(argument)
         tokens.append((operation, argument))
     if chain:
         names.add(tuple(chain))
     tokens += [
-        ("TRY", place(entry.start), place(entry.end), place(entry.target), entry.depth, entry.lasti)
+        ("TRY", index(entry.start), index(entry.end), index(entry.target), entry.depth, entry.lasti)
         for entry in dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]  # unknown to the stubs
     ]
     return CodeFacts(tuple(tokens), frozenset(names), frozenset(imports))
 
 
-def _places(offsets: list[int]) -> Callable[[int], int]:
+def _indices(offsets: list[int]) -> Callable[[int], int]:
     """Number the kept instructions, so that jumps do not count those that do nothing."""
     return lambda offset: bisect_left(offsets, offset)
 

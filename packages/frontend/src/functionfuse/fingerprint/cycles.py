@@ -35,7 +35,7 @@ class CodeDigests:
 
     Code that uses itself, directly or through others, makes a circle: a strongly connected component of the graph
     of uses, found with Tarjan's algorithm (SIAM J. Comput. 1, 1972). The digest of its members is that of a walk
-    through the circle which starts at the member, so that it does not matter who was asked for first.
+    through the circle which starts at the member, so that it does not depend on which digest was computed first.
     """
 
     def __init__(self, describe: Callable[[object], Described]) -> None:
@@ -60,9 +60,9 @@ class CodeDigests:
         return self._described[id(code)][1]
 
     def _find_circles(self, code: object, numbers: dict[int, int], stack: list[object]) -> int:
-        """Put ``code`` and all that it uses into circles; return the least number that can be reached from it."""
+        """Put ``code`` and all that it uses into circles; return the least number that is reached from it."""
         number = lowest = numbers[id(code)] = len(numbers)
-        place = len(stack)
+        index = len(stack)
         stack.append(code)
         for use in self._description(code).uses:
             if id(use) in self._circles:
@@ -70,9 +70,9 @@ class CodeDigests:
             seen = numbers.get(id(use))
             lowest = min(lowest, self._find_circles(use, numbers, stack) if seen is None else seen)
         if lowest == number:
-            circle = frozenset(map(id, stack[place:]))
+            circle = frozenset(map(id, stack[index:]))
             self._circles.update(dict.fromkeys(circle, circle))
-            del stack[place:]
+            del stack[index:]
         return lowest
 
     def _walk(self, start: object) -> bytes:

@@ -19,7 +19,7 @@ _LIBRARY_FOLDERS = tuple(
 
 
 def in_project(module: str) -> bool:
-    """Whether a module is neither part of Python nor installed among the libraries.
+    """Return True if a module is neither part of Python nor installed among the libraries.
 
     An editable install counts as the project's own.
     """
@@ -44,7 +44,7 @@ def file_of(module: str) -> str | None:
 
 
 def module_code(name: str) -> CodeType | None:
-    """The compiled file of a project's module, without running it; None for libraries and for no file."""
+    """Return the compiled file of a project's module, without running it; None for a library, or without a file."""
     if name.partition(".")[0] in sys.stdlib_module_names:
         return None
     try:
@@ -64,7 +64,7 @@ def module_code(name: str) -> CodeType | None:
 
 
 def library_name(method: MethodType | BuiltinMethodType) -> tuple[ModuleType, str] | None:
-    """The module and name of a method of a library's own object, if the module has the method by name.
+    """Return the module and name of a method of a library's own object, if the module has the method by name.
 
     ``random.seed`` is one: a method of a generator that the module ``random`` made for itself. The generator's
     state is not part of what the method does.
@@ -80,7 +80,7 @@ def library_name(method: MethodType | BuiltinMethodType) -> tuple[ModuleType, st
 
 
 def _made_by_hand(module: str) -> bool:
-    """A module without a file: defined in a session, or built into the interpreter."""
+    """Return True for a module without a file: defined in a session, or built into the interpreter."""
     return module in sys.modules and getattr(sys.modules[module], "__spec__", None) is None
 
 

@@ -1,4 +1,4 @@
-"""Recipes: the fingerprint of one step, kept in parts so that a changed one can be told."""
+"""Recipes: the fingerprint of one step, in parts, so that a plan can name the part that changed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ class RecipeBook:
     def __init__(self) -> None:
         self._fingerprinter = Fingerprinter()
         self._functions: dict[int, tuple[Target, str]] = {}
-        self._digests: dict[str, str | None] = {}  # of results, by step; an object's entry is that of its state
+        self._digests: dict[str, str | None] = {}  # of results, by step; a stateful object's entry is its state's
 
     def write(self, step: Step, full_name: str) -> Recipe:
-        """Return the recipe of a step whose parents were asked for before.
+        """Return the recipe of a step; those of its parents have to be written first.
+
+        Args:
+            step: the step.
+            full_name: its name with those of the dynamic steps around it, from which a plugin derives a seed.
 
         Raises:
             Unfingerprintable: something has no fingerprint; the step has to be left out.
@@ -59,7 +63,7 @@ class RecipeBook:
         return Recipe(digest, parts)
 
     def leave_out(self, step: Step) -> None:
-        """Note that a step has no recipe, and so none that takes its result."""
+        """Note that a step has no recipe, so that no step that takes its result has one."""
         self._digests[step.name] = None
         if step.instance is not None:
             self._digests[step.instance] = None
@@ -71,20 +75,20 @@ class RecipeBook:
         return known[1]
 
     def _arguments(self, step: Step, ignore: Sequence[str]) -> tuple[str, str]:
-        """Digests of the literal arguments, and of the results that stand among them."""
+        """Return digests of the literal arguments, and of the results among them."""
         arguments: dict[str | int, Any] = dict(enumerate(step.args))
         arguments.update(step.kwargs)
         if ignore:
             arguments = _by_parameter(step, ignore)
         if not step.needs:
             return self._digest(arguments), ""
-        places = {key: fill(value, lambda ref: Input(ref.path)) for key, value in arguments.items()}
+        literal = {key: fill(value, lambda ref: Input(ref.path)) for key, value in arguments.items()}
         inputs = {
             key: fill(value, lambda ref: Input(ref.path, self._result(ref.step)))
             for key, value in arguments.items()
             if type(value) in (Ref, Nest)
         }
-        return self._digest(places), self._digest(inputs) if inputs else ""
+        return self._digest(literal), self._digest(inputs) if inputs else ""
 
     def _result(self, name: str) -> str:
         digest = self._digests[name]
@@ -97,7 +101,7 @@ class RecipeBook:
 
 
 def _by_parameter(step: Step, ignore: Sequence[str]) -> dict[str | int, Any]:
-    """The arguments by the names of their parameters, without those to be ignored."""
+    """Return the arguments by the names of their parameters, without those to be ignored."""
     bound = step.target.check.signature().bind(*step.args, **step.kwargs)
     unknown = set(ignore) - set(bound.signature.parameters)
     if unknown:

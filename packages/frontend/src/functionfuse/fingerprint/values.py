@@ -47,7 +47,12 @@ class Unfingerprintable(Exception):  # noqa: N818  not an error for the user: it
 
 
 class Input:
-    """The place of another step's result in an argument, and the digest of that result's recipe."""
+    """Another step's result in an argument, described by the digest of its recipe.
+
+    Args:
+        path: the keys of the item that the argument takes from the result.
+        digest: of the result's recipe; empty where only the position of the result counts.
+    """
 
     __slots__ = ("digest", "path")
 
@@ -89,7 +94,7 @@ class Fingerprinter:
         return hasher.digest()
 
     def stand_in(self, value: Any) -> Any:
-        """Return what is described in the place of an object; itself, unless a subclass knows better."""
+        """Return what is described instead of an object: the object itself, unless a subclass overrides this."""
         return value
 
     def _describe(self, code: object) -> Described:
@@ -208,7 +213,7 @@ class Fingerprinter:
     # -- code
 
     def _use(self, code: object, out: Out) -> None:
-        """Note that a function, class or module belongs here; it is described on its own, and once."""
+        """Note the use of a function, class or module, which is described separately, and once."""
         out(b"code;")
         self._uses.append(code)
 
@@ -256,7 +261,7 @@ class Fingerprinter:
                 self._feed(token, out)
 
     def _imported(self, name: str, out: Out) -> None:
-        """A module that code imports when it runs: all of it counts, and all that it imports."""
+        """Describe a module that code imports when it runs: all of it counts, and all that it imports."""
         code = module_code(name)
         if code is not None:
             self._use(self._code.imported.setdefault(name, ImportedModule(name, code)), out)
@@ -331,11 +336,11 @@ class Fingerprinter:
         for function in (value.fget, value.fset, value.fdel):
             self._feed(function, out)
 
-    # -- things that hold themselves
+    # -- values that contain themselves
 
     @contextmanager
     def _opened(self, value: object, out: Out) -> Iterator[bool]:
-        """Mark a value as being described; one that is met inside itself is named by its distance."""
+        """Mark a value as being described; one that contains itself is described there by its distance."""
         depth = self._open.get(id(value))
         if depth is not None:
             out(b"again %d;" % (len(self._open) - depth))
@@ -392,7 +397,7 @@ def _content(cell: Any) -> object:
 
 
 def _look_up(chain: tuple[str, ...], namespace: dict[str, Any]) -> object:
-    """The object behind ``a.b.c``; attributes are followed through modules only."""
+    """Return the object behind ``a.b.c``; attributes are followed through modules only."""
     name, *attributes = chain
     if name not in namespace:
         return name if hasattr(builtins, name) else None
@@ -407,7 +412,7 @@ def _look_up(chain: tuple[str, ...], namespace: dict[str, Any]) -> object:
 
 
 def _sort_key(code: Any) -> tuple[str, ...]:
-    """What orders functions and classes in a set, where their digests are not known yet."""
+    """Return a key that orders functions and classes in a set, where their digests are not known yet."""
     if isinstance(code, ImportedModule):
         return (code.name,)
     tokens = repr(facts_of(code.__code__).tokens) if isinstance(code, FunctionType) else ""

@@ -1,7 +1,7 @@
-"""Conformance suites and doubles for whoever writes a backend or a store.
+"""Conformance suites and doubles, for authors of backends and stores.
 
 ``BackendTests`` and ``StoreTests`` are pytest classes to subclass with a fixture or two; they need pytest.
-``MemoryStore`` counts what it is asked, ``RefusingWorkflow`` runs nothing; they need nothing.
+``MemoryStore`` counts the calls of its methods, ``RefusingWorkflow`` runs nothing; they need no pytest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if "pytest" in sys.modules:  # so that a failing assertion shows its values
 
 
 def __getattr__(name: str) -> Any:
-    """Import a conformance suite when it is asked for, so that the doubles can be used without pytest."""
+    """Import a conformance suite when it is first used, so that the doubles can be used without pytest."""
     if name not in _SUITES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_SUITES[name]), name)

@@ -95,7 +95,7 @@ class ArgumentTests(BackendSuite, suite=True):
         assert run(received([pair[0]], {"x": (pair[1]["a"],)}, k={pair[0]})) == (([10], {"x": (20,)}), {"k": {10}})
 
     def test_an_item_that_is_not_there(self, make_workflow: Any) -> None:
-        """The node that takes it fails, and says where it looked."""
+        """The node that takes it fails, and the error names the item."""
         made = same([1, 2]).set_name("pair")
         with pytest.raises(NodeError, match="'consumer'") as caught:
             make_workflow(same(made[5]).set_name("consumer")).run()

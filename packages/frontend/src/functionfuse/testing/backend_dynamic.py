@@ -25,7 +25,7 @@ from functionfuse.testing.functions import (
 
 @requires("dynamic")
 class DynamicTests(BackendSuite, suite=True):
-    """The returned graph runs in the node's place, and its result becomes the node's."""
+    """The returned graph runs instead of the node, and its result becomes the node's."""
 
     def test_recursion(self, run: Any) -> None:
         """Fibonacci's numbers, as one writes them."""
@@ -77,7 +77,7 @@ class DynamicTests(BackendSuite, suite=True):
         assert run(items(), item()) == [[4, [5]], 6]
 
     def test_only_what_the_result_needs_runs(self, run: Any, log: StepLog) -> None:
-        """Nodes that were made and not returned are left."""
+        """Nodes that were made and not returned do not run."""
 
         @workflow
         def choose(path: str, take: bool) -> Any:
@@ -107,7 +107,7 @@ class DynamicTests(BackendSuite, suite=True):
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_a_node_from_outside(self, make_workflow: Any, nested: bool) -> None:
-        """It is an argument, or it is not there."""
+        """It has to be passed in as an argument."""
         outside = add(1, 1).set_name("outside")
 
         @workflow
@@ -129,12 +129,12 @@ class DynamicTests(BackendSuite, suite=True):
         def parent(n: int) -> Any:
             return add(add(n, 1).set_name("first"), same(1))
 
-        heard: list[tuple[str, str]] = []
+        events: list[tuple[str, str]] = []
         workflow_ = make_workflow(same(parent(1).set_name("p")).set_name("after"))
-        workflow_.add_observer(lambda event: heard.append((event.kind, event.name)))
+        workflow_.add_observer(lambda event: events.append((event.kind, event.name)))
         assert workflow_.run() == 3
-        assert [name for kind, name in heard if kind == "finished"][-2:] == ["p", "after"]
-        assert sorted(name for kind, name in heard if kind == "started") == [
+        assert [name for kind, name in events if kind == "finished"][-2:] == ["p", "after"]
+        assert sorted(name for kind, name in events if kind == "started") == [
             "after",
             "p",
             "p/add_0000",
@@ -153,8 +153,8 @@ class DynamicTests(BackendSuite, suite=True):
             make_workflow(parent().set_name("p")).run()
         assert (caught.value.name, caught.value.function) == ("p/child", "fails")
 
-    def test_a_failing_child_skips_who_needs_the_parent(self, make_workflow: Any) -> None:
-        """And nobody else."""
+    def test_a_failing_child_skips_what_needs_the_parent(self, make_workflow: Any) -> None:
+        """And no other node."""
 
         @workflow
         def parent() -> Any:
@@ -162,13 +162,13 @@ class DynamicTests(BackendSuite, suite=True):
 
         made = parent().set_name("p")
         same(made).set_name("after")
-        heard: list[tuple[str, str]] = []
+        events: list[tuple[str, str]] = []
         workflow_ = make_workflow(made, same(5).set_name("beside"))
-        workflow_.add_observer(lambda event: heard.append((event.kind, event.name)))
+        workflow_.add_observer(lambda event: events.append((event.kind, event.name)))
         with pytest.raises(WorkflowFailed) as caught:
             workflow_.run(on_error="continue")
         report = caught.value.report
-        assert [kind for kind, name in heard if name == "p"] == ["started", "failed"]
+        assert [kind for kind, name in events if name == "p"] == ["started", "failed"]
         assert list(report.failed) == ["p/child"]
         assert report.skipped == {"p": "p/child", "after": "p/child"}
         assert "beside" in report.finished

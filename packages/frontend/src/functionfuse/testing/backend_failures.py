@@ -24,7 +24,7 @@ class NeedsTwo(Exception):  # noqa: N818
 
 
 class FailureTests(BackendSuite, suite=True):
-    """What a failing node tells, and what goes on without it."""
+    """What the error of a failing node contains, and what runs without it."""
 
     def test_a_failing_node(self, make_workflow: Any) -> None:
         """Its name, its function, what it was called with, and what was raised."""
@@ -94,7 +94,7 @@ class FailureTests(BackendSuite, suite=True):
         assert log.words() == ["before"]
 
     def test_going_on_after_a_failure(self, make_workflow: Any, log: StepLog) -> None:
-        """Independent branches run; the report tells what became of every step."""
+        """Independent branches run; the report holds what became of every step."""
         bad = fails("no").set_name("bad")
         needs = noted(log.path, "needs", 1, bad).set_name("needs")
         noted(log.path, "needs_that", 1, needs).set_name("needs_that")

@@ -49,7 +49,7 @@ class GraphTests(BackendSuite, suite=True):
         assert run(same([1])) == [1]
 
     def test_items_as_results(self, run: Any) -> None:
-        """An item may be given in the place of a node."""
+        """An item may be given instead of a node."""
         node = same({"a": [1, 2, 3]})
         assert run(node["a"][0]) == 1
         assert run(node["a"][1:], node) == [[2, 3], {"a": [1, 2, 3]}]
@@ -65,7 +65,7 @@ class GraphTests(BackendSuite, suite=True):
         assert [workflow.run(), workflow.run()] == [[6, 6], [6, 6]]
 
     def test_two_workflows_on_one_graph(self, make_workflow: Any, log: StepLog) -> None:
-        """The second one runs, and returns what it was asked for."""
+        """The second one runs, and returns the result of its own node."""
         first = noted(log.path, "first", 1)
         second = noted(log.path, "second", 2, first)
         assert [make_workflow(first).run(), make_workflow(second).run()] == [1, 2]
@@ -91,7 +91,7 @@ class GraphTests(BackendSuite, suite=True):
         assert [step.name for step in workflow.plan()] == [name, "add_0000"]
 
     def test_duplicate_names(self, make_workflow: Any) -> None:
-        """Two nodes of one name are refused, with both places."""
+        """Two nodes of one name are refused, with both call sites."""
         first = add(1, 1).set_name("same")
         second = add(first, 1).set_name("same")
         with pytest.raises(DuplicateNameError, match=r"'same'.*add at .*:\d+ and add at .*:\d+"):

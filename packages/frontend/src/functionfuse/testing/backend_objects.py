@@ -1,4 +1,4 @@
-"""The conformance suite of backends: objects of decorated classes."""
+"""The conformance suite of backends: stateful objects of decorated classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, add, 
 
 @requires("objects")
 class ObjectTests(BackendSuite, suite=True):
-    """A class is one object: its methods run once each, in program order."""
+    """Calls of a stateful object's methods run once each, in program order."""
 
     def test_the_specification(self, make_workflow: Any) -> None:
         """The values of its example, name by name."""
@@ -46,7 +46,7 @@ class ObjectTests(BackendSuite, suite=True):
         assert run(heir.count(), heir.count(), heir.double(4), heir.step_size()) == [10, 20, 8, 10]
 
     def test_a_local_class(self, run: Any) -> None:
-        """It travels by value."""
+        """It is sent to workers by value."""
 
         @workflow
         class Local:
@@ -73,7 +73,7 @@ class ObjectTests(BackendSuite, suite=True):
         assert [workflow.run(), workflow.run(), make_workflow(last).run()] == [1, 1, 1]
 
     def test_an_object_as_an_argument(self, run: Any) -> None:
-        """Whoever takes it sees the state between two calls."""
+        """A node that takes it gets its state between two calls."""
         made = IncrementalSum(1)
         before = start_of(made)
         made.add(10)

@@ -157,53 +157,53 @@ class ObserverTests(BackendSuite, suite=True):
 
     def test_a_chain(self, make_workflow: Any) -> None:
         """Started, then finished, one node after the other."""
-        heard: list[Any] = []
+        events: list[Any] = []
         workflow = make_workflow(add(add(1, 1).set_name("a"), 1).set_name("b"), workflow_name="observed")
-        workflow.add_observer(heard.append)
+        workflow.add_observer(events.append)
         workflow.run()
-        assert [(event.kind, event.name) for event in heard] == [
+        assert [(event.kind, event.name) for event in events] == [
             ("started", "a"),
             ("finished", "a"),
             ("started", "b"),
             ("finished", "b"),
         ]
-        assert {event.workflow_name for event in heard} == {"observed"}
-        assert [type(event.seconds) for event in heard] == [type(None), float, type(None), float]
-        assert [event.time for event in heard] == sorted(event.time for event in heard)
+        assert {event.workflow_name for event in events} == {"observed"}
+        assert [type(event.seconds) for event in events] == [type(None), float, type(None), float]
+        assert [event.time for event in events] == sorted(event.time for event in events)
 
     def test_a_failure(self, make_workflow: Any) -> None:
         """It comes with the error that the run raises."""
-        heard: list[Any] = []
+        events: list[Any] = []
         workflow = make_workflow(fails("no").set_name("bad"))
-        workflow.add_observer(heard.append)
+        workflow.add_observer(events.append)
         with pytest.raises(NodeError) as caught:
             workflow.run()
-        assert [(event.kind, event.name) for event in heard] == [("started", "bad"), ("failed", "bad")]
-        assert heard[-1].error is caught.value
-        assert isinstance(heard[-1].seconds, float)
+        assert [(event.kind, event.name) for event in events] == [("started", "bad"), ("failed", "bad")]
+        assert events[-1].error is caught.value
+        assert isinstance(events[-1].seconds, float)
 
     @requires("store")
     def test_a_reuse(self, make_workflow: Any, store: Any) -> None:
         """Reused steps do not start."""
-        heard: list[tuple[str, str]] = []
+        events: list[tuple[str, str]] = []
         workflow = make_workflow(same(1).set_name("a"))
         workflow.set_storage(store)
         workflow.run()
-        workflow.add_observer(lambda event: heard.append((event.kind, event.name)))
+        workflow.add_observer(lambda event: events.append((event.kind, event.name)))
         workflow.run()
-        assert heard == [("reused", "a")]
+        assert events == [("reused", "a")]
 
     def test_an_observer_that_fails(self, make_workflow: Any) -> None:
         """It is warned of and left out; the run goes on."""
-        heard: list[str] = []
+        events: list[str] = []
 
         def broken(event: Any) -> None:
             raise RuntimeError(f"cannot show {event.name}")
 
         workflow = make_workflow(same(1).set_name("a"))
         workflow.add_observer(broken)
-        workflow.add_observer(lambda event: heard.append(event.kind))
+        workflow.add_observer(lambda event: events.append(event.kind))
         with pytest.warns(UserWarning, match="cannot show a") as warned:
             assert workflow.run() == 1
         assert len(warned) == 1
-        assert heard == ["started", "finished"]
+        assert events == ["started", "finished"]

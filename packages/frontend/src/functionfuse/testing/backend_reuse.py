@@ -61,7 +61,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.sorted() == ["join", "left", "load", "right"]
 
     def test_the_plan_of_a_restart(self, stored: Any, branches: Any) -> None:
-        """Says what stands, and why."""
+        """Names what is reused, and why."""
         made = stored(branches())
         assert {step.reason for step in made.plan()} == {"no stored result"}
         made.run()
@@ -70,7 +70,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert {step.reason for step in plan} == {"stored, with the same recipe"}
 
     def test_a_changed_argument(self, stored: Any, branches: Any, log: StepLog) -> None:
-        """Only its branch runs again, and the plan said so."""
+        """Only its branch runs again, as planned."""
         stored(branches()).run()
         changed = stored(branches(left=7))
         plan = changed.plan()
@@ -124,7 +124,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert [with_offset(n).run() for n in (1, 1, 5)] == [2, 2, 6]
 
     def test_a_new_wiring(self, stored: Any) -> None:
-        """Another node in the place of one, or another item, is a change."""
+        """Another node as an argument, or another item of it, is a change."""
 
         def wired(use: Any) -> Any:
             pair, other = same([1, 2]).set_name("pair"), same([3, 4]).set_name("other")
@@ -139,7 +139,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert stored(noted("/dev/null", "w", "new").set_name("n")).run() == "new"
 
     def test_a_removed_result(self, stored: Any, store: Any, branches: Any, log: StepLog) -> None:
-        """Is made again, and those that were made from it stand."""
+        """Is made again; results that were made from it are reused."""
         made = stored(branches())
         made.run()
         store.remove_task("conformance", "left")
@@ -185,14 +185,14 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.sorted() == ["beside0", "beside1", "beside2"]
 
     def test_reuse_by_name(self, stored: Any, branches: Any) -> None:
-        """Names alone are trusted, when that is asked for."""
+        """``reuse="name"`` compares names only."""
         stored(branches()).run()
         changed = stored(branches(left=7))
         assert changed.run(reuse="name") == [1, 2]
         assert {step.reason for step in changed.plan(reuse="name")} == {"a result is stored under this name"}
 
     def test_no_reuse(self, stored: Any, branches: Any, log: StepLog) -> None:
-        """Everything runs, when that is asked for."""
+        """``reuse="never"`` runs everything."""
         made = stored(branches())
         assert [made.run(), made.run(reuse="never")] == [[1, 2], [1, 2]]
         assert log.sorted() == ["join", "join", "left", "left", "load", "load", "right", "right"]
@@ -269,7 +269,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert log.words() == ["locked", "after"] * 2
 
     def test_a_result_that_cannot_be_stored(self, make_workflow: Any, store: Any) -> None:
-        """The node fails, and the error says that it ran."""
+        """The node fails, and the error states that it ran."""
         if not self.in_process:
             pytest.skip("it cannot be sent back from other processes either")
 
@@ -297,7 +297,7 @@ class ReuseTests(BackendSuite, suite=True):
             make_workflow(same(1)).set_storage({"path": "storage"})
 
     def test_read_back(self, stored: Any, store: Any) -> None:
-        """A store that wants it hands on what it read, not what was returned."""
+        """With ``always_read``, what was read is passed on, not what was returned."""
         store.always_read = True
 
         @workflow
@@ -309,7 +309,7 @@ class ReuseTests(BackendSuite, suite=True):
     # A store with nothing but writer functions
 
     def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: StepLog) -> None:
-        """Is used as the specification says; it stores no recipes, so only ``reuse="name"`` reuses."""
+        """Is used as specified; it stores no recipes, so only ``reuse="name"`` reuses."""
         flow = make_workflow(noted(log.path, "node1", 7).set_name("node1"), workflow_name="w")
         flow.set_storage(WriterFunctions(tmp_path / "third party"))
         assert flow.run() == 7
@@ -320,7 +320,7 @@ class ReuseTests(BackendSuite, suite=True):
             assert flow.run() == 7
         assert log.words() == ["node1", "node1"]
 
-    # Objects
+    # Stateful objects
 
     @requires("objects")
     def test_an_object_is_not_made_for_stored_results(self, stored: Any, log: StepLog) -> None:
@@ -348,7 +348,7 @@ class ReuseTests(BackendSuite, suite=True):
 
     @requires("objects")
     def test_a_changed_reader(self, stored: Any, log: StepLog) -> None:
-        """A node that takes the object gets it in the state of its place in the program."""
+        """A node that takes a stateful object gets its state at that line of the program."""
 
         def made(factor: int) -> Any:
             @workflow

@@ -1,4 +1,4 @@
-"""What all parts of the conformance suite of backends have in common."""
+"""Fixtures and declarations that all parts of the conformance suite of backends share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAPABILITIES = {
     "plugin": "plugins",
     "store": "saving results and reusing them",
 }
-"""What a backend need not support, if it says why."""
+"""What a backend need not support, if it gives the reason in ``unsupported``."""
 
 Tested = TypeVar("Tested")
 
@@ -46,18 +46,18 @@ class StepLog:
     """A file in which steps note that they ran, in whatever process.
 
     Attributes:
-        path: for :func:`~functionfuse.testing.functions.note`.
+        path: the file's path, for `note`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
 
     def words(self) -> list[str]:
-        """The words noted so far, in the order of time."""
+        """Return the words noted so far, in the order of time."""
         return noted_words(self.path)
 
     def sorted(self) -> list[str]:
-        """The words noted so far, where the order of time is left to the engine."""
+        """Return the words noted so far, sorted, for where the order of time depends on the engine."""
         return sorted(self.words())
 
 
@@ -65,12 +65,14 @@ class BackendSuite(StandardTests, suite=True):
     """Fixtures and declarations of an implementation.
 
     Attributes:
-        unsupported: missing capabilities (keys of :data:`CAPABILITIES`) with the reason for each.
+        unsupported: capabilities (keys of `CAPABILITIES`) that the backend does not support, with the reason for
+            each.
         in_process: whether steps share the memory of this process, so that nothing is pickled.
-        objects_stay: whether an object stays in one process for all of its calls, so that it need not be pickled.
-        chain_length: nodes of the longest chain that the backend is asked to run.
-        recursion_depth: levels of the deepest dynamic graph that it is asked to run.
-        graph_size: nodes of the largest graph that it is asked to run.
+        objects_stay: whether a stateful object stays in one process for all of its calls, so that it need not be
+            pickled.
+        chain_length: nodes of the longest chain that the suite runs.
+        recursion_depth: levels of the deepest dynamic graph that the suite runs.
+        graph_size: nodes of the largest graph that the suite runs.
     """
 
     unsupported: ClassVar[Mapping[str, str]] = {}
@@ -90,7 +92,7 @@ class BackendSuite(StandardTests, suite=True):
 
     @pytest.fixture
     def store(self) -> Any:
-        """Override where results have to be kept elsewhere than in this process."""
+        """Override if results have to be kept elsewhere than in this process."""
         return MemoryStore()
 
     @pytest.fixture
@@ -113,5 +115,5 @@ class BackendSuite(StandardTests, suite=True):
 
 
 def actions(plan: Plan) -> dict[str, str]:
-    """Name to action, of a plan's steps."""
+    """Return the actions of a plan's steps by name."""
     return {step.name: step.action for step in plan}

@@ -10,7 +10,7 @@
             return make
 
 A standard test cannot be deleted or overridden: a backend declares what it does not support in ``unsupported``, or
-marks a test that it fails ``xfail`` with a reason. Steps write to files of ``tmp_path``, which workers have to see.
+marks a test that it fails ``xfail`` with a reason. Steps write to files of ``tmp_path``, which workers have to reach.
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ class BackendTests(
     ReuseTests,
     suite=True,
 ):
-    """Subclass it as ``Test...`` with a fixture ``make_workflow``; see :class:`BackendSuite` for what else there is."""
+    """Subclass it as ``Test...`` with a fixture ``make_workflow``; see `BackendSuite` for what else there is."""

@@ -22,7 +22,12 @@ class Point(NamedTuple):
 
 
 def note(log: str, word: str) -> None:
-    """Append a word to a file, in one step, from whatever process."""
+    """Append a word to a file atomically, from whatever process.
+
+    Args:
+        log: the file's path.
+        word: without white space.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, f"{word}\n".encode())
@@ -31,19 +36,24 @@ def note(log: str, word: str) -> None:
 
 
 def noted_words(log: str) -> list[str]:
-    """The words noted in a file so far."""
+    """Return the words noted in a file so far."""
     return Path(log).read_text().split() if Path(log).exists() else []
 
 
 @workflow
 def add(a, b):  # type: ignore[no-untyped-def]
-    """Return the sum."""
+    """Return the sum.
+
+    Args:
+        a: one summand.
+        b: the other.
+    """
     return a + b
 
 
 @workflow
 def total(values: Any) -> Any:
-    """Return the sum of many."""
+    """Return the sum of some values."""
     return sum(values)
 
 
@@ -55,26 +65,49 @@ def same(value: Any) -> Any:
 
 @workflow
 def received(*args: Any, **kwargs: Any) -> Any:
-    """Return all arguments."""
+    """Return all arguments.
+
+    Args:
+        args: positional ones.
+        kwargs: keyword ones.
+    """
     return args, kwargs
 
 
 @workflow
 def noted(log: str, word: str, value: Any = None, *needs: Any) -> Any:  # noqa: ARG001
-    """Note that it ran, and return the value."""
+    """Note that it ran, and return the value.
+
+    Args:
+        log: the file's path.
+        word: what is noted.
+        value: what is returned.
+        needs: results that are taken and not used.
+    """
     note(log, word)
     return value
 
 
 @workflow
 def fails(text: str, *needs: Any) -> Any:  # noqa: ARG001
-    """Raise a ValueError."""
+    """Raise a ValueError.
+
+    Args:
+        text: its message.
+        needs: results that are taken and not used.
+    """
     raise ValueError(text)
 
 
 @workflow
 def fails_until(log: str, attempt: int, error: type[Exception] = ConnectionError) -> int:
-    """Fail until this attempt, and return its number."""
+    """Fail until an attempt, and return its number.
+
+    Args:
+        log: the path of a file that counts the attempts.
+        attempt: the first attempt that does not fail.
+        error: what the others raise.
+    """
     note(log, "attempt")
     made = len(noted_words(log))
     if made < attempt:
@@ -84,20 +117,20 @@ def fails_until(log: str, attempt: int, error: type[Exception] = ConnectionError
 
 @workflow
 def waits(seconds: float) -> str:
-    """Wait for something that never comes."""
+    """Wait for some seconds, for an event that is never set."""
     threading.Event().wait(seconds)
     return "waited to the end"
 
 
 @workflow
 def takes_lock(lock: Any) -> str:
-    """Name the type of what it was given."""
+    """Return the name of the argument's type."""
     return type(lock).__name__
 
 
 @workflow
 def makes_lock() -> Any:
-    """Return what cannot leave its process."""
+    """Return an object that cannot leave its process."""
     return threading.Lock()
 
 
@@ -124,16 +157,16 @@ def add_one(n: int) -> int:
 
 @workflow
 def halve_until_odd(n: int) -> Any:
-    """Loop by returning the node of the next turn."""
+    """Loop by returning the node of the next iteration."""
     return n if n % 2 else halve_until_odd(n // 2)
 
 
-# Objects
+# Stateful objects
 
 
 @workflow
 class IncrementalSum:
-    """The stateful node of the specification."""
+    """The stateful object of the specification."""
 
     def __init__(self, start: Any) -> None:
         self.start = start
@@ -163,12 +196,12 @@ class Heir(Base):
 
     @staticmethod
     def double(n: int) -> int:
-        """Use no object."""
+        """Return twice the argument, without the object."""
         return 2 * n
 
     @classmethod
     def step_size(cls) -> int:
-        """Use the class."""
+        """Return an attribute of the class."""
         return cls.step
 
     def fail(self) -> None:
@@ -192,13 +225,23 @@ class NotedSum:
         self.sum = start
 
     def add(self, word: str, n: Any) -> Any:
-        """Note a word, add, and return the sum so far."""
+        """Note a word, add, and return the sum so far.
+
+        Args:
+            word: what is noted.
+            n: what is added.
+        """
         note(self.log, word)
         self.sum += n
         return self.sum
 
     def add_up_to(self, limit: int, n: Any) -> Any:
-        """Add, but raise ValueError when the sum is above a limit."""
+        """Add, but raise ValueError when the sum is above a limit.
+
+        Args:
+            limit: the largest sum.
+            n: what is added.
+        """
         self.sum += n
         if self.sum > limit:
             raise ValueError(f"more than {limit}")
@@ -215,7 +258,12 @@ class Unkept:
         self.sum = 0
 
     def add(self, word: str, n: Any) -> Any:
-        """Note a word, add, and return the sum so far."""
+        """Note a word, add, and return the sum so far.
+
+        Args:
+            word: what is noted.
+            n: what is added.
+        """
         note(self.log, word)
         self.sum += n
         return self.sum
@@ -229,20 +277,20 @@ class Histogram:
         self.counts = zeros.copy()
 
     def count(self, n: int) -> int:
-        """Count one more in a place, and return how many are there."""
+        """Count one more at an index, and return the count there."""
         self.counts[n] += 1
         return int(self.counts[n])
 
 
 @workflow
 def sum_of(accumulator: Any) -> Any:
-    """Read an object that is between two of its calls."""
+    """Return an attribute of a stateful object, between two of its calls."""
     return accumulator.sum
 
 
 @workflow
 def start_of(accumulator: Any) -> Any:
-    """Read an object that is between two of its calls."""
+    """Return an attribute of a stateful object, between two of its calls."""
     return accumulator.start
 
 
@@ -286,7 +334,12 @@ class Heavy:
 
 @workflow
 def heavy(count: int, previous: Any = None) -> Any:  # noqa: ARG001
-    """Return something heavy, and how many such were alive before, at most."""
+    """Return something heavy, and how many such were alive at any time.
+
+    Args:
+        count: the most that were alive before.
+        previous: what the call before returned.
+    """
     return Heavy(), max(count, len(Heavy.alive))
 
 
@@ -297,7 +350,7 @@ class WriterFunctions:
         self.folder = folder
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[Any, Any, Any]:
-        """Return what makes room, what reads, and what saves."""
+        """Return a function that creates the workflow, an object that reads, and a function that saves."""
         folder = self.folder / workflow_name
 
         def save(task_name: str, result: object) -> None:
@@ -307,7 +360,7 @@ class WriterFunctions:
 
 
 class Reader:
-    """Reads what :class:`WriterFunctions` saved."""
+    """Reads what `WriterFunctions` saved."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""A store in memory that counts what is asked of it: the double for tests of backends."""
+"""A store in memory that counts the calls of its methods: the double for tests of backends."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class _Pickler(pickle.Pickler):
 class MemoryStore:
     """Keeps results of this process as pickles, so that nothing is shared with what was saved or read.
 
+    It is a `functionfuse.stores.Catalogue`.
+
     ``counts`` says how often each verb was called: a rerun that reuses everything adds nothing to
     ``counts["save"]``. Safe to use from many threads; a pickled copy has the results and its own counts.
     """
@@ -57,19 +59,16 @@ class MemoryStore:
         self.__dict__.update(state)
 
     def new_workflow(self, workflow_name: str) -> None:
-        """Make room for the results of a workflow; existing results stay."""
         self._count("new_workflow")
         with self._lock:
             self._workflows.setdefault(_checked(workflow_name), {})
 
     def list_workflows(self) -> list[str]:
-        """Return the names of all workflows, sorted."""
         self._count("list_workflows")
         with self._lock:
             return sorted(name for name in self._workflows if not name.endswith(OBJECTS))
 
     def remove_workflow(self, workflow_name: str) -> bool:
-        """Remove a workflow with all its results; whether there was one."""
         self._count("remove_workflow")
         with self._lock:
             self._workflows.pop(objects_of(workflow_name), None)
@@ -85,7 +84,6 @@ class MemoryStore:
         meta: Mapping[str, Any] | None = None,
         create: bool = False,
     ) -> dict[str, Any]:
-        """Store a copy of a result, and return its footer. LostRace with ``create`` when there is one."""
         self._count("save")
         stream = io.BytesIO()
         _Pickler(stream, protocol=5).dump(obj)
@@ -107,17 +105,21 @@ class MemoryStore:
         return dict(footer)
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
-        """Return a copy of the stored result. TaskNotFound when there is none."""
         self._count("read_task")
         return pickle.loads(self._record(workflow_name, task_name)[0])
 
     def info(self, workflow_name: str, task_name: str) -> dict[str, Any]:
-        """Return the footer, without reading the result."""
         self._count("info")
         return dict(self._record(workflow_name, task_name)[1])
 
     def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
-        """Whether there is a result, made from this recipe if one is given."""
+        """Return True if there is a result.
+
+        Args:
+            workflow_name: the workflow that the result belongs to.
+            task_name: the name of the result.
+            recipe: what the result has to be made from; None for anything.
+        """
         self._count("has_task")
         record = self._records(workflow_name).get(_checked(task_name))
         return record is not None and (recipe is None or record[1]["recipe"] == dict(recipe))
@@ -125,17 +127,14 @@ class MemoryStore:
     file_exists = has_task
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        """Which of these names have a result."""
         self._count("has_tasks")
         return self._records(workflow_name).keys() & {_checked(name) for name in names}
 
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
-        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
         self._count("list_tasks")
         return self._matching(workflow_name, pattern)
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
-        """Remove one result, or all whose names match; return the names removed."""
         self._count("remove_task")
         if (task_name is None) == (pattern is None):
             raise OptionError("remove_task needs either task_name or pattern")

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class RefusingWorkflow(BaseWorkflow):
-    """Returns results that a store holds; a step that would have to run is an AssertionError that names it."""
+    """Returns results that a store holds, and runs nothing.
+
+    The first step that would have to run is an AssertionError that names it, with the reason.
+    """
 
     def execute(self, run: Run) -> None:
         """Refuse the first step that is to run."""

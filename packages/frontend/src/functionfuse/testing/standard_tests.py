@@ -6,7 +6,7 @@ from typing import Any
 
 
 class StandardTests:
-    """Base of a conformance suite. A class that is part of one says so: ``class Part(StandardTests, suite=True)``.
+    """Base of a conformance suite. A class that is part of one is defined with ``suite=True``.
 
     Any other subclass is an implementation. One that replaces a standard test, or sets it to None, is refused,
     unless its test is marked with ``@pytest.mark.xfail(reason=...)``.
@@ -20,8 +20,8 @@ class StandardTests:
                 own = getattr(cls, name, None)
                 if own is not standard and not _is_excused(own):
                     raise TypeError(
-                        f"{cls.__qualname__} replaces the standard test {name!r}; an implementation that fails it says "
-                        f"so with @pytest.mark.xfail(reason=...) and calls super().{name}(...)"
+                        f"{cls.__qualname__} replaces the standard test {name!r}; an implementation that fails it "
+                        f"declares that with @pytest.mark.xfail(reason=...) and calls super().{name}(...)"
                     )
 
     _is_suite: bool = True
@@ -38,6 +38,6 @@ def _standard_tests(implementation: type) -> dict[str, Any]:
 
 
 def _is_excused(test: Any) -> bool:
-    """Whether a test is marked as failing, with a reason."""
+    """Return True if a test is marked as failing, with a reason."""
     marks = getattr(test, "pytestmark", [])
     return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)

@@ -7,7 +7,7 @@
         def store(self, tmp_path):
             return MyStore(tmp_path)
 
-The suite asks for the verbs of :class:`functionfuse.stores.Store` and for ``has_task``, ``file_exists``,
+The suite asks for the verbs of `functionfuse.stores.Store` and for ``has_task``, ``file_exists``,
 ``list_workflows`` and ``remove_workflow``. A standard test cannot be deleted or overridden: a store that
 fails one marks it ``xfail`` with a reason.
 """
@@ -77,9 +77,15 @@ class StoreTests(StandardTests, suite=True):
     """Subclass it as ``Test...`` with a fixture ``store`` that gives an empty store."""
 
     def damage(self, store: Any, workflow: str, task: str, mutate: Callable[[bytes], bytes]) -> None:
-        """Replace the stored bytes of a result by ``mutate(bytes)``, behind the store's back.
+        """Replace the stored bytes of a result by other bytes, without the store's knowledge.
 
-        Override it to be tested on damage.
+        Override it for the tests of damaged results to run; they are skipped otherwise.
+
+        Args:
+            store: the store under test.
+            workflow: the workflow that the result belongs to.
+            task: the name of the result.
+            mutate: returns the damaged bytes.
         """
         pytest.skip(f"no way is given to damage {workflow}/{task} in {store!r} by {mutate.__name__}")
 
@@ -175,7 +181,7 @@ class StoreTests(StandardTests, suite=True):
         assert store.info(WORKFLOW, "value")["meta"] == {"n": 2}
 
     def test_saving_returns_what_info_says(self, store: Any) -> None:
-        """Backends need not ask again."""
+        """Backends need not read the footer again."""
         returned = store.save(WORKFLOW, "value", [1], recipe={"code": "1"}, meta={"seconds": 0.5})
         assert dict(store.info(WORKFLOW, "value")) == dict(returned)
 
@@ -195,7 +201,7 @@ class StoreTests(StandardTests, suite=True):
         assert not store.has_task(WORKFLOW, "value", recipe={})
 
     def test_what_cannot_be_pickled_leaves_the_old_result(self, store: Any) -> None:
-        """A failing save is seen by nobody."""
+        """A failing save changes nothing that can be read."""
         store.save(WORKFLOW, "value", "old")
         with pytest.raises((TypeError, pickle.PicklingError)):
             store.save(WORKFLOW, "value", {"data": b"x" * 200_000, "lock": threading.Lock()})
@@ -227,14 +233,14 @@ class StoreTests(StandardTests, suite=True):
         assert store.read_task(WORKFLOW, "value") == 1
 
     def test_create_never_replaces(self, store: Any) -> None:
-        """The loser is told, and can read the winner's result."""
+        """The loser gets LostRace, and can read the winner's result."""
         store.save(WORKFLOW, "value", "first")
         with pytest.raises(LostRace, match="value"):
             store.save(WORKFLOW, "value", "second", create=True)
         assert store.read_task(WORKFLOW, "value") == "first"
 
     def test_create_after_removal(self, store: Any) -> None:
-        """A removed result is in nobody's way."""
+        """A removed result does not count as an existing one."""
         store.save(WORKFLOW, "value", 1, create=True)
         store.remove_task(WORKFLOW, "value")
         store.save(WORKFLOW, "value", 2, create=True)
@@ -314,7 +320,7 @@ class StoreTests(StandardTests, suite=True):
 
     @pytest.mark.parametrize("absent", [1, 500])
     def test_has_tasks(self, store: Any, absent: int) -> None:
-        """One question for many names, few or many of them there."""
+        """One query for many names, few or many of which exist."""
         for name in ("a", "b/c", "x" * 300):
             store.save(WORKFLOW, name, 1)
         asked = ["a", "x" * 300, "x" * 301, *(f"absent {n}" for n in range(absent))]
@@ -334,7 +340,7 @@ class StoreTests(StandardTests, suite=True):
         assert store.list_tasks("nowhere") == []
 
     def test_globs_match_names_not_their_encoding(self, store: Any) -> None:
-        """Names may hold the characters of globs, and of regular expressions."""
+        """Names may hold characters of globs and of regular expressions."""
         for name in ("f[0]", "f*", "f?", "f.", "f/x", "f=2Fx", "fx", "with_prefix/x", "with_prefix x"):
             store.save(WORKFLOW, name, name)
         assert store.list_tasks(WORKFLOW, "f[[]0]") == ["f[0]"]
@@ -374,7 +380,7 @@ class StoreTests(StandardTests, suite=True):
         assert store.list_tasks(WORKFLOW) == ["a"]
 
     def test_removing_a_workflow(self, store: Any) -> None:
-        """All its results are gone; the others stay; once more is no error; it can start again."""
+        """All its results are removed; the others stay; once more is no error; it can start again."""
         store.save("one", "a", 1)
         store.save("two", "a", 2)
         store.remove_workflow("one")

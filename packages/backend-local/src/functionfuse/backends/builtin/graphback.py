@@ -29,7 +29,7 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         doc_path: folder for the picture; made if it is missing.
         format: any format of Graphviz, such as "svg", "png" or "pdf". Without Graphviz's ``dot`` program: "svg".
         view: open the picture with the system's viewer.
-        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+        scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
 
     def __init__(

@@ -30,10 +30,10 @@ class LocalWorkflow(Pictured, BaseWorkflow):
     travel with each call of their methods.
 
     Args:
-        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results.
-        executor: any object with the ``submit`` of :class:`concurrent.futures.Executor`.
-        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+        executor: any object with the ``submit`` of `concurrent.futures.Executor`.
+        scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
 
     def __init__(
