@@ -30,6 +30,9 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         format: any format of Graphviz, such as "svg", "png" or "pdf". Without Graphviz's ``dot`` program: "svg".
         view: open the picture with the system's viewer.
         scope: "graph" or "ancestors"; see `BaseWorkflow`.
+
+    Raises:
+        OptionError: the format is unknown.
     """
 
     def __init__(
@@ -55,8 +58,8 @@ class GraphWorkflow(Pictured, BaseWorkflow):
             The path of the picture.
 
         Raises:
-            PictureError: no program here can draw the format. The DOT source is written all the same.
-            OptionError: the folder cannot be written.
+            PictureError: no installed program draws the format; the DOT source is written nevertheless.
+            OptionError: the folder cannot be written to.
         """
         dot = self.graph()
         base = self._folder / re.sub(r"[^\w .,()+-]", "_", self.workflow_name)
@@ -73,5 +76,4 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         return str(picture)
 
     def execute(self, run: Run) -> None:  # noqa: ARG002
-        """Never called: drawing executes nothing."""
         raise AssertionError("a picture executes nothing")

@@ -26,14 +26,17 @@ class LocalWorkflow(Pictured, BaseWorkflow):
     ``executor``, every run uses that executor: a ``ThreadPoolExecutor``, a ``ProcessPoolExecutor``, loky's,
     Dask's ``client.get_executor()``, and so Slurm, MPI and whatever else has one. The executor stays open.
 
-    Functions and arguments travel to processes by value, with cloudpickle. Objects of decorated classes
-    travel with each call of their methods.
+    Functions and arguments are sent to processes by value, with cloudpickle. A stateful object is sent with each
+    call of its methods.
 
     Args:
         nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results.
         executor: any object with the ``submit`` of `concurrent.futures.Executor`.
         scope: "graph" or "ancestors"; see `BaseWorkflow`.
+
+    Raises:
+        OptionError: the executor is not one.
     """
 
     def __init__(
@@ -48,15 +51,19 @@ class LocalWorkflow(Pictured, BaseWorkflow):
         """Run the graph and return the results of the nodes that the workflow was given.
 
         Args:
-            max_workers: run in this many processes; without it in this process, one node after the other.
-            on_error: "raise" stops at the first failure, once what is running has ended and is stored;
-                "continue" runs all that does not depend on it.
-            reuse: "recipe" reuses a stored result where everything that makes it is unchanged; "name"
-                whatever is stored under a node's name; "never" nothing.
+            max_workers: number of processes; without it nodes run in this process, one after the other.
+            on_error: "raise" stops at the first failure, after what is running has ended and is stored;
+                "continue" runs all nodes that do not depend on it.
+            reuse: "recipe" reuses a stored result if everything that makes it is unchanged; "name" any result
+                that is stored under a node's name; "never" none.
+
+        Returns:
+            The value of one node, a list of values for several.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
-            WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
+            WorkflowFailed: nodes failed, with ``on_error="continue"``; it has the report.
+            OptionError: ``max_workers`` is not a positive number, or is given beside an executor.
         """
         if max_workers is not None:
             if self._executor is not None:

@@ -1,1 +1,1 @@
-"""What LocalWorkflow and GraphWorkflow are made of."""
+"""The parts of `LocalWorkflow` and `GraphWorkflow`."""

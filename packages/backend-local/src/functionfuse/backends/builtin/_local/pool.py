@@ -25,18 +25,22 @@ NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 
 
 class SharedPool:
-    """An executor that belongs to the user."""
+    """An executor of the user."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.in_process = isinstance(executor, ThreadPoolExecutor)
 
     def kill(self) -> None:
-        """Leave the executor to its owner."""
+        """Do nothing: the executor stays open for its owner."""
 
 
 class OwnPool:
-    """Worker processes of this machine, kept warm from one run to the next by loky."""
+    """Worker processes of this machine, which loky keeps from one run to the next.
+
+    Args:
+        workers: number of processes.
+    """
 
     in_process = False
 
@@ -45,7 +49,7 @@ class OwnPool:
         self.start()
 
     def start(self) -> None:
-        """Take the processes, started anew if they broke."""
+        """Get the processes; new ones if the pool is broken."""
         from loky import cpu_count, get_reusable_executor
 
         share = str(max(1, cpu_count() // self._workers))  # of the machine's cores, for native threads
@@ -53,7 +57,7 @@ class OwnPool:
         self.executor: Executor = get_reusable_executor(max_workers=self._workers, env=env)
 
     def kill(self) -> None:
-        """End the processes, whatever they are doing."""
+        """Kill the processes."""
         self.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
 
 

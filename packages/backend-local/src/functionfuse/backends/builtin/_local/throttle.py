@@ -1,4 +1,4 @@
-"""How many calls an executor is given at one time, and how many of them together."""
+"""How many calls are submitted to an executor at one time, and how many of them in one batch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ A = TypeVar("A")
 
 MOST_CALLS = 20_000  # at one time
 MOST_BYTES = 256 << 20  # of their pickled arguments
-WORKERS_UNKNOWN = 500  # assumed of an executor that does not tell
-WORK_AHEAD = 0.1  # seconds of work that an executor is given beyond what it runs
-BATCH_SECONDS = 0.002  # of short calls that travel together
+WORKERS_UNKNOWN = 500  # assumed for an executor that does not tell
+WORK_AHEAD = 0.1  # seconds of work that an executor gets beyond what it runs
+BATCH_SECONDS = 0.002  # of short calls that are sent together
 BATCH_CALLS = 64
 
 
 class Throttle:
-    """What was learned of how long calls take, and what follows from it.
+    """A limit on submitted calls, from the measured duration of calls.
 
-    An executor is given few calls, so that results are used up soon after they are made and memory stays
-    low; but of short ones enough that the workers need not wait for the driver.
+    An executor gets few calls, so that results are consumed soon after they are made and memory stays
+    low; but enough short ones that workers need not wait for the driver.
+
+    Args:
+        executor: the executor.
+
+    Attributes:
+        window: how many calls may be submitted at one time.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -53,7 +59,7 @@ class Throttle:
         self.window = min(MOST_CALLS, ahead + 2 * self._workers)
 
     def expected(self, call: Call) -> float:
-        """Seconds that a call will take, by what calls of the same function took."""
+        """Return the expected seconds of a call: the mean of calls of the same function, or infinity."""
         return self._seconds_of.get(call.target.qualname, math.inf)
 
 
