@@ -54,6 +54,10 @@ class GraphWorkflow(Pictured, BaseWorkflow):
     def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> str:  # noqa: ARG002  nothing runs
         """Draw the graph; nothing of it runs.
 
+        Args:
+            on_error: without effect; as for other backends.
+            reuse: without effect; as for other backends.
+
         Returns:
             The path of the picture.
 
