@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError, UsageError
-from functionfuse.nodes import InstanceNode, Item, Node, place_of
+from functionfuse.nodes import InstanceNode, Item, Node, call_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -122,7 +122,7 @@ class Graph:
             return self.names[node]
         except KeyError:
             raise UnknownNodeError(
-                f"{node!r}, created at {place_of(node)}, is not in this graph; connect it, "
+                f"{node!r}, created at {call_site(node)}, is not in this graph; connect it, "
                 "or give it to the workflow's constructor too"
             ) from None
 
@@ -253,7 +253,7 @@ def _auto_names(nodes: list[Node]) -> dict[Node, str]:
 
 def _duplicate(name: str, first: Node, second: Node) -> DuplicateNameError:
     return DuplicateNameError(
-        f"two nodes are named {name!r}: {first._target.qualname} at {place_of(first)} "
-        f"and {second._target.qualname} at {place_of(second)}; names are unique within a graph "
+        f"two nodes are named {name!r}: {first._target.qualname} at {call_site(first)} "
+        f"and {second._target.qualname} at {call_site(second)}; names are unique within a graph "
         '(a notebook cell that was run twice made its nodes twice: scope="ancestors" leaves the old ones out)'
     )

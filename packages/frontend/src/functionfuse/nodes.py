@@ -268,8 +268,8 @@ class BoundMethod:
         return f"<method {self._method.qualname} of {self._instance!r}>"
 
 
-def place_of(node: Node) -> str:
-    """Return the place in the user's program where a node was created, as ``file:line``."""
+def call_site(node: Node) -> str:
+    """Return where in the user's program a node was created, as ``file:line``."""
     for start, end, line in node._code.co_lines():
         if start <= node._lasti < end and line is not None:
             return f"{node._code.co_filename}:{line}"

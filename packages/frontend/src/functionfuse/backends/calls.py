@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from functionfuse.containers import CONTAINERS, rebuild
 from functionfuse.errors import OptionError, UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.nodes import Deferred, InstanceNode, Item, Node, place_of, serials
+from functionfuse.nodes import Deferred, InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def expanded(value: Any, mark: int) -> Any:
         if node._serial < mark:
             raise UnknownNodeError(
                 f"a workflow function returned a graph that takes {node!r}, created outside of it at "
-                f"{place_of(node)}; pass that node to the function as an argument instead"
+                f"{call_site(node)}; pass that node to the function as an argument instead"
             )
     return Expansion(steps_of(graph), refs_in(value, graph))
 
