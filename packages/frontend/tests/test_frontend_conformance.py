@@ -10,7 +10,7 @@ import pytest
 
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.ready import Ready
-from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow
+from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow, StoreTests
 from functionfuse.testing.backend_suite import CAPABILITIES
 from functionfuse.testing.functions import add, same
 
@@ -41,54 +41,48 @@ class TestAnotherOrder(BackendTests):
         return partial(Backwards, workflow_name="conformance")
 
 
-def test_a_standard_test_cannot_be_replaced():
-    with pytest.raises(TypeError, match="Implementation replaces the standard test 'test_running_twice'"):
-
-        class Implementation(BackendTests):
-            def test_running_twice(self):
-                pass
+SUITES = [(BackendTests, "test_running_twice"), (StoreTests, "test_has_task")]
 
 
-def test_a_standard_test_cannot_be_deleted():
-    with pytest.raises(TypeError, match="test_running_twice"):
-
-        class Implementation(BackendTests):
-            test_running_twice = None
+def replacement(self):
+    pass
 
 
-def test_a_standard_test_cannot_be_replaced_by_a_mixin():
-    class Mixin:
-        def test_running_twice(self):
-            pass
-
-    with pytest.raises(TypeError, match="test_running_twice"):
-
-        class Implementation(Mixin, BackendTests):
-            pass
+@pytest.mark.parametrize(("suite", "name"), SUITES)
+@pytest.mark.parametrize("other", [replacement, None])
+def test_a_standard_test_cannot_be_replaced_or_deleted(suite, name, other):
+    with pytest.raises(TypeError, match=f"Implementation replaces the standard test '{name}'"):
+        type("Implementation", (suite,), {name: other})
 
 
-def test_an_expected_failure_needs_a_reason():
-    with pytest.raises(TypeError, match="test_running_twice"):
+@pytest.mark.parametrize(("suite", "name"), SUITES)
+def test_a_standard_test_cannot_be_replaced_by_a_mixin(suite, name):
+    mixin = type("Mixin", (), {name: replacement})
+    with pytest.raises(TypeError, match=name):
+        type("Implementation", (mixin, suite), {})
 
-        class Implementation(BackendTests):
-            @pytest.mark.xfail
-            def test_running_twice(self, make_workflow):
-                super().test_running_twice(make_workflow)
 
-    class Excused(BackendTests):
-        @pytest.mark.xfail(reason="the engine forgets")
-        def test_running_twice(self, make_workflow):
-            super().test_running_twice(make_workflow)
+@pytest.mark.parametrize(("suite", "name"), SUITES)
+def test_an_expected_failure_needs_a_reason(suite, name):
+    def failing(self):
+        pass
+
+    with pytest.raises(TypeError, match=name):
+        type("Implementation", (suite,), {name: pytest.mark.xfail(failing)})
+    expected = pytest.mark.xfail(reason="the engine forgets")(failing)
+    assert getattr(type("Excused", (suite,), {name: expected}), name) is expected
 
 
 def test_tests_of_ones_own_may_be_added_and_changed():
     class Implementation(BackendTests):
         def test_my_engine(self):
-            pass
+            return "own"
 
     class Child(Implementation):
         def test_my_engine(self):
-            pass
+            return "changed"
+
+    assert [cls().test_my_engine() for cls in (Implementation, Child)] == ["own", "changed"]
 
 
 def test_a_missing_capability_skips_with_its_reason(pytester_like):

@@ -9,7 +9,9 @@ import pytest
 
 from functionfuse import task, workflow
 from functionfuse.decorator import WorkflowClass, WorkflowFunction
+from functionfuse.graph import Graph
 from functionfuse.nodes import InstanceNode, Node
+from functionfuse.plan import steps_of
 
 
 @workflow
@@ -83,7 +85,7 @@ def test_a_wrong_call_makes_no_node():
     parent = documented(1)
     with pytest.raises(TypeError):
         documented(parent, 2, 3)
-    assert list(parent._children) == []
+    assert list(Graph([parent]).nodes.values()) == [parent]
 
 
 def generator():
@@ -159,7 +161,7 @@ def test_a_decorated_method_of_a_plain_class():
     plain = Plain()
     node = plain.times(2)
     assert type(node) is Node
-    assert node._args == (plain, 2)
+    assert steps_of(Graph([node]))[0].args == (plain, 2)
     assert Plain.times.__wrapped__(plain, 2) == 6
 
 

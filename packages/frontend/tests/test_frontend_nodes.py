@@ -9,6 +9,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import InvalidNameError
+from functionfuse.graph import Graph
 from functionfuse.testing.functions import Heir, IncrementalSum, add, same
 
 
@@ -80,7 +81,7 @@ def test_looking_at_an_object_makes_no_nodes():
     node = Shown()
     for probed in ("_repr_html_", "_repr_mimebundle_", "_ipython_display_", "__array__", "__sklearn_tags__"):
         assert getattr(node, probed, None) is None
-    assert list(node._children) == []
+    assert list(Graph([node]).nodes.values()) == [node]
 
 
 def test_set_name_returns_the_node():
@@ -117,7 +118,8 @@ def test_nodes_are_compared_by_identity():
 
 def test_needs_are_found_once_each_in_order_of_creation():
     first, second = add(1, 2), add(3, 4)
-    assert list(same([second, {second[0], first}])._needs) == [first, second]
+    node = same([second, {second[0], first}])
+    assert list(Graph([node]).needs(node)) == [first, second]
 
 
 def test_many_arguments_are_found():
@@ -127,7 +129,8 @@ def test_many_arguments_are_found():
     def count(*values):
         return len(values)
 
-    assert list(count(*nodes)._needs) == nodes
+    counted = count(*nodes)
+    assert list(Graph([counted]).needs(counted)) == nodes
 
 
 def test_many_readers_of_an_object():
@@ -135,8 +138,9 @@ def test_many_readers_of_an_object():
     first = one.add(1)
     readers = [same(one) for _ in range(1000)]
     last = one.add(2)
-    assert list(readers[0]._after) == [first]
-    assert list(last._after) == readers
+    graph = Graph([one])
+    assert list(graph.parents(readers[0])) == [one, first]
+    assert list(graph.parents(last)) == readers
 
 
 class Holder:

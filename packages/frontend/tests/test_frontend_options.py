@@ -14,7 +14,7 @@ from functionfuse.backends.calls import Call, Retry, perform
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
 from functionfuse.backends.query import bytes_of
 from functionfuse.errors import NodeError, OptionError
-from functionfuse.testing.functions import fails_until, same
+from functionfuse.testing.functions import draw, fails, fails_until, same, seed_here
 
 
 class Serial(BaseWorkflow):
@@ -61,8 +61,13 @@ def test_a_plugin_is_not_changed_by_its_nodes():
 
 
 def test_what_a_worker_calls_can_be_pickled():
-    collection = PluginCollection([RandomStatePlugin(0, 10, 0, random.seed), InitializerPlugin(random.random)])
-    pickle.loads(pickle.dumps(initializer(collection, "n")))()
+    collection = PluginCollection([RandomStatePlugin(0, 10**9, 0, seed_here), InitializerPlugin(random.random)])
+    initialize = initializer(collection, "n")
+    drawn = []
+    for seeds in (initialize, pickle.loads(pickle.dumps(initialize))):
+        seeds()
+        drawn.append(draw.__wrapped__())
+    assert drawn[0] == drawn[1]
 
 
 def test_a_collection_in_a_collection():
@@ -233,7 +238,6 @@ def test_an_interrupt_in_a_function_is_no_failure():
 
 def test_arguments_are_shown_by_shape():
     np = pytest.importorskip("numpy", reason="numpy is not installed")
-    from functionfuse.testing.functions import fails
 
     bad = fails("no", np.zeros((3, 4)), list(range(100)), "x" * 1000)
     with pytest.raises(NodeError, match=r"ndarray\(shape=\(3, 4\), dtype=float64\), list of 100 items, 'xxx.*\.\.\.\)"):
