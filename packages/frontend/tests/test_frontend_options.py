@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.calls import Call, Retry, perform
+from functionfuse.backends.calls import Call, perform
+from functionfuse.backends.options import Retry
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
 from functionfuse.backends.query import bytes_of
 from functionfuse.errors import NodeError, OptionError

@@ -23,14 +23,14 @@ EXPORTED = {
 
 PUBLIC = {
     "functionfuse.backends.base": ["BaseWorkflow"],
-    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError", "Retry", "TimeLimitExceeded"],
+    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError", "TimeLimitExceeded"],
     "functionfuse.backends.drive": ["Engine"],
     "functionfuse.backends.execution": ["Run"],
     "functionfuse.backends.frames": ["Frame", "StoredResultLost", "Task"],
     "functionfuse.backends.ready": ["Ready"],
     "functionfuse.backends.observers": ["Event", "EventChannel"],
     "functionfuse.backends.objects": ["States", "Verdict"],
-    "functionfuse.backends.options": ["OptionRules", "Rule", "StepOptions"],
+    "functionfuse.backends.options": ["OptionRules", "Retry", "Rule", "StepOptions"],
     "functionfuse.backends.planning": ["Planner"],
     "functionfuse.backends.plugins": ["InitializerPlugin", "Plugin", "PluginCollection", "RandomStatePlugin"],
     "functionfuse.backends.query": ["NodeView", "Query"],

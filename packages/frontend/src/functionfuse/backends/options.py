@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Mapping
 
-    from functionfuse.backends.calls import Retry
     from functionfuse.backends.plugins import Plugin
 
 OnError: TypeAlias = Literal["raise", "continue"]
@@ -18,6 +17,51 @@ OnError: TypeAlias = Literal["raise", "continue"]
 
 Reuse: TypeAlias = Literal["recipe", "name", "never"]
 """Which stored results a run reuses: those with an equal recipe, whatever has the step's name, or none."""
+
+
+class Retry(NamedTuple):
+    """How often to try again.
+
+    Attributes:
+        times: further attempts after the first.
+        delay: seconds before the second attempt.
+        backoff: factor by which the delay grows from one attempt to the next.
+        exceptions: only these are tried again.
+    """
+
+    times: int
+    delay: float = 0.0
+    backoff: float = 1.0
+    exceptions: tuple[type[BaseException], ...] = (Exception,)
+
+    @classmethod
+    def checked(
+        cls,
+        times: int,
+        delay: float = 0.0,
+        backoff: float = 1.0,
+        exceptions: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    ) -> Retry:
+        """Return a retry policy.
+
+        Args:
+            times: further attempts after the first.
+            delay: seconds before the second attempt.
+            backoff: factor by which the delay grows with each attempt.
+            exceptions: only these are tried again.
+
+        Raises:
+            OptionError: a value that is none of these.
+        """
+        if not isinstance(times, int) or times < 0:
+            raise OptionError(f"times must be a whole number of further attempts, 0 or more, got {times!r}")
+        if not delay >= 0 or not backoff >= 0:
+            raise OptionError(f"delay and backoff must be 0 or more, got {delay!r} and {backoff!r}")
+        kinds = exceptions if isinstance(exceptions, tuple) else (exceptions,)
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise OptionError(f"exceptions must be exception classes, got {kind!r}")
+        return cls(times, delay, backoff, kinds)
 
 
 class StepOptions(NamedTuple):

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from functionfuse._warning import warn_user
-from functionfuse.backends.calls import Retry
+from functionfuse.backends.options import Retry
 from functionfuse.backends.plugins import PluginCollection, check_plugin
 from functionfuse.errors import OptionError, PatternError
 

@@ -18,7 +18,7 @@ from functionfuse.stores import objects_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functionfuse.backends.calls import Retry
+    from functionfuse.backends.options import Retry
     from functionfuse.decorator import Target
     from functionfuse.plan import Ref
     from functionfuse.stores import Store

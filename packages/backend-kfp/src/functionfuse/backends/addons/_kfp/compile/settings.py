@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp import kubernetes
 
-from functionfuse.backends.calls import Retry
+from functionfuse.backends.options import Retry
 from functionfuse.errors import OptionError
 
 from .query import SETTINGS
