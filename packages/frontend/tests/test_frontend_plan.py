@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.session import COMMON_OPTIONS
+from functionfuse.backends.options import COMMON_OPTIONS
 from functionfuse.containers import Nest
 from functionfuse.errors import PlanError, UnknownNodeError
 from functionfuse.plan import Plan, Ref, Step, fill

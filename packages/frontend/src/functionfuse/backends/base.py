@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from functionfuse._collector import collector_paused
-from functionfuse.backends.options import OptionRules
+from functionfuse.backends.options import COMMON_OPTIONS, OptionRules
 from functionfuse.backends.query import NodeView, Query, compiled, matching
-from functionfuse.backends.session import COMMON_OPTIONS, RunSpec, Session
+from functionfuse.backends.session import Session
+from functionfuse.backends.spec import RunSpec
 from functionfuse.backends.writer_funcs import WriterFuncsStore
 from functionfuse.containers import CONTAINERS
 from functionfuse.decorator import workflow

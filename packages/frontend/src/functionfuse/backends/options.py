@@ -19,6 +19,10 @@ Reuse: TypeAlias = Literal["recipe", "name", "never"]
 """Which stored results a run reuses: those with an equal recipe, whatever has the step's name, or none."""
 
 
+COMMON_OPTIONS = frozenset({"plugin", "retry", "timeout", "resources", "cache", "version", "ignore", "log"})
+"""The options that every backend honours whose calls are made by `perform`; see `StepOptions`."""
+
+
 class Retry(NamedTuple):
     """How often to try again.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from functionfuse.backends.options import StepOptions
-    from functionfuse.backends.session import RunSpec
+    from functionfuse.backends.spec import RunSpec
     from functionfuse.fingerprint import Recipe
     from functionfuse.plan import Step
 

@@ -1,0 +1,50 @@
+"""The description of a run, as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from functionfuse.backends.options import COMMON_OPTIONS, OptionRules, checked_on_error, checked_reuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from functionfuse.backends.options import OnError, Reuse
+    from functionfuse.plan import Ref, Step
+    from functionfuse.stores import Store
+
+
+class RunSpec(NamedTuple):
+    """All that a run is, as data. It can be pickled, if the store and what users wrote can.
+
+    Attributes:
+        workflow_name: under which the store keeps the results.
+        steps: the graph, not yet planned.
+        wanted: the results that are asked for.
+        returns_list: whether the run returns a list of results, rather than the one that is wanted.
+        options: what queries set.
+        store: the store; None without one.
+        on_error: whether a failure stops the run.
+        reuse: which stored results are reused.
+        backend: the name of the backend, for messages.
+        supports: the options that the backend honours.
+        has_recipes: whether the steps carry their recipes already, as another process wrote them.
+    """
+
+    workflow_name: str
+    steps: Sequence[Step]
+    wanted: Sequence[Ref]
+    returns_list: bool = True
+    options: OptionRules = OptionRules()
+    store: Store | None = None
+    on_error: OnError = "raise"
+    reuse: Reuse = "recipe"
+    backend: str = "this backend"
+    supports: frozenset[str] = COMMON_OPTIONS
+    has_recipes: bool = False
+
+    def checked(self) -> RunSpec:
+        """Return this description, or raise OptionError for a value of on_error or reuse that there is not."""
+        checked_on_error(self.on_error)
+        checked_reuse(self.reuse)
+        return self
