@@ -34,6 +34,7 @@ BANNED = {
 ROLE = re.compile(r":[a-z]+:`")
 ENTRY = re.compile(r" *\*{0,2}(\w+)(?: \([^)]*\))?:")
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+PROPER_NAME = re.compile(r"GitHub|docker[ _]hub", re.IGNORECASE)
 
 
 class Method(NamedTuple):
@@ -181,7 +182,7 @@ def lines_with(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
 
 def banned_words(text: str) -> set[str]:
     """The banned words in a text, also in the plural and as a part of ``some_name`` or ``SomeName``."""
-    words = {word.lower() for word in WORD.findall(text.replace("GitHub", ""))}
+    words = {word.lower() for word in WORD.findall(PROPER_NAME.sub("", text))}
     return {word for word in BANNED if {word, f"{word}s"} & words}
 
 
@@ -287,7 +288,7 @@ def test_a_missing_argument_is_found():
         ("class ParcelOf: ...", {"parcel"}),
         ("self._sealed_call", {"sealed"}),
         ("three vigils", {"vigil"}),
-        ("an example on GitHub, github.com, of a subhub", set()),
+        ("an example on GitHub, github.com, _DOCKER_HUB, of a subhub", set()),
     ],
 )
 def test_a_banned_word_is_found(text, words):
