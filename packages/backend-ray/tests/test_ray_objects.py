@@ -13,6 +13,7 @@ from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
 from functionfuse.errors import NodeError
 from functionfuse.storage import FileStore
+from functionfuse.stores import objects_of
 
 make = partial(RayWorkflow, workflow_name="hosted")
 
@@ -60,6 +61,25 @@ class Locked(Sum):
         self.lock = threading.Lock()
 
 
+class KillingStore(FileStore):
+    """Kills its process once, right after it stored one record."""
+
+    def __init__(self, path, marker, workflow_name, task_name):
+        super().__init__(path)
+        self.marker = marker
+        self.deadly = workflow_name, task_name
+
+    def __reduce__(self):
+        return type(self), (self.path, self.marker, *self.deadly)
+
+    def save(self, workflow_name, task_name, obj, **options):
+        footer = super().save(workflow_name, task_name, obj, **options)
+        if (workflow_name, task_name) == self.deadly and not Path(self.marker).exists():
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return footer
+
+
 def chain(made):
     made.add(1).set_name("first")
     made.add(2).set_name("second")
@@ -72,6 +92,32 @@ def test_another_actor_goes_on_from_the_stored_state(local_ray, tmp_path):
     made.set_storage(FileStore(tmp_path / "store"))
     assert made.run() == 10
     assert words(tmp_path) == ["new", "1", "2", "3", "4"]
+
+
+RESULTS, STATES = "hosted", objects_of("hosted")
+
+
+@pytest.mark.parametrize(
+    ("workflow_name", "task_name", "calls"),
+    [
+        (RESULTS, "first", ["new", "1", "2"]),
+        (RESULTS, "second", ["new", "1", "2"]),
+        (STATES, "sum", ["new", "1", "2"]),
+        (STATES, "second", ["new", "1", "2", "2"]),  # its result was not stored
+    ],
+)
+def test_a_stored_call_whose_actor_dies_before_it_returns(local_ray, tmp_path, workflow_name, task_name, calls):
+    store = KillingStore(tmp_path / "store", tmp_path / "marker", workflow_name, task_name)
+    for attempt in ("run", "run again"):  # what an earlier run stored is no call of this one
+        (tmp_path / "log").unlink(missing_ok=True)
+        (tmp_path / "marker").unlink(missing_ok=True)
+        made = Sum(str(tmp_path)).set_name("sum")
+        first = made.add(1).set_name("first")
+        again = make(first, made.add(2).set_name("second"))
+        again.set_storage(store)
+        assert again.run(reuse="never") == [1, 3], attempt
+        assert words(tmp_path) == calls, attempt
+        assert store.read_task("hosted", "second") == 3
 
 
 def test_without_a_store_it_goes_through_the_calls_again(local_ray, tmp_path):

@@ -8,7 +8,7 @@ from functionfuse.backends.calls import Call, Expansion, perform
 from functionfuse.stores import objects_of, state_of
 
 from .stateful import let_travel
-from .worker import OutOfTurn, answer, checked, read_result, unpacked
+from .worker import OutOfTurn, answer, checked, read_result, stored_calls, unpacked
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Outcome
@@ -66,6 +66,10 @@ class Host:
     def calls_done(self) -> int:
         """Return how many calls took place."""
         return self.done
+
+    def stored_calls(self, store: bytes, workflow_name: str, actor: str, calls: list[tuple[str, bool]]) -> list[str]:
+        """Return which of the first calls are stored in full."""
+        return stored_calls(store, workflow_name, actor, calls)
 
     def _method_at(self, place: str) -> str:
         number, _, method = place.partition(".")

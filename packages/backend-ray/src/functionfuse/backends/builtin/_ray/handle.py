@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
@@ -32,7 +33,9 @@ class Hosted:
         resumed: the step after whose stored state the object goes on; without one a constructor's call comes first.
 
     Attributes:
-        kept: names of the steps after which the actor stores its state itself.
+        kept: names of the steps after which the actor stores its state itself, and whether it stores their results.
+        recovered: names of the steps whose calls took place before an actor died that could not report it any more.
+        identity: tells what its actors store from what others did.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Hosted:
         resumed: str = "",
     ) -> None:
         self.name = name
-        self.kept: set[str] = set()
+        self.kept: dict[str, bool] = {}
+        self.recovered: set[str] = set()
+        self.identity = uuid.uuid4().hex
         # In the dashboard, actors have the names of their classes.
         self._class = ray.remote(**options)(_named(name)) if options else ray.remote(_named(name))
         self._owner = owner
@@ -104,6 +109,8 @@ class Hosted:
             self._actor, self._adopting = self._class.remote(self._owner), None
             done = 0
         try:
+            if not done:
+                self._recover()
             return done >= len(self._done) + bool(self._resumed) or self._catch_up()
         except RayActorError:
             return False
@@ -121,6 +128,25 @@ class Hosted:
         args = (f"{place}.{call.method}", *call.args)
         # What options(name=...).remote(...) comes to, without making a class for every call.
         return action._remote(args=args, kwargs=call.kwargs, name=call.name, num_returns=call.num_returns)
+
+    def _recover(self) -> None:
+        """Take in the calls that are stored in full, though the actor died before it could report that they ended."""
+        sent = {self._places[call.name]: reference for reference, call in self._sent.items()}
+        calls = []
+        for place in range(len(self._done) + bool(self._resumed), len(self._places)):
+            name = self._sent[sent[place]].name if place in sent else ""
+            if name not in self.kept:
+                break
+            calls.append((name, self.kept[name]))
+        if not calls:
+            return
+        try:
+            stored = ray.get(self._actor.stored_calls.remote(*self._kept_in, self.identity, calls))
+        except RayTaskError as error:
+            raise error.cause from error
+        for name in stored:
+            self._done.append(self._sent.pop(sent[self._places[name]]))
+            self.recovered.add(name)
 
     def _catch_up(self) -> bool:
         calls = dict(enumerate(self._done, start=bool(self._resumed)))

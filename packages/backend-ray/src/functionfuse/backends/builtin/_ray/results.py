@@ -78,6 +78,11 @@ class Results:
         read = remote(read_result)
         return Promise(task_name, read.remote(self.kept_in[0], workflow_name, task_name, known_as))
 
+    def stored(self, step_name: str, task_name: str) -> Promise:
+        """Return a promise of a result that a worker stored in this run."""
+        promise = self.read_task(self.kept_in[1], task_name)
+        return Promise(step_name, promise.reference, task_name)
+
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
         while self._waiting or self._saves:

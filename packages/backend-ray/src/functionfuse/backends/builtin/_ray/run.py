@@ -217,12 +217,24 @@ class RayRun:
         elif self.depends_on_failure(task):
             self.run.skip(task)
         elif self.did_not_take_place(task, error):
+            if work.host is not None and task.name in work.host.recovered:
+                self.settle_recovered(work, seconds)
+                return
             self.ready.withdraw(task)
             self.ready.put_back(task)
         elif isinstance(error, Instead):
             self.take_instead(work, error)
         else:
             self.fail(task, error, seconds)
+
+    def settle_recovered(self, work: Work, seconds: float) -> None:
+        """Settle a call whose result is stored, but whose actor died before it could return it."""
+        task = work.task
+        self.took_place(work)
+        self.ready.withdraw(task)
+        made = task.step.target.kind == "constructor"
+        value = work.host if made else self.results.stored(task.step.name, task.name)
+        self.run.settle(task, Outcome(value, work.host, None, seconds))
 
     def take_instead(self, work: Work, error: Instead) -> None:
         """Take in what came in the place of a result; what depends on it is handed over again."""

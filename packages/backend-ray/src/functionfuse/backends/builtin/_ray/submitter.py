@@ -102,7 +102,8 @@ class Handover:
         if isinstance(target, Method) and keep is None and returns is None and _is_plain(task.step):
             return host.call(target.name, name, *_arguments(task, name))
         if keep is not None and keep.state:
-            host.kept.add(name)
+            host.kept[name] = keep.result
+            keep = keep._replace(actor=host.identity)
         action = "perform" if isinstance(target, Method) else "make"
         count = 1 if returns is None else returns.num_returns
         return host.submit(action, name, *self._packed(task, keep, returns), num_returns=count)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray import cloudpickle
 
 from functionfuse.backends.calls import Call, Expansion, Outcome, RemoteError, called, evaluate, perform, traceback_text
-from functionfuse.errors import StorageError
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
 from functionfuse.plan import fill
-from functionfuse.stores import objects_of
+from functionfuse.stores import objects_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,7 +97,11 @@ class NoItem(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """How the result of a step is stored by the worker that made it; the store comes pickled."""
+    """How the result of a step is stored by the worker that made it; the store comes pickled.
+
+    Attributes:
+        actor: identifies the run's object that a call is made on, whichever actor it lives in.
+    """
 
     store: bytes
     workflow_name: str
@@ -105,6 +109,12 @@ class Keep(NamedTuple):
     recipe: Mapping[str, str] | None
     result: bool
     state: bool
+    actor: str = ""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Return what tells records of this run's actor from those of others."""
+        return {"actor": self.actor} if self.actor else {}
 
 
 class Returns(NamedTuple):
@@ -223,6 +233,30 @@ def read_result(store: bytes, workflow_name: str, name: str, known_as: str) -> A
         raise Lost(known_as, error) from None
 
 
+def stored_calls(store: bytes, workflow_name: str, actor: str, calls: list[tuple[str, bool]]) -> list[str]:
+    """Return the names of the first calls of an object that are stored in full: the state, and the result if any.
+
+    Args:
+        store: the pickled store.
+        workflow_name: under which it has the results.
+        actor: what :attr:`Keep.actor` says of the object.
+        calls: names of calls, in order, and whether their results are stored.
+    """
+    stored: list[str] = []
+    for name, has_result in calls:
+        workflows = (objects_of(workflow_name), workflow_name) if has_result else (objects_of(workflow_name),)
+        try:
+            infos = [unpacked_store(store).info(workflow, name) for workflow in workflows]
+        except (TaskNotFound, CorruptRecord):
+            break
+        except Exception as error:
+            raise Lost(state_of(name), error) from None
+        if any((info.get("meta") or {}).get("actor") != actor for info in infos):
+            break
+        stored.append(name)
+    return stored
+
+
 def save_result(store: bytes, workflow_name: str, name: str, recipe: Any, value: Any) -> None:
     """Store a result that no single worker made."""
     unpacked_store(store).save(workflow_name, name, value, recipe=recipe)
@@ -285,7 +319,9 @@ def _finished(
 def _keep_state(keep: Keep, outcome: Outcome) -> str:
     """Store an object's state; if it cannot be pickled, return why."""
     try:
-        unpacked_store(keep.store).save(objects_of(keep.workflow_name), keep.name, outcome.instance, recipe=keep.recipe)
+        unpacked_store(keep.store).save(
+            objects_of(keep.workflow_name), keep.name, outcome.instance, recipe=keep.recipe, meta=keep.meta
+        )
     except StorageError:
         raise
     except Exception as error:
@@ -295,7 +331,8 @@ def _keep_state(keep: Keep, outcome: Outcome) -> str:
 
 def _keep_result(keep: Keep, value: Any, outcome: Outcome) -> Any:
     store = unpacked_store(keep.store)
-    store.save(keep.workflow_name, keep.name, value, recipe=keep.recipe, meta={"seconds": outcome.seconds})
+    meta = {"seconds": outcome.seconds, **keep.meta}
+    store.save(keep.workflow_name, keep.name, value, recipe=keep.recipe, meta=meta)
     return store.read_task(keep.workflow_name, keep.name) if store.always_read else value
 
 
