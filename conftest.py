@@ -1,12 +1,23 @@
-"""Tests marked ``chaos``, of all packages: how long they try, and how what they tried is repeated."""
+"""What holds for the tests of all packages.
+
+- Tests marked ``chaos``: how long they try, and how what they tried is repeated.
+- Unclosed resources: one that an engine opened (Ray's start-up leaves a socket at times) fails no test; any other does.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
+import re
+import sys
+import sysconfig
 import time
+from functools import cache, partial
 
 import pytest
+
+ENGINES = ("distributed", "prefect", "ray")
+STDLIB = sysconfig.get_path("stdlib")
 
 
 class Effort:
@@ -42,7 +53,12 @@ def pytest_addoption(parser):
     group.addoption("--seed", type=int, help="of what they try; by default another one whenever --minutes is given")
 
 
+@pytest.hookimpl(trylast=True)  # the handler of pytest is installed before
 def pytest_configure(config):
+    if not _resources_of_engines:
+        _resources_of_engines.add(None)  # audit hooks stay; one is enough
+        sys.addaudithook(_note_creator)
+    sys.unraisablehook = partial(_handle_unraisable, sys.unraisablehook)
     config.addinivalue_line(
         "markers",
         "chaos(weight=1): tries what comes; --minutes gives each such test its share, --seed repeats what it tried",
@@ -67,3 +83,58 @@ def effort(request):
 def _weight(item):
     marker = item.get_closest_marker("chaos")
     return marker.kwargs.get("weight", 1) if marker else 0
+
+
+_resources_of_engines = set()  # identities of sockets, names of files, commands of processes
+
+
+def _note_creator(event, args):
+    """Note whether an engine opens the socket or file, or starts the process, that an audit event announces."""
+    if event == "socket.__new__":
+        key = id(args[0])  # a later socket with this identity is noted anew
+    elif event == "open":
+        key = "file", str(args[0])
+    elif event == "subprocess.Popen":
+        key = "process", str(args[1])
+    else:
+        return
+    if _is_opened_by_engine(sys._getframe(1)):
+        _resources_of_engines.add(key)
+    else:
+        _resources_of_engines.discard(key)
+
+
+def _is_opened_by_engine(frame):
+    """Return True if, from the innermost frame on, code of an engine comes before code of the project or of a test."""
+    while frame is not None:
+        creator = _creator(frame.f_code.co_filename)
+        if creator is not None:
+            return creator == "engine"
+        frame = frame.f_back
+    return False
+
+
+@cache
+def _creator(filename):
+    """Return whether code is an engine's or the project's; None for what both call: the library, other packages."""
+    package = re.search(r"[/\\](?:site|dist)-packages[/\\](\w+)", filename)
+    if package is not None:
+        return {**dict.fromkeys(ENGINES, "engine"), "functionfuse": "project"}.get(package[1])
+    return None if filename.startswith((STDLIB, "<frozen ")) else "project"
+
+
+def _handle_unraisable(handler, unraisable):
+    if not (issubclass(unraisable.exc_type, ResourceWarning) and _keys(unraisable) & _resources_of_engines):
+        handler(unraisable)
+
+
+def _keys(unraisable):
+    """Return the keys of what was not closed: an object of C, or one with a ``__del__`` of Python and sockets."""
+    unclosed = unraisable.object
+    traceback = unraisable.exc_traceback
+    while traceback is not None:
+        unclosed = traceback.tb_frame.f_locals.get("self", unclosed)
+        traceback = traceback.tb_next
+    sockets = (unclosed, getattr(unclosed, "_sock", None), getattr(unclosed, "_ssock", None))  # transports, event loops
+    named = {("file", str(getattr(unclosed, "name", None))), ("process", str(getattr(unclosed, "args", None)))}
+    return {id(unclosed) for unclosed in sockets if unclosed is not None} | named
