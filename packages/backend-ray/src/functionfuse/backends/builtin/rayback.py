@@ -11,9 +11,9 @@ import ray
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._ray.connection import connect
 from functionfuse.backends.builtin._ray.options import check_remote_args
-from functionfuse.backends.builtin._ray.results import Results
+from functionfuse.backends.builtin._ray.reference_store import ReferenceStore
 from functionfuse.backends.builtin._ray.run import RayRun
-from functionfuse.backends.builtin._ray.values import fetched, handed_out, reference_to
+from functionfuse.backends.builtin._ray.values import fetch_results, reference_to, references_for_user
 from functionfuse.backends.query import Query
 from functionfuse.errors import OptionError
 
@@ -33,7 +33,7 @@ class RayQuery(Query):
     def set_remote_args(self, remote_args: Mapping[str, Any]) -> Self:
         """Set options of ``ray.remote``: ``num_cpus``, ``resources``, ``runtime_env``, ``max_retries`` ...
 
-        For an object, those of its constructor's node are the options of its actor.
+        For a stateful object, those of its constructor's node are the options of its actor.
 
         Raises:
             OptionError: Ray does not know an option, or refuses its value.
@@ -43,14 +43,14 @@ class RayQuery(Query):
 
 
 class RayWorkflow(BaseWorkflow):
-    """Runs a graph on a Ray cluster: nodes are tasks, objects of decorated classes are actors.
+    """Runs a graph on a Ray cluster: nodes are tasks, stateful objects are actors.
 
     Args:
-        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results.
         ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already; then they
             must hold already.
-        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+        scope: "graph" or "ancestors"; see `BaseWorkflow`.
 
     Raises:
         OptionError: Ray is initialised already, otherwise than ``ray_init_args`` say.
@@ -83,7 +83,7 @@ class RayWorkflow(BaseWorkflow):
             return_results: without it the results stay in the cluster, and ObjectRefs are returned.
             max_pending_tasks: how many tasks Ray has at a time; each takes about 8 KiB of this process.
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+            reuse: "recipe", "name" or "never"; see `plan`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -99,7 +99,7 @@ class RayWorkflow(BaseWorkflow):
         """Run the graph in a thread; return a Future of what ``run(return_results=False)`` returns: references.
 
         Args:
-            options: those of :meth:`run`, but for ``return_results``.
+            options: those of `run`, but for ``return_results``.
         """
         future: Future[Any] = Future()
 
@@ -114,9 +114,15 @@ class RayWorkflow(BaseWorkflow):
         return future
 
     def execute(self, run: Run, *, max_pending_tasks: int = MOST_PENDING, **_: Any) -> None:
-        """Execute a run on Ray."""
+        """Execute a run on Ray.
+
+        Args:
+            run: the run.
+            max_pending_tasks: how many tasks Ray has at a time.
+            _: options that this backend does not use.
+        """
         ahead = not self._observers
-        RayRun(run, self._kept, most_pending=max_pending_tasks, ahead=ahead).execute()
+        RayRun(run, self._references, most_pending=max_pending_tasks, ahead=ahead).execute()
 
     def close(self) -> None:
         """Stop Ray, if this workflow started it."""
@@ -131,8 +137,8 @@ class RayWorkflow(BaseWorkflow):
         self.close()
 
     def _store_of_runs(self) -> Store | None:
-        self._kept = Results(self._store, self.workflow_name)
-        return None if self._store is None else self._kept
+        self._references = ReferenceStore(self._store, self.workflow_name)
+        return None if self._store is None else self._references
 
     def _results(self, run: Run) -> Any:
         run.raise_failures()
@@ -141,5 +147,5 @@ class RayWorkflow(BaseWorkflow):
             references = [reference_to(run.root.take_for_user(ref), "") for ref in wanted]
         finally:
             run.root.values.clear()
-        results = fetched(wanted, references) if self._return_results else handed_out(wanted, references)
+        results = (fetch_results if self._return_results else references_for_user)(wanted, references)
         return results[0] if len(self._given) == 1 else results

@@ -1,4 +1,4 @@
-"""The actor of one object of a decorated class."""
+"""The actor of one stateful object."""
 
 from __future__ import annotations
 
@@ -7,80 +7,129 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.backends.calls import Call, Expansion, perform
 from functionfuse.stores import objects_of, state_of
 
-from .stateful import let_travel
-from .worker import OutOfTurn, answer, checked, read_result, stored_calls, unpacked
+from .serialized import deserialize_step
+from .signals import CallOutOfOrder, StateNotStored, checked_arguments
+from .stateful_classes import register_class
+from .stored_results import read_result, stored_calls
+from .worker import complete_step
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Outcome
     from functionfuse.decorator import WorkflowClass
 
-    from .worker import Packed
+    from .serialized import SerializedStep
 
 
-class Host:
-    """The actor of one object.
+class StatefulObjectActor:
+    """The actor of one stateful object.
 
-    Calls take place in the order of the program, or not at all: each comes with its place, ``"number.method"``, and
-    is refused unless as many calls took place before. So nothing overtakes a call whose arguments failed, or are
-    still to be made.
+    Calls take place in the order of the program, or not at all: each comes with its position, ``"number.method"``,
+    and is refused unless as many calls took place before. So nothing overtakes a call whose arguments failed, or are
+    not made yet.
+
+    Args:
+        owner: the decorated class.
     """
 
     def __init__(self, owner: WorkflowClass) -> None:
-        self.owner = owner
-        self.object: Any = None
-        self.done = 0
-        self.is_kept = True
+        self._owner = owner
+        self._object: Any = None
+        self._done = 0
+        self._stores_state = True
 
-    def make(self, place: str, packed: bytes, *values: Any) -> None:
-        """Call the constructor."""
-        self._method_at(place)
-        step, call = unpacked(packed, values)
-        self._take_in(step, call, perform(call))
+    def make(self, position: str, serialized: bytes, *values: Any) -> None:
+        """Call the constructor.
+
+        Args:
+            position: of the call.
+            serialized: the pickled step.
+            values: of the references in its arguments.
+        """
+        self._method_at(position)
+        step, call = deserialize_step(serialized, values)
+        self._complete(step, call, perform(call))
 
     def adopt(self, done: int, store: bytes, workflow_name: str, name: str) -> None:
-        """Take over the object as it was stored after a step, which this many calls left so.
+        """Take the object from the state that is stored after a step.
 
         It is read here: what comes through Ray's object store cannot be changed.
+
+        Args:
+            done: how many calls led to that state.
+            store: the pickled store.
+            workflow_name: under which the store has the results.
+            name: of the step.
+
+        Raises:
+            StoredResultUnreadable: the store raised an error.
         """
-        self.object = read_result(store, objects_of(workflow_name), name, state_of(name))
-        self.done = done
-        let_travel(type(self.object))
+        self._object = read_result(store, objects_of(workflow_name), name, state_of(name))
+        self._done = done
+        register_class(type(self._object))
 
-    def perform(self, place: str, packed: bytes, *values: Any) -> Any:
-        """Call a method with all that its options ask for."""
-        self._method_at(place)
-        step, call = unpacked(packed, values, self.object)
-        return self._take_in(step, call, perform(call))
+    def perform(self, position: str, serialized: bytes, *values: Any) -> Any:
+        """Call a method with all the options of its step.
 
-    def call(self, place: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method whose arguments are values or references."""
-        method = self.owner.methods[self._method_at(place)]
-        call = Call(method, *checked(args, kwargs), self.object)
-        return self._take_in(None, call, perform(call))
+        Args:
+            position: of the call.
+            serialized: the pickled step.
+            values: of the references in its arguments.
+        """
+        self._method_at(position)
+        step, call = deserialize_step(serialized, values, self._object)
+        return self._complete(step, call, perform(call))
 
-    def state(self, place: str) -> Any:
+    def call(self, position: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method whose arguments are values or references.
+
+        Args:
+            position: of the call.
+            args: positional arguments of the method.
+            kwargs: keyword arguments of the method.
+        """
+        method = self._owner.methods[self._method_at(position)]
+        call = Call(method, *checked_arguments(args, kwargs), self._object)
+        return self._complete(None, call, perform(call))
+
+    def state(self, position: str) -> Any:
         """Return the object as it is between two calls."""
-        self._method_at(place)
-        return self.object
+        self._method_at(position)
+        return self._object
 
     def calls_done(self) -> int:
         """Return how many calls took place."""
-        return self.done
+        return self._done
 
-    def stored_calls(self, store: bytes, workflow_name: str, actor: str, calls: list[tuple[str, bool]]) -> list[str]:
-        """Return which of the first calls are stored in full."""
-        return stored_calls(store, workflow_name, actor, calls)
+    def stored_calls(
+        self, store: bytes, workflow_name: str, handle_id: str, calls: list[tuple[str, bool]]
+    ) -> list[str]:
+        """Return the names of the first calls that are stored in full.
 
-    def _method_at(self, place: str) -> str:
-        number, _, method = place.partition(".")
-        if int(number) != self.done:
-            raise OutOfTurn
+        Args:
+            store: the pickled store.
+            workflow_name: under which the store has the results.
+            handle_id: of the actor handle.
+            calls: names of calls, in order, and whether their results are stored.
+
+        Raises:
+            StoredResultUnreadable: the store raised an error.
+        """
+        return stored_calls(store, workflow_name, handle_id, calls)
+
+    def _method_at(self, position: str) -> str:
+        number, _, method = position.partition(".")
+        if int(number) != self._done:
+            raise CallOutOfOrder
         return method
 
-    def _take_in(self, step: Packed | None, call: Call, outcome: Outcome) -> Any:
+    def _complete(self, step: SerializedStep | None, call: Call, outcome: Outcome) -> Any:
         if outcome.error is None:
             if type(outcome.value) is not Expansion:
-                self.object = outcome.instance
-                let_travel(type(self.object))
-            self.done += 1
-        return answer(step, call, outcome, self)
+                self._object = outcome.instance
+                register_class(type(self._object))
+            self._done += 1
+        try:
+            return complete_step(step, call, outcome, stores_state=self._stores_state)
+        except StateNotStored:
+            self._stores_state = False  # the user is warned once
+            raise

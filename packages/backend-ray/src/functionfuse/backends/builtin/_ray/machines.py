@@ -1,4 +1,4 @@
-"""Whether some machine of the cluster can run a task at all; Ray itself would wait for one for ever."""
+"""What the machines of the cluster offer; Ray itself would wait for a machine for ever."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from .options import wanted_resources
+from .options import required_resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def what_is_missing(options: Mapping[str, Any]) -> str:
-    """Say what no machine of the cluster offers; nothing if some machine offers it all."""
-    wanted = wanted_resources(options)
+def missing_resources(options: Mapping[str, Any]) -> str:
+    """Return a message about what no machine of the cluster offers; an empty one if some machine offers it all."""
+    wanted = required_resources(options)
     if not wanted:
         return ""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -24,8 +24,8 @@ def what_is_missing(options: Mapping[str, Any]) -> str:
     return f"no machine of the cluster offers {wanted!r}; {len(machines)} machines offer {', '.join(offered)}"
 
 
-def may_grow() -> bool:
-    """Whether machines may be added to the cluster: an autoscaler watches over it."""
+def has_autoscaler() -> bool:
+    """Return True if an autoscaler may add machines to the cluster."""
     try:
         return bool(ray._private.state.state.get_cluster_config())
     except Exception:  # through a client, only Ray's public functions are there

@@ -1,4 +1,4 @@
-"""Options of ``ray.remote``: which ones tasks take, which ones actors take, and what a machine must offer for them."""
+"""Options of ``ray.remote``: those of tasks, those of actors, and the resources that they require of a machine."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from functionfuse.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_OPTIONS = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
-_NAMED = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-_ONE_BY_ONE = "calls of one object take place one after the other"
-_OURS = {
+_OPTION_OF = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
+_RESOURCE_OF = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+_SEQUENTIAL = "calls of one stateful object take place one after the other"
+_RESERVED = {
     "name": "tasks and actors have the names of their nodes; use set_name",
-    "get_if_exists": "each run makes actors of its own",
+    "get_if_exists": "each run makes its own actors",
     "num_returns": "a node has one result; take its items with node[i]",
-    "max_concurrency": _ONE_BY_ONE,
-    "concurrency_groups": _ONE_BY_ONE,
-    "allow_out_of_order_execution": _ONE_BY_ONE,
+    "max_concurrency": _SEQUENTIAL,
+    "concurrency_groups": _SEQUENTIAL,
+    "allow_out_of_order_execution": _SEQUENTIAL,
 }
 
 
 def check_remote_args(remote_args: Mapping[str, Any]) -> None:
-    """Raise OptionError unless Ray's tasks, or its actors, take each option with its value."""
+    """Check that Ray's tasks, or its actors, take each option with its value.
+
+    Raises:
+        OptionError: they do not, or the option is reserved.
+    """
     for name, value in remote_args.items():
-        if name in _OURS:
-            raise OptionError(f"set_remote_args: {name!r} cannot be set: {_OURS[name]}")
-        kind = _Anything if _takes(_Anything, name) and not _takes(_anything, name) else _anything
+        if name in _RESERVED:
+            raise OptionError(f"set_remote_args: {name!r} cannot be set: {_RESERVED[name]}")
+        kind = (
+            _PlaceholderActor
+            if _takes(_PlaceholderActor, name) and not _takes(_placeholder_task, name)
+            else _placeholder_task
+        )
         refusal = _refusal(kind, name, value)
         if refusal is not None:
             raise OptionError(f"set_remote_args: {refusal}") from refusal
@@ -38,24 +46,24 @@ def check_remote_args(remote_args: Mapping[str, Any]) -> None:
 
 def options_of_tasks(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``ray.remote`` for a step that runs as a task."""
-    return _options_for(_anything, options)
+    return _options_for(_placeholder_task, options)
 
 
 def options_of_actors(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``ray.remote`` for the actor that a constructor's step makes."""
-    return _options_for(_Anything, options)
+    return _options_for(_PlaceholderActor, options)
 
 
-def wanted_resources(options: Mapping[str, Any]) -> dict[str, float]:
+def required_resources(options: Mapping[str, Any]) -> dict[str, float]:
     """Return what a machine must offer for tasks of these options of ``ray.remote``."""
-    named = {resource: options.get(option) for option, resource in _NAMED.items()}
+    named = {resource: options.get(option) for option, resource in _RESOURCE_OF.items()}
     return {name: amount for name, amount in named.items() if amount} | dict(options.get("resources") or {})
 
 
 def _options_for(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a step's resources, and above them what Ray's own options say, as far as they are for this kind."""
+    """Return a step's resources as options of Ray, overridden by those of its remote_args that this kind takes."""
     needed = options.get("resources") or {}
-    named = {_OPTIONS[name]: amount for name, amount in needed.items()}
+    named = {_OPTION_OF[name]: amount for name, amount in needed.items()}
     remote_args = options.get("remote_args") or {}
     return {**named, **{name: value for name, value in remote_args.items() if _takes(kind, name)}}
 
@@ -66,7 +74,7 @@ def _takes(kind: Any, name: str) -> bool:
 
 
 def _refusal(kind: Any, name: str, value: Any) -> Exception | None:
-    """Return what Ray says to an option of tasks or actors."""
+    """Return the error that Ray raises for an option of tasks or actors; None if it takes the option."""
     try:
         ray.remote(**{name: value})(kind)
     except (TypeError, ValueError) as error:
@@ -74,9 +82,9 @@ def _refusal(kind: Any, name: str, value: Any) -> Exception | None:
     return None
 
 
-def _anything() -> None:
-    """A task."""
+def _placeholder_task() -> None:
+    """Do nothing; options are tried on it."""
 
 
-class _Anything:
-    """An actor."""
+class _PlaceholderActor:
+    """An actor that options are tried on."""

@@ -1,4 +1,4 @@
-"""Running tasks on Ray: handed over before their parents are finished, in the order of the graph."""
+"""Execution of tasks on Ray: submitted before their parents are finished, in the order of the graph."""
 
 from __future__ import annotations
 
@@ -8,43 +8,51 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
-import ray.experimental
 import ray.util.client
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.ready import Ready
-from functionfuse.errors import CorruptRecord, NodeError, TaskNotFound, WorkerDiedError
+from functionfuse.errors import NodeError
 from functionfuse.plan import fill
 
-from .handle import Hosted
-from .machines import may_grow, what_is_missing
+from .actor_handle import ActorHandle
+from .machines import has_autoscaler, missing_resources
 from .options import options_of_actors, options_of_tasks
-from .submitter import Handover
-from .values import Promise, reference_to, remote
-from .worker import Expanded, Instead, Lost, NotKept, OutOfTurn, StepFailed, seen
+from .outcomes import cause_of, errors_of, storage_error
+from .signals import CallOutOfOrder, ControlSignal, GraphReturned, StateNotStored, StoredResultUnreadable
+from .submitter import TaskSubmitter
+from .values import Promise, reference_to, remote_function
+from .worker import raise_failure
 
 if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
 
-    from .results import Results
+    from .reference_store import ReferenceStore
 
-_SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is taken in
+_SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is settled
 _EACH = 1e-4  # seconds for each pending task
 _OLDEST = 256
-_MOST_TIMES = 20  # that an object refuses one call, as after deaths of its actor
-_LARGEST_NOTHING = 64  # bytes of a serialized result that is too small to be an error
+_MOST_REFUSALS = 20  # of one call by its actor, as after deaths of the actor
 
 
-class Work(NamedTuple):
-    """A task that Ray has."""
+class PendingTask(NamedTuple):
+    """A task that was submitted to Ray.
+
+    Attributes:
+        task: the task.
+        promise: of its result.
+        handle: of the stateful object that it is a call of.
+        since: when it was submitted.
+        number: of tasks that were submitted before it.
+    """
 
     task: Task
-    value: Promise
-    host: Hosted | None
+    promise: Promise
+    handle: ActorHandle | None
     since: float
     number: int
 
@@ -52,276 +60,241 @@ class Work(NamedTuple):
 class RayRun:
     """The loop of one run.
 
-    Tasks are handed to Ray as soon as their parents are, with the parents' references as arguments: Ray orders
-    them, and no worker waits. A task that returns nodes, or fails, raises; Ray passes that on to what depends on
-    it, which so does not run, and is handed over again once the nodes did.
+    Tasks are submitted to Ray as soon as their parents are, with the parents' references as arguments: Ray orders
+    them, and no worker waits. A task that returns nodes, or fails, raises; Ray raises that in all that depend on
+    it, which so does not run, and is submitted again once the nodes ran.
 
     Args:
         run: the run.
-        results: where results are kept and read.
+        store: where results are stored and read.
         most_pending: tasks that Ray has at a time.
-        ahead: whether tasks are handed over before their parents are finished.
+        ahead: whether tasks are submitted before their parents are finished.
     """
 
-    def __init__(self, run: Run, results: Results, *, most_pending: int, ahead: bool) -> None:
-        self.run = run
-        self.results = results
-        self.most_pending = most_pending
-        self.ahead = ahead
-        self.ready = Ready(run)
-        self.pending: dict[Any, Work] = {}
-        self.number = 0  # of tasks handed over
-        self.handover = Handover(run, results)
-        self.surprising: set[Any] = set()  # targets that returned nodes, or what they were given
-        self.possible: set[str] = set()  # options of tasks that some machine can run
-        self.is_client = ray.util.client.ray.is_connected()
-        self.again: Counter[str] = Counter()  # how often tasks were refused by an object
-        self.seen: dict[str, Task] = {}  # tasks that raised something in the place of a result, by its mark
+    def __init__(self, run: Run, store: ReferenceStore, *, most_pending: int, ahead: bool) -> None:
+        self._run = run
+        self._store = store
+        self._most_pending = most_pending
+        self._ahead = ahead
+        self._ready = Ready(run)
+        self._pending: dict[Any, PendingTask] = {}
+        self._submitted = 0
+        self._submitter = TaskSubmitter(run, store)
+        self._unpredictable: set[Any] = set()  # targets that returned nodes, or their arguments
+        self._schedulable: set[str] = set()  # options of tasks that some machine can run
+        self._is_client = ray.util.client.ray.is_connected()
+        self._refusals: Counter[str] = Counter()  # of tasks, by actors
+        self._signalled: dict[str, Task] = {}  # tasks that raised a control signal, by its mark
 
     def execute(self) -> None:
-        """Run everything. StoredResultLost when a result that the plan reuses cannot be read."""
+        """Run everything.
+
+        Raises:
+            StoredResultLost: a stored result that the plan reuses cannot be read.
+        """
         try:
             while True:
-                self.submit_ready()
-                if self.run.stopped:
-                    self.cancel()
-                if not self.pending:
+                self._submit_ready()
+                if self._run.stopped:
+                    self._cancel()
+                if not self._pending:
                     break
-                self.take_in()
-            for name, error in self.results.failures():
-                self.run.not_stored(name, error)
+                self._settle_ended()
+            for name, error in self._store.failures():
+                self._run.not_stored(name, error)
         except BaseException:
-            self.cancel()
-            self.results.failures()  # what has finished is stored
+            self._cancel()
+            self._store.failures()  # what has finished is stored
             raise
 
-    def cancel(self) -> None:
-        """Let nothing start any more, and interrupt what runs."""
-        for work in self.pending.values():
-            ray.cancel(work.value.reference)
-        self.pending.clear()
+    def _cancel(self) -> None:
+        """Cancel the tasks that wait, and interrupt those that run."""
+        for pending in self._pending.values():
+            ray.cancel(pending.promise.reference)
+        self._pending.clear()
 
-    # -- out
+    # -- submission
 
-    def submit_ready(self) -> None:
-        while len(self.pending) < self.most_pending and not self.run.stopped:
-            task = self.ready.pop()
+    def _submit_ready(self) -> None:
+        while len(self._pending) < self._most_pending and not self._run.stopped:
+            task = self._ready.pop()
             if task is None:
                 return
-            self.run.started(task)
+            self._run.started(task)
             try:
-                self.check_machines(task)
-                work = self.submit(task)
+                self._check_machines(task)
+                pending = self._submit(task)
             except StoredResultLost:
                 raise
             except Exception as error:
-                reason = error if isinstance(error, NodeError) else self.handover.error_of(task, error)
-                self.run.settle(task, Outcome(None, None, reason, 0.0))
+                reason = error if isinstance(error, NodeError) else self._submitter.error_of(task, error)
+                self._run.settle(task, Outcome(None, None, reason, 0.0))
                 continue
-            self.pending[self.watched(work)] = work
-            if self.ahead and task.step.target not in self.surprising:
-                self.run.promise(task, *self.provided(work))
+            self._pending[self._completion_of(pending)] = pending
+            if self._ahead and task.step.target not in self._unpredictable:
+                self._run.promise(task, *_provided(pending))
 
-    def watched(self, work: Work) -> Any:
-        """Return the reference that tells how a task ended."""
-        reference = work.value.reference
+    def _completion_of(self, pending: PendingTask) -> Any:
+        """Return the reference that shows how a task ended."""
+        reference = pending.promise.reference
         # A client sees no more than readiness, and would have to fetch the result.
-        return remote(seen).remote(reference) if self.is_client else reference
+        return remote_function(raise_failure).remote(reference) if self._is_client else reference
 
-    def provided(self, work: Work) -> tuple[Any, Any]:
-        """Return what consumers take as the result of a task, and the object that its call was made on."""
-        is_made = work.task.step.target.kind == "constructor"
-        return (work.host if is_made else work.value), work.host
-
-    def check_machines(self, task: Task) -> None:
+    def _check_machines(self, task: Task) -> None:
         """Raise NodeError when no machine can run a task; each set of options is looked up once."""
         step = task.step
         if not step.options or step.target.kind == "method":
             return
         options = (options_of_actors if step.target.kind == "constructor" else options_of_tasks)(step.options)
-        if repr(options) in self.possible:
+        if repr(options) in self._schedulable:
             return
-        missing = what_is_missing(options)
-        if missing and not may_grow():
+        missing = missing_resources(options)
+        if missing and not has_autoscaler():
             raise NodeError(f"node {task.name!r} cannot run: {missing}", name=task.name, function=step.target.qualname)
         if missing:
             warn_user(f"node {task.name!r} waits for the cluster to grow: {missing}")
-        self.possible.add(repr(options))
+        self._schedulable.add(repr(options))
 
-    def submit(self, task: Task) -> Work:
+    def _submit(self, task: Task) -> PendingTask:
         since = time.perf_counter()
-        value, host = self.handover.submit(task)
-        self.number += 1
-        return Work(task, value, host, since, self.number)
+        promise, handle = self._submitter.submit(task)
+        self._submitted += 1
+        return PendingTask(task, promise, handle, since, self._submitted)
 
-    # -- in
+    # -- what ended
 
-    def take_in(self) -> None:
+    def _settle_ended(self) -> None:
         """Wait for tasks to end, and settle them in the order of the graph.
 
         Asking takes time for every task that is asked about: it is done for the oldest ones, and for all of them when
         those take long.
         """
-        patience = min(_LONG, max(_SHORT, _EACH * len(self.pending)))
-        asked = list(itertools.islice(self.pending, _OLDEST))
+        patience = min(_LONG, max(_SHORT, _EACH * len(self._pending)))
+        oldest = list(itertools.islice(self._pending, _OLDEST))
         while True:
-            ended, _ = ray.wait(asked, num_returns=len(asked), timeout=patience, fetch_local=False)
-            if not ended and len(asked) < len(self.pending):
-                ended, _ = ray.wait(list(self.pending), num_returns=len(self.pending), timeout=0, fetch_local=False)
+            ended, _ = ray.wait(oldest, num_returns=len(oldest), timeout=patience, fetch_local=False)
+            if not ended and len(oldest) < len(self._pending):
+                every = list(self._pending)
+                ended, _ = ray.wait(every, num_returns=len(every), timeout=0, fetch_local=False)
             if ended:
                 break
             if patience == _LONGEST:
-                self.give_up_on_the_impossible()
+                self._check_machines_again()
             patience = min(_LONGEST, 2 * patience)
-        errors = self.errors_of(ended)
-        for reference in sorted(ended, key=lambda reference: self.pending[reference].number):
-            work, error = self.pending.pop(reference), errors.get(reference)
-            if error is not None and self.has_pending_parent(work.task):
-                self.pending[reference] = work  # the error may be the parent's: that one comes first
+        errors = errors_of(ended, is_client=self._is_client)
+        for reference in sorted(ended, key=lambda reference: self._pending[reference].number):
+            pending, error = self._pending.pop(reference), errors.get(reference)
+            if error is not None and self._has_pending_parent(pending.task):
+                self._pending[reference] = pending  # the error may be the parent's: that one comes first
             else:
-                self.take_one(work, error)
+                self._settle(pending, error)
 
-    def give_up_on_the_impossible(self) -> None:
-        """Fail what waits for a machine that is not there any more."""
-        self.possible.clear()
-        for work in self.pending.values():
-            self.check_machines(work.task)
+    def _check_machines_again(self) -> None:
+        """Raise NodeError when a task waits for a machine that went away."""
+        self._schedulable.clear()
+        for pending in self._pending.values():
+            self._check_machines(pending.task)
 
-    def errors_of(self, references: list[Any]) -> dict[Any, Exception]:
-        """Return what the tasks of references raised; results that are large are not fetched for it."""
-        places = {} if self.is_client else ray.experimental.get_local_object_locations(references)
-        errors = {}
-        for reference in references:
-            place = places.get(reference) or {}
-            if place.get("node_ids") or 0 < (place.get("object_size") or 0) < _LARGEST_NOTHING:
-                continue
-            try:
-                ray.get(reference)
-            except RayTaskError as error:
-                errors[reference] = error.cause if isinstance(error.cause, Exception) else error
-            except RayError as error:
-                errors[reference] = error
-            except Exception:  # noqa: S112  a result that only workers can unpickle
-                continue
-        return errors
-
-    def take_one(self, work: Work, error: Exception | None) -> None:
-        task = work.task
-        seconds = time.perf_counter() - work.since
+    def _settle(self, pending: PendingTask, error: Exception | None) -> None:
+        task = pending.task
+        seconds = time.perf_counter() - pending.since
         if error is None:
-            self.took_place(work)
-            value, host = self.provided(work)
-            self.run.settle(task, Outcome(value, host, None, seconds))
-        elif isinstance(error, Lost):
-            raise _lost(error)
-        elif self.depends_on_failure(task):
-            self.run.skip(task)
-        elif self.did_not_take_place(task, error):
-            if work.host is not None and task.name in work.host.recovered:
-                self.settle_recovered(work, seconds)
-                return
-            self.ready.withdraw(task)
-            self.ready.put_back(task)
-        elif isinstance(error, Instead):
-            self.take_instead(work, error)
+            _confirm(pending)
+            value, handle = _provided(pending)
+            self._run.settle(task, Outcome(value, handle, None, seconds))
+        elif isinstance(error, StoredResultUnreadable):
+            raise storage_error(error)
+        elif not task.frame.failed.keys().isdisjoint((*task.step.needs, *task.step.after)):
+            self._run.skip(task)
+        elif self._must_run_again(task, error):
+            self._ready.withdraw(task)
+            if pending.handle is not None and task.name in pending.handle.recovered:
+                self._settle_recovered(pending, seconds)
+            else:
+                self._ready.put_back(task)
+        elif isinstance(error, ControlSignal):
+            self._settle_signal(pending, error)
         else:
-            self.fail(task, error, seconds)
+            cause, said, seconds = cause_of(task, error, seconds)
+            self._run.settle(task, Outcome(None, None, cause, seconds), said=said)
 
-    def settle_recovered(self, work: Work, seconds: float) -> None:
-        """Settle a call whose result is stored, but whose actor died before it could return it."""
-        task = work.task
-        self.took_place(work)
-        self.ready.withdraw(task)
-        made = task.step.target.kind == "constructor"
-        value = work.host if made else self.results.stored(task.step.name, task.name)
-        self.run.settle(task, Outcome(value, work.host, None, seconds))
+    def _settle_recovered(self, pending: PendingTask, seconds: float) -> None:
+        """Settle a call that is stored in full, but whose actor died before it returned."""
+        task = pending.task
+        _confirm(pending)
+        is_constructor = task.step.target.kind == "constructor"
+        value = pending.handle if is_constructor else self._store.read_stored(task.step.name, task.name)
+        self._run.settle(task, Outcome(value, pending.handle, None, seconds))
 
-    def take_instead(self, work: Work, error: Instead) -> None:
-        """Take in what came in the place of a result; what depends on it is handed over again."""
-        task = work.task
-        self.seen[error.mark] = task
-        self.took_place(work)
-        self.ready.withdraw(task)
-        if isinstance(error, NotKept):
-            self.run.state_not_kept(task, error.args[1])
-            made = task.step.target.kind == "constructor"
-            value = work.host if made else self.promise(work, ray.put(error.args[0]))
+    def _settle_signal(self, pending: PendingTask, signal: ControlSignal) -> None:
+        """Settle a task that raised a control signal; what depends on it is submitted again."""
+        task = pending.task
+        self._signalled[signal.mark] = task
+        _confirm(pending)
+        self._ready.withdraw(task)
+        value: Any
+        if isinstance(signal, StateNotStored):
+            self._run.state_not_kept(task, signal.args[1])
+            is_constructor = task.step.target.kind == "constructor"
+            value = pending.handle if is_constructor else _promise_instead(pending, ray.put(signal.args[0]))
         else:
-            self.surprising.add(task.step.target)
-            is_graph = isinstance(error, Expanded)
-            value = error.args[0] if is_graph else self.promise(work, self.argument(task, error.args[0]))
-        self.run.settle(task, Outcome(value, work.host, None, seconds=error.args[-1]))
+            self._unpredictable.add(task.step.target)
+            is_graph = isinstance(signal, GraphReturned)
+            value = signal.args[0] if is_graph else _promise_instead(pending, _argument(task, signal.args[0]))
+        self._run.settle(task, Outcome(value, pending.handle, None, seconds=signal.args[-1]))
 
-    def promise(self, work: Work, reference: Any) -> Promise:
-        """Return the promise of a task's result, which is elsewhere than expected."""
-        return Promise(work.value.name, reference, work.value.kept_as)
-
-    def argument(self, task: Task, place: int | str) -> Any:
-        """Return a reference to an argument of a task."""
-        frame, step = task
-        argument = step.args[place] if isinstance(place, int) else step.kwargs[place]
-        return reference_to(fill(argument, frame.take), task.name)
-
-    def took_place(self, work: Work) -> None:
-        """Let objects know that a call of them, or a step that took them, is through."""
-        if work.host is not None:
-            work.host.confirm(work.value.reference)
-        for host in self.hosts(work.task):
-            host.release(work.task.name)
-
-    def did_not_take_place(self, task: Task, error: Exception) -> bool:
-        """Whether a task has to be handed over again: what it takes was not there yet, or is there no more."""
-        if self.ready.lacking(task) or self.seen.get(_mark(error), task) is not task:
+    def _must_run_again(self, task: Task, error: Exception) -> bool:
+        """Return True if a task did not take place because what it takes was not there yet, or is there no more."""
+        mark = error.mark if isinstance(error, ControlSignal) else ""
+        if self._ready.lacking(task) or self._signalled.get(mark, task) is not task:
             return True
-        if not isinstance(error, OutOfTurn | RayActorError):
+        if not isinstance(error, CallOutOfOrder | RayActorError):
             return False
-        name, hosts = task.name, self.hosts(task)
+        name, handles = task.name, _handles(task)
         try:
-            if not all(host.revive() for host in hosts):
+            if not all(handle.revive() for handle in handles):
                 return False
-        except Lost as lost:
-            raise _lost(lost) from lost
-        for host in hosts:
-            host.forget_state_for(name)
-        self.again[name] += 1
-        return self.again[name] <= _MOST_TIMES
+        except StoredResultUnreadable as unreadable:
+            raise storage_error(unreadable) from unreadable
+        for handle in handles:
+            handle.forget_state_for(name)
+        self._refusals[name] += 1
+        return self._refusals[name] <= _MOST_REFUSALS
 
-    def has_pending_parent(self, task: Task) -> bool:
+    def _has_pending_parent(self, task: Task) -> bool:
         parents = {(id(task.frame), name) for name in (*task.step.needs, *task.step.after)}
-        return any((id(work.task.frame), work.task.step.name) in parents for work in self.pending.values())
-
-    def depends_on_failure(self, task: Task) -> bool:
-        return not task.frame.failed.keys().isdisjoint((*task.step.needs, *task.step.after))
-
-    def hosts(self, task: Task) -> list[Hosted]:
-        """Return the objects that a task takes, or is a call of."""
-        frame, step = task
-        names = dict.fromkeys((*step.needs, *filter(None, [step.instance])))
-        values = [frame.values.get(name) for name in names]
-        return [value for value in values if isinstance(value, Hosted)]
-
-    def fail(self, task: Task, error: Exception, seconds: float) -> None:
-        said, cause = "", error
-        if isinstance(error, StepFailed):
-            said, seconds = error.said, error.seconds
-            cause = error.error  # type: ignore[assignment]
-            cause.add_note(f"in the worker:\n{error.text}")
-        elif isinstance(error, RayError):
-            function = task.step.target.qualname
-            cause = WorkerDiedError(f"node {task.name!r} failed: {error}", name=task.name, function=function)
-            cause.__cause__ = error
-        else:
-            # Raised by Ray around the call: the type of the result is not known here.
-            cause = TypeError(f"the result cannot be pickled, or what it was given cannot be unpickled: {error}")
-            cause.__cause__ = error
-        self.run.settle(task, Outcome(None, None, cause, seconds), said=said)
+        return any((id(other.task.frame), other.task.step.name) in parents for other in self._pending.values())
 
 
-def _mark(error: Exception) -> str:
-    return error.mark if isinstance(error, Instead) else ""
+def _provided(pending: PendingTask) -> tuple[Any, ActorHandle | None]:
+    """Return what consumers take as the result of a task, and the handle of the object that its call was made on."""
+    is_constructor = pending.task.step.target.kind == "constructor"
+    return (pending.handle if is_constructor else pending.promise), pending.handle
 
 
-def _lost(lost: Lost) -> Exception:
-    if isinstance(lost.error, TaskNotFound | CorruptRecord):
-        return StoredResultLost(lost.name, lost.error)
-    return lost.error
+def _promise_instead(pending: PendingTask, reference: Any) -> Promise:
+    """Return the promise of a task's result, which has another reference than expected."""
+    return Promise(pending.promise.name, reference, pending.promise.stored_as)
+
+
+def _argument(task: Task, index: int | str) -> Any:
+    """Return a reference to an argument of a task."""
+    frame, step = task
+    argument = step.args[index] if isinstance(index, int) else step.kwargs[index]
+    return reference_to(fill(argument, frame.take), task.name)
+
+
+def _confirm(pending: PendingTask) -> None:
+    """Confirm a call to its stateful object, and release the objects that a step took."""
+    if pending.handle is not None:
+        pending.handle.confirm(pending.promise.reference)
+    for handle in _handles(pending.task):
+        handle.release_state_for(pending.task.name)
+
+
+def _handles(task: Task) -> list[ActorHandle]:
+    """Return the handles of the stateful objects that a task takes, or is a call of."""
+    frame, step = task
+    names = dict.fromkeys((*step.needs, *filter(None, [step.instance])))
+    values = [frame.values.get(name) for name in names]
+    return [value for value in values if isinstance(value, ActorHandle)]

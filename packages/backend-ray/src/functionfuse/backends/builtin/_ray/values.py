@@ -1,4 +1,4 @@
-"""What stands for results in a run on Ray: references."""
+"""What represents results in a run on Ray: references."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from functionfuse.containers import Nest, rebuild
 from functionfuse.errors import NodeError
 from functionfuse.plan import Ref
 
-from .handle import Hosted, ItemOfHosted
-from .worker import NoItem, StepFailed, put_together, take_item
+from .actor_handle import ActorHandle, ActorHandleItem
+from .signals import MissingItem, StepFailed
+from .worker import fill_container, take_item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .worker import Returns
+    from .serialized import ReturnLayout
 
 
 @cache
-def remote(function: Any) -> Any:
-    """Return the remote form of one of our own functions.
+def remote_function(function: Any) -> Any:
+    """Return the remote form of a library function.
 
-    They take a processor like any task: for tasks that take none, Ray would start a process each.
+    It takes a processor like any task: for tasks that take none, Ray would start a process each.
     """
     return ray.remote(function)
 
@@ -34,53 +35,71 @@ def remote(function: Any) -> Any:
 class Promise:
     """A result that some worker makes, or has made.
 
+    Args:
+        name: of the step.
+        reference: an ObjectRef of the result.
+        stored_as: the name under which a worker stores the result itself, if one does.
+
     Attributes:
-        name: of the step that it is the result of.
-        reference: the ObjectRef.
-        kept_as: the name under which a worker stores it itself, if one does.
-        seconds: a reference to how long it took, where that is asked for.
+        name: of the step.
+        reference: an ObjectRef of the result.
+        stored_as: the name under which a worker stores the result itself, if one does.
+        seconds: a reference to the duration, where that is asked for.
     """
 
-    def __init__(self, name: str, reference: Any, kept_as: str = "") -> None:
+    def __init__(self, name: str, reference: Any, stored_as: str = "") -> None:
         self.name = name
         self.reference = reference
-        self.kept_as = kept_as
+        self.stored_as = stored_as
         self.seconds: Any = None
         self._items: dict[str, Promise] = {}
 
     @classmethod
-    def of(cls, references: Any, returns: Returns | None, name: str, kept_as: str) -> Promise:
-        """Return the promise of what a task returns."""
-        if returns is None:
-            return cls(name, references, kept_as)
-        promise = cls(name, references[0], kept_as)
-        items = references[1 : 1 + len(returns.keys)]
-        promise._items = {repr(key): cls(name, item) for key, item in zip(returns.keys, items, strict=True)}
-        promise.seconds = references[-1] if returns.seconds else None
+    def of(cls, references: Any, layout: ReturnLayout | None, name: str, stored_as: str) -> Promise:
+        """Return the promise of what a task returns.
+
+        Args:
+            references: one ObjectRef, or several if there is a layout.
+            layout: which values the task returns, if more than the result.
+            name: of the step.
+            stored_as: the name under which the worker stores the result itself, if it does.
+        """
+        if layout is None:
+            return cls(name, references, stored_as)
+        promise = cls(name, references[0], stored_as)
+        items = references[1 : 1 + len(layout.keys)]
+        promise._items = {repr(key): cls(name, item) for key, item in zip(layout.keys, items, strict=True)}
+        promise.seconds = references[-1] if layout.seconds else None
         return promise
 
     def __getitem__(self, key: Any) -> Promise:
-        """Return an item of it, which travels without the rest."""
+        """Return an item of the result, which is passed on without the rest."""
         item = self._items.get(repr(key))
         if item is None:
-            reference = remote(take_item).remote(self.reference, Ref(self.name, (key,)))
+            reference = remote_function(take_item).remote(self.reference, Ref(self.name, (key,)))
             item = self._items[repr(key)] = Promise(self.name, reference)
         return item
 
 
 def reference_to(value: Any, reader: str) -> Any:
-    """Return an ObjectRef of what a frame holds as a value, for the step that takes it."""
-    if isinstance(value, Hosted):
+    """Return an ObjectRef of what a frame holds as a value.
+
+    Args:
+        value: a promise, an actor handle, an item of one, or a container with such values inside.
+        reader: the step that takes the value.
+    """
+    if isinstance(value, ActorHandle):
         return value.state_for(reader)
-    if isinstance(value, ItemOfHosted):
-        return remote(take_item).remote(value.host.state_for(reader), Ref(value.host.name, value.path))
+    if isinstance(value, ActorHandleItem):
+        handle = value.handle
+        return remote_function(take_item).remote(handle.state_for(reader), Ref(handle.name, value.path))
     if isinstance(value, Promise):
         return value.reference
     # The result of a dynamic step: a container with such values inside.
     refs: dict[Ref, Any] = {}
 
     def leaf(item: Any) -> Any:
-        if not isinstance(item, Promise | Hosted | ItemOfHosted):
+        if not isinstance(item, Promise | ActorHandle | ActorHandleItem):
             return item
         ref = Ref(str(len(refs)))
         refs[ref] = reference_to(item, reader)
@@ -89,38 +108,51 @@ def reference_to(value: Any, reader: str) -> Any:
     container = Nest(rebuild(value, leaf))
     if not refs:
         return ray.put(value)
-    return remote(put_together).remote(cloudpickle.dumps((container, tuple(refs))), *refs.values())
+    return remote_function(fill_container).remote(cloudpickle.dumps((container, tuple(refs))), *refs.values())
 
 
-def handed_out(refs: Sequence[Ref], references: Sequence[Any]) -> list[Any]:
-    """Return references for the user: those of items that are missing raise when they are used."""
-    taken = remote(take_item)
+def references_for_user(refs: Sequence[Ref], references: Sequence[Any]) -> list[Any]:
+    """Return references for the user: those of missing items raise when they are used.
+
+    Args:
+        refs: what the user asked for.
+        references: ObjectRefs of it.
+    """
+    take = remote_function(take_item)
     pairs = zip(refs, references, strict=True)
-    return [taken.remote(reference, Ref(ref.step)) if ref.path else reference for ref, reference in pairs]
+    return [take.remote(reference, Ref(ref.step)) if ref.path else reference for ref, reference in pairs]
 
 
-def fetched(refs: Sequence[Ref], references: Sequence[Any]) -> list[Any]:
-    """Return the results that references are to; NodeError for an item that is missing."""
+def fetch_results(refs: Sequence[Ref], references: Sequence[Any]) -> list[Any]:
+    """Return the results behind references.
+
+    Args:
+        refs: what the user asked for.
+        references: ObjectRefs of it.
+
+    Raises:
+        NodeError: a result does not have an item that is asked for.
+    """
     try:
         values: list[Any] = ray.get(references)
     except RayTaskError:
-        values = [_fetched_item(ref, reference) for ref, reference in zip(refs, references, strict=True)]
+        values = [_fetch_item(ref, reference) for ref, reference in zip(refs, references, strict=True)]
     for ref, value in zip(refs, values, strict=True):
-        if type(value) is NoItem:
-            raise _no_item(ref, value.error)
+        if type(value) is MissingItem:
+            raise _missing_item_error(ref, value.error)
     return values
 
 
-def _fetched_item(ref: Ref, reference: Any) -> Any:
+def _fetch_item(ref: Ref, reference: Any) -> Any:
     try:
         return ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, StepFailed):
-            raise _no_item(ref, error.cause) from None
+            raise _missing_item_error(ref, error.cause) from None
         raise
 
 
-def _no_item(ref: Ref, failure: StepFailed) -> NodeError:
+def _missing_item_error(ref: Ref, failure: StepFailed) -> NodeError:
     error = NodeError(f"the result of node {ref.step!r} has no item {ref.items}: {failure.error!r}", name=ref.step)
     error.__cause__ = failure.error
     return error

@@ -1,4 +1,4 @@
-"""A store as runs on Ray see it: results are references, and workers move the bytes."""
+"""A store as runs on Ray use it: results are references, and workers transfer the bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from functionfuse.stores import OBJECTS, state_of
 
-from .handle import Hosted
-from .values import Promise, reference_to, remote
-from .worker import Keep, read_result, save_result
+from .actor_handle import ActorHandle
+from .serialized import StorageRequest
+from .stored_results import read_result, save_result
+from .values import Promise, reference_to, remote_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,14 +24,24 @@ if TYPE_CHECKING:
     from functionfuse.stores import Store
 
 _MOST_SAVES = 4  # at a time
-_GLANCE = 5.0  # seconds without an answer after which the cluster is looked at
+_CHECK_SECONDS = 5.0  # without a finished save after which the cluster is checked
 
 
-class Results:
-    """The results of one run.
+class ReferenceStore:
+    """The store of one run.
 
-    A store with a method ``submit`` (that of kind "ray") is given references, and takes the results to its disk. Any
+    A store with a method ``submit`` (that of kind "ray") receives references, and writes the results to its disk. Any
     other is used by the worker that made the result, or needs it.
+
+    Args:
+        store: the user's store, if there is one.
+        workflow_name: under which it has the results.
+
+    Attributes:
+        store: the user's store, if there is one.
+        location: the pickled store, and the workflow's name.
+        by_workers: whether workers store the results that they make.
+        by_reference: whether the store receives references to results.
     """
 
     always_read = False
@@ -40,57 +51,87 @@ class Results:
         self._submit = getattr(store, "submit", None)
         self.by_workers = store is not None and (self._submit is None or store.always_read)
         self.by_reference = store is not None and not self.by_workers
-        self.kept_in = b"" if store is None else cloudpickle.dumps(store), workflow_name
+        self.location = b"" if store is None else cloudpickle.dumps(store), workflow_name
         self._waiting: deque[tuple[str, Callable[[], Any]]] = deque()
         self._saves: dict[Any, str] = {}
         self._failed: list[tuple[str, Exception]] = []
 
-    def keep(self, task: Task) -> Keep | None:
-        """Return how the worker that makes a result stores it."""
+    def storage_request(self, task: Task) -> StorageRequest | None:
+        """Return what the worker that runs a task stores; None if it stores nothing."""
         step = task.step
         if self.store is None or step.options.get("log"):
             return None
         recipe = None if step.recipe is None else step.recipe.as_dict()
         result = self.by_workers and step.target.kind != "constructor"
         state = step.instance is not None and recipe is not None
-        return Keep(*self.kept_in, task.name, recipe, result, state) if result or state else None
+        return StorageRequest(*self.location, task.name, recipe, result, state) if result or state else None
 
     def new_workflow(self, workflow_name: str) -> None:
-        """The workflow made room already."""
+        """Do nothing: the workflow called the store's own method."""
 
     def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
+        """Raise NotImplementedError: the planner asks the store itself.
+
+        Args:
+            workflow_name: of the result.
+            task_name: of the result.
+        """
         raise NotImplementedError
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
+        """Raise NotImplementedError: the planner asks the store itself.
+
+        Args:
+            workflow_name: of the results.
+            names: of the results.
+        """
         raise NotImplementedError
 
     def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
-        """Store a result, unless a worker did."""
-        is_kept = task_name in obj.kept if isinstance(obj, Hosted) else getattr(obj, "kept_as", "") == task_name
-        if not is_kept:
+        """Store a result, unless a worker did; `failures` waits for it.
+
+        Args:
+            workflow_name: of the result.
+            task_name: of the result.
+            obj: the promise of the result, or the actor handle of a stateful object.
+            options: ``recipe``; others are left out.
+        """
+        is_actor = isinstance(obj, ActorHandle)
+        is_stored = task_name in obj.storing if is_actor else getattr(obj, "stored_as", "") == task_name
+        if not is_stored:
             self._waiting.append((task_name, self._saver(workflow_name, task_name, obj, options)))
             self._proceed(0)
         return {}
 
     def read_task(self, workflow_name: str, task_name: str) -> Promise:
-        """Return a promise of a stored result."""
-        known_as = state_of(task_name) if workflow_name.endswith(OBJECTS) else task_name
-        read = remote(read_result)
-        return Promise(task_name, read.remote(self.kept_in[0], workflow_name, task_name, known_as))
+        """Return a promise of a stored result.
 
-    def stored(self, step_name: str, task_name: str) -> Promise:
-        """Return a promise of a result that a worker stored in this run."""
-        promise = self.read_task(self.kept_in[1], task_name)
+        Args:
+            workflow_name: of the result.
+            task_name: of the result.
+        """
+        known_as = state_of(task_name) if workflow_name.endswith(OBJECTS) else task_name
+        read = remote_function(read_result)
+        return Promise(task_name, read.remote(self.location[0], workflow_name, task_name, known_as))
+
+    def read_stored(self, step_name: str, task_name: str) -> Promise:
+        """Return a promise of a result that a worker stored in this run.
+
+        Args:
+            step_name: of the result's step, in its frame.
+            task_name: of the result, in the store.
+        """
+        promise = self.read_task(self.location[1], task_name)
         return Promise(step_name, promise.reference, task_name)
 
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
         while self._waiting or self._saves:
-            self._proceed(_GLANCE)
+            self._proceed(_CHECK_SECONDS)
         return self._failed
 
     def _proceed(self, timeout: float) -> None:
-        """Take in the saves that ended, and begin others; Ray would start a process for each that is under way."""
+        """Take the saves that ended, and begin others; Ray would start a process for each that is under way."""
         if self._saves:
             ended, _ = ray.wait(list(self._saves), num_returns=1, timeout=timeout)
             check_cluster = getattr(self.store, "check_cluster", None)
@@ -114,4 +155,5 @@ class Results:
             seconds = getattr(obj, "seconds", None)
             meta = None if seconds is None else {"seconds": seconds}
             return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe, meta=meta)
-        return partial(remote(save_result).remote, self.kept_in[0], workflow_name, task_name, recipe, reference)
+        save = remote_function(save_result)
+        return partial(save.remote, self.location[0], workflow_name, task_name, recipe, reference)

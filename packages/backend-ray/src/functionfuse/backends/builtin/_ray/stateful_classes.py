@@ -1,4 +1,4 @@
-"""How objects of decorated classes travel: with a reference to their class, not with a copy of it.
+"""Pickling of stateful objects: with a reference to their class, not with a copy of it.
 
 A decorated class stands under the name of the plain one, so that pickling by name does not find the plain one;
 by value, every process would have a class of its own.
@@ -20,19 +20,19 @@ from functionfuse.decorator import reduce_class
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_known: set[type] = set()
+_registered: set[type] = set()
 
 
-def let_travel(cls: type) -> None:
-    """Let Ray send objects of a class from this process; those who receive one can send it on."""
-    if cls not in _known and reduce_class(cls) is not None:
-        _known.add(cls)
+def register_class(cls: type) -> None:
+    """Let Ray pickle objects of a class in this process, and in every process that receives one."""
+    if cls not in _registered and reduce_class(cls) is not None:
+        _registered.add(cls)
         ray.util.register_serializer(cls, serializer=_dumps, deserializer=_loads)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
     def __init__(self, file: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> None:
-        own = {cls: reduce for cls, reduce in cloudpickle.Pickler.dispatch_table.items() if cls not in _known}
+        own = {cls: reduce for cls, reduce in cloudpickle.Pickler.dispatch_table.items() if cls not in _registered}
         self.dispatch_table = ChainMap(own, dispatch_table)
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
 
@@ -49,5 +49,5 @@ def _dumps(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
 
 def _loads(dumped: tuple[bytes, list[pickle.PickleBuffer]]) -> Any:
     obj = pickle.loads(dumped[0], buffers=dumped[1])
-    let_travel(type(obj))
+    register_class(type(obj))
     return obj

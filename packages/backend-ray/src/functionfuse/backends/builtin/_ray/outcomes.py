@@ -1,0 +1,74 @@
+"""How tasks of Ray ended: what they raised, and the error of a node that follows from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.experimental
+from ray.exceptions import RayError, RayTaskError
+
+from functionfuse.backends.frames import StoredResultLost
+from functionfuse.errors import CorruptRecord, TaskNotFound, WorkerDiedError
+
+from .signals import StepFailed
+
+if TYPE_CHECKING:
+    from functionfuse.backends.frames import Task
+
+    from .signals import StoredResultUnreadable
+
+_LARGEST_NOTHING = 64  # bytes of a serialized result that is too small to be an error
+
+
+def errors_of(references: list[Any], *, is_client: bool) -> dict[Any, Exception]:
+    """Return what the tasks of references raised; large results are not fetched for it.
+
+    Args:
+        references: of tasks that ended.
+        is_client: whether this process is a client of Ray, which cannot see where results are.
+    """
+    locations = {} if is_client else ray.experimental.get_local_object_locations(references)
+    errors = {}
+    for reference in references:
+        location = locations.get(reference) or {}
+        if location.get("node_ids") or 0 < (location.get("object_size") or 0) < _LARGEST_NOTHING:
+            continue
+        try:
+            ray.get(reference)
+        except RayTaskError as error:
+            errors[reference] = error.cause if isinstance(error.cause, Exception) else error
+        except RayError as error:
+            errors[reference] = error
+        except Exception:  # noqa: S112  a result that only workers can unpickle
+            continue
+    return errors
+
+
+def cause_of(task: Task, error: Exception, seconds: float) -> tuple[BaseException, str, float]:
+    """Return the cause of a node's failure, what the message says of the call, and how long the step took.
+
+    Args:
+        task: the task that failed.
+        error: what it raised.
+        seconds: since it was submitted.
+    """
+    if isinstance(error, StepFailed):
+        error.error.add_note(f"in the worker:\n{error.text}")
+        return error.error, error.said, error.seconds
+    cause: Exception
+    if isinstance(error, RayError):
+        function = task.step.target.qualname
+        cause = WorkerDiedError(f"node {task.name!r} failed: {error}", name=task.name, function=function)
+    else:
+        # Raised by Ray around the call: the type of the result is not known here.
+        cause = TypeError(f"the result cannot be pickled, or what it was given cannot be unpickled: {error}")
+    cause.__cause__ = error
+    return cause, "", seconds
+
+
+def storage_error(unreadable: StoredResultUnreadable) -> Exception:
+    """Return StoredResultLost for a stored result that is missing or damaged, which is made again; else its error."""
+    if isinstance(unreadable.error, TaskNotFound | CorruptRecord):
+        return StoredResultLost(unreadable.name, unreadable.error)
+    return unreadable.error

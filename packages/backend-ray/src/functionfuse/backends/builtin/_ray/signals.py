@@ -1,0 +1,127 @@
+"""What workers raise in the place of a result: failures of steps, and control signals to the driver."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ray import cloudpickle
+
+from functionfuse.backends.calls import Call, RemoteError, called, traceback_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class StepFailed(Exception):  # noqa: N818
+    """Raised where a step of a run failed: Ray raises it in all tasks that depend on the step.
+
+    Attributes:
+        error: what the user's function raised.
+        said: how the step was called, or what else went wrong.
+        text: the traceback.
+        seconds: how long the step took, all attempts.
+    """
+
+    def __init__(self, error: BaseException, said: str, text: str, seconds: float) -> None:
+        super().__init__(error, said, text, seconds)
+        self.error = error
+        self.said = said
+        self.text = text
+        self.seconds = seconds
+
+
+class RetriableStepFailed(StepFailed):
+    """Raised where Ray is asked to run a failed step again."""
+
+
+class ControlSignal(Exception):  # noqa: N818
+    """Raised in the place of a result, so that nothing that depends on it runs before the driver received it.
+
+    Attributes:
+        mark: identifies the signal; tasks that depend on the step raise it with the same mark.
+    """
+
+    def __init__(self, *content: Any, mark: str = "") -> None:
+        self.mark = mark or uuid.uuid4().hex
+        super().__init__(*content)
+
+    def __reduce__(self) -> Any:
+        return _rebuilt, (type(self), self.args, self.mark)
+
+
+class GraphReturned(ControlSignal):
+    """A step returned nodes: ``args`` are the Expansion, and how many seconds the step took."""
+
+
+class ArgumentReturned(ControlSignal):
+    """A step returned a large argument unchanged: ``args`` are the argument's index or keyword, and the seconds."""
+
+
+class StateNotStored(ControlSignal):
+    """The state of a stateful object cannot be pickled: ``args`` are the call's result, the reason, and the seconds."""
+
+
+class CallOutOfOrder(Exception):  # noqa: N818
+    """Raised in the place of a call of a stateful object when a call before it did not take place."""
+
+
+class StoredResultUnreadable(Exception):  # noqa: N818
+    """Raised where a stored result could not be read.
+
+    Attributes:
+        name: of the step, or what ``state_of`` calls the state after it.
+        error: what the store raised.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(name, error)
+        self.name = name
+        self.error = error
+
+
+class MissingItem(NamedTuple):
+    """Stands for an item that a result does not have."""
+
+    error: StepFailed
+
+
+def checked_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments as they are.
+
+    Args:
+        args: positional arguments.
+        kwargs: keyword arguments.
+
+    Raises:
+        StepFailed: an argument is an item that a result does not have.
+    """
+    if MissingItem in map(type, args) or MissingItem in map(type, kwargs.values()):
+        raise next(value.error for value in (*args, *kwargs.values()) if type(value) is MissingItem)
+    return args, kwargs
+
+
+def step_failure(
+    error: BaseException, call: Call | None, seconds: float, said: str = "", *, attempts: int = 1
+) -> StepFailed:
+    """Return what a worker raises for an error, so that it can be pickled.
+
+    Args:
+        error: what was raised.
+        call: the call that raised it, described in the message.
+        seconds: how long the step took.
+        said: what the message says, without a call.
+        attempts: how many there were.
+    """
+    text = traceback_text(error)
+    if call is not None:
+        said = called(call, attempts)
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        error = RemoteError(f"{type(error).__qualname__}: {error}")
+    return StepFailed(error, said, text, seconds)
+
+
+def _rebuilt(kind: type[ControlSignal], content: tuple[Any, ...], mark: str) -> ControlSignal:
+    return kind(*content, mark=mark)
