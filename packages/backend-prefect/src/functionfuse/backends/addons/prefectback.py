@@ -15,9 +15,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect.run import execute_in_flow
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.options import checked_on_error, checked_reuse
+from functionfuse.backends.options import COMMON_OPTIONS, checked_on_error, checked_reuse
 from functionfuse.backends.query import Query
-from functionfuse.backends.session import COMMON_OPTIONS, Session
+from functionfuse.backends.session import Session
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
 
 if TYPE_CHECKING:

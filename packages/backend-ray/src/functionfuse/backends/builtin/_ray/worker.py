@@ -27,7 +27,6 @@ from .signals import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functionfuse.backends.options import Retry
     from functionfuse.decorator import Target
     from functionfuse.plan import Ref
 
