@@ -1,4 +1,4 @@
-"""The receiving end of the event channel: a Unix socket that the pods of a local run connect to."""
+"""Receiving the events of a local run, through a Unix socket that its pods connect to."""
 
 from __future__ import annotations
 

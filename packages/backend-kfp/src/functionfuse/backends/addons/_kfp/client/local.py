@@ -17,7 +17,7 @@ from functionfuse.errors import EngineError
 
 from ..compile.pipeline import make_pipeline
 from ..pod.artifacts import read_artifact
-from ..pod.messages import CHANNEL_VARIABLE
+from ..pod.messages import ADDRESS_VARIABLE
 from .engine import LocalEngine
 from .events import EventServer
 from .outcomes import StepOutcomes
@@ -109,7 +109,7 @@ def _run_pipeline(
         log = stack.enter_context((scratch / "log").open("w", encoding="utf-8"))
         address = str(scratch / "events")
         events = stack.enter_context(EventServer(address, outcomes))
-        stack.enter_context(_environment_variable(CHANNEL_VARIABLE, address))
+        stack.enter_context(_environment_variable(ADDRESS_VARIABLE, address))
         stack.enter_context(_environment_variable("PYTHONUNBUFFERED", "1"))
         local.init(
             runner=local.SubprocessRunner(use_venv=False),

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHANNEL_VARIABLE = "FUNCTIONFUSE_KFP_CHANNEL"
+ADDRESS_VARIABLE = "FUNCTIONFUSE_KFP_CLIENT"
 """Environment variable with the path of the client's Unix socket, in a local run."""
 
 FAILED = "functionfuse failed: "
@@ -24,12 +24,12 @@ _ACCEPTED = b"+"
 _HEADER_SIZE = 8  # bytes that hold the length of a message
 
 
-class EventChannel:
+class PodConnection:
     """Sends events of a pod to the client of a local run; does nothing in a cluster."""
 
     def __init__(self) -> None:
         self._socket: Any = None
-        address = os.environ.get(CHANNEL_VARIABLE)
+        address = os.environ.get(ADDRESS_VARIABLE)
         if address:
             import _socket  # importing socket takes longer than all messages of a pod
 
@@ -37,7 +37,7 @@ class EventChannel:
             self._socket.connect(address)
 
     def send(self, kind: str, *details: Any) -> None:
-        """Send an event and wait until the client accepted it; exit the process when the client closed the channel.
+        """Send an event and wait until the client accepted it; exit the process when the client ended the run.
 
         Args:
             kind: "pod_started", "started", "finished", "reused", "failed", "skipped" or "lost".

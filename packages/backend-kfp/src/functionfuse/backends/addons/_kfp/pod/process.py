@@ -16,7 +16,7 @@ from functionfuse.backends.frames import StoredResultLost
 from functionfuse.errors import NodeError
 
 from .artifacts import create_file, read_failures
-from .messages import FAILED, LOST, EventChannel, format_log_line
+from .messages import FAILED, LOST, PodConnection, format_log_line
 from .plan import CHECK_FAILURES, load_pod_plan
 from .run import PodReporter, PodRun
 from .serialization import deserialize_error
@@ -43,8 +43,8 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
         _check_failures(arguments)
         return
     names, body = pickle.loads(read(f"pods/{key}"))
-    reporter = PodReporter(EventChannel(), names)
-    reporter.channel.send("pod_started", key, os.getpid())
+    reporter = PodReporter(PodConnection(), names)
+    reporter.connection.send("pod_started", key, os.getpid())
     try:
         config = pickle.loads(read("config"))
         pod_plan = load_pod_plan(body, read)
@@ -56,7 +56,7 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
     try:
         run.execute(dict(zip(artifacts, ends[::2], strict=True)))
     except StoredResultLost as loss:
-        reporter.channel.send("lost", loss.name, str(loss.cause))
+        reporter.connection.send("lost", loss.name, str(loss.cause))
         print(format_log_line(LOST, (loss.name, str(loss.cause))))
         sys.exit(1)
     if reporter.failures and config["on_error"] == "raise":

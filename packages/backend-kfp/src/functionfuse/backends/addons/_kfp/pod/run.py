@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from functionfuse.plan import Step
 
     from .artifacts import OutputKey
-    from .messages import EventChannel
+    from .messages import PodConnection
     from .plan import PodPlan, ReadEntry
 
 
@@ -30,7 +30,7 @@ class PodReporter:
     """Receives the events of a pod's run, and sends them to the client.
 
     Args:
-        channel: sends events to the client of a local run.
+        connection: sends events to the client of a local run.
         names: names of the pod's own steps.
 
     Attributes:
@@ -38,8 +38,8 @@ class PodReporter:
         seconds: how long each finished step took.
     """
 
-    def __init__(self, channel: EventChannel, names: Sequence[str]) -> None:
-        self.channel = channel
+    def __init__(self, connection: PodConnection, names: Sequence[str]) -> None:
+        self.connection = connection
         self.names = names
         self.failures: dict[str, bytes] = {}
         self.seconds: dict[str, float] = {}
@@ -61,7 +61,7 @@ class PodReporter:
             failure = None if error is None else serialize_error(error)
             if error is not None and failure is not None:
                 self.failures[error.name or name] = failure
-            self.channel.send(kind, name, seconds, failure)
+            self.connection.send(kind, name, seconds, failure)
 
 
 class PodRun(Run):
@@ -146,7 +146,7 @@ class PodRun(Run):
             write_bundle(self.bundle, paths["out"])
         for name, cause in self.report.skipped.items():
             if name not in self.reporter.names:
-                self.reporter.channel.send("skipped", name, cause)
+                self.reporter.connection.send("skipped", name, cause)
 
     def load_states(self, task: Task) -> bool:
         """Load the states of stateful objects that a step takes from other pods; return True if it can start."""
@@ -188,7 +188,7 @@ class PodRun(Run):
             self._failed(task, error, "it ran, but its result cannot be written", self.reporter.seconds[name])
             return
         self.written.add((name, ""))
-        self.reporter.channel.send("finished", name, self.reporter.seconds[name])
+        self.reporter.connection.send("finished", name, self.reporter.seconds[name])
 
     def write_output(self, key: OutputKey, path: str, value: Any) -> None:
         """Write one output; those of a group are kept until all are there.
