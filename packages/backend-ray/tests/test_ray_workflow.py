@@ -127,7 +127,7 @@ class TestOptions:
         made = make(cpus().set_name("a"), cpus().set_name("b"))
         made.query("a|b").set_remote_args({"num_cpus": 2})
         made.query("b").set_remote_args({"num_cpus": 1})
-        assert made.query("a").nodes[0].backend_info["remote_args"] == {"num_cpus": 2}
+        assert made.query("a").nodes[0].backend_info["engine"]["remote_args"] == {"num_cpus": 2}
         assert made.run() == [2.0, 1.0]
 
     def test_resources_that_any_engine_understands(self, local_ray):

@@ -61,6 +61,7 @@ class Run:
         stopped: no further step may start, because one failed, or because a stored result is lost.
         lost: the stored result that turned out lost, if one did. Calls that run are settled as always; then the
             session plans again.
+        store: what results are read from and saved to.
         saved: names of steps of the workflow itself whose results this run saved.
         done: tasks that are settled; an engine that needs to know takes them out.
         opened: frames that dynamic steps opened; likewise.
@@ -84,6 +85,7 @@ class Run:
         self.done: list[Task] = []
         self.opened: list[Frame] = []
         self._expand = expand
+        self.store = store
         self._stored = None if store is None else StoredResults(store, plan.workflow_name)
         self._events = events if events else None  # asked for at every step
         self._inputs = inputs or {}
@@ -313,6 +315,11 @@ class Run:
             return [frame.take_for_user(ref) for ref in self._wanted]
         finally:
             frame.values.clear()  # which would live until the next garbage collection
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody is told what happens to steps."""
+        return self._events is not None
 
     @property
     def failed(self) -> bool:

@@ -11,9 +11,8 @@ import ray
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._ray.connection import connect
 from functionfuse.backends.builtin._ray.options import check_remote_args
-from functionfuse.backends.builtin._ray.reference_store import ReferenceStore
-from functionfuse.backends.builtin._ray.run import RayRun
-from functionfuse.backends.builtin._ray.values import fetch_results, reference_to, references_for_user
+from functionfuse.backends.builtin._ray.run import MOST_PENDING, execute_on_ray, run_on_ray
+from functionfuse.backends.options import COMMON_OPTIONS
 from functionfuse.backends.query import Query
 from functionfuse.errors import OptionError
 
@@ -21,10 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
-    from functionfuse.stores import Store
-
-MOST_PENDING = 4_000
 
 
 class RayQuery(Query):
@@ -39,7 +36,7 @@ class RayQuery(Query):
             OptionError: Ray does not know an option, or refuses its value.
         """
         check_remote_args(remote_args)
-        return self._set(remote_args=dict(remote_args))
+        return self._set(engine={"remote_args": dict(remote_args)})
 
 
 class RayWorkflow(BaseWorkflow):
@@ -57,6 +54,7 @@ class RayWorkflow(BaseWorkflow):
     """
 
     query_class = RayQuery
+    supports = COMMON_OPTIONS | {"engine"}
 
     def __init__(
         self,
@@ -74,8 +72,8 @@ class RayWorkflow(BaseWorkflow):
         *,
         return_results: bool = True,
         max_pending_tasks: int = MOST_PENDING,
-        on_error: str = "raise",
-        reuse: str = "recipe",
+        on_error: OnError = "raise",
+        reuse: Reuse = "recipe",
     ) -> Any:
         """Run the graph, and return the results of the nodes that the workflow was given.
 
@@ -92,8 +90,12 @@ class RayWorkflow(BaseWorkflow):
         if not isinstance(max_pending_tasks, int) or max_pending_tasks < 1:
             raise OptionError(f"max_pending_tasks must be a whole number, 1 or more, got {max_pending_tasks!r}")
         with self._running:
-            self._return_results = return_results
-            return self._run(on_error=on_error, reuse=reuse, max_pending_tasks=max_pending_tasks)
+            return run_on_ray(
+                self.spec(on_error=on_error, reuse=reuse),
+                observers=self._observers,
+                return_results=return_results,
+                most_pending=max_pending_tasks,
+            )
 
     def run_async(self, **options: Any) -> Future[Any]:
         """Run the graph in a thread; return a Future of what ``run(return_results=False)`` returns: references.
@@ -113,16 +115,9 @@ class RayWorkflow(BaseWorkflow):
         threading.Thread(target=work, name=f"run of {self.workflow_name}", daemon=True).start()
         return future
 
-    def execute(self, run: Run, *, max_pending_tasks: int = MOST_PENDING, **_: Any) -> None:
-        """Execute a run on Ray.
-
-        Args:
-            run: the run.
-            max_pending_tasks: how many tasks Ray has at a time.
-            _: options that this backend does not use.
-        """
-        ahead = not self._observers
-        RayRun(run, self._references, most_pending=max_pending_tasks, ahead=ahead).execute()
+    def execute(self, run: Run) -> None:
+        """Execute a run on Ray."""
+        execute_on_ray(run)
 
     def close(self) -> None:
         """Stop Ray, if this workflow started it."""
@@ -135,17 +130,3 @@ class RayWorkflow(BaseWorkflow):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _store_of_runs(self) -> Store | None:
-        self._references = ReferenceStore(self._store, self.workflow_name)
-        return None if self._store is None else self._references
-
-    def _results(self, run: Run) -> Any:
-        run.raise_failures()
-        wanted = self._wanted()
-        try:
-            references = [reference_to(run.root.take_for_user(ref), "") for ref in wanted]
-        finally:
-            run.root.values.clear()
-        results = (fetch_results if self._return_results else references_for_user)(wanted, references)
-        return results[0] if len(self._given) == 1 else results

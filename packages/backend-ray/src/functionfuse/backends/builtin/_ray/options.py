@@ -12,6 +12,8 @@ from functionfuse.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from functionfuse.backends.options import StepOptions
+
 _OPTION_OF = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 _RESOURCE_OF = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 _SEQUENTIAL = "calls of one stateful object take place one after the other"
@@ -44,12 +46,12 @@ def check_remote_args(remote_args: Mapping[str, Any]) -> None:
             raise OptionError(f"set_remote_args: {refusal}") from refusal
 
 
-def options_of_tasks(options: Mapping[str, Any]) -> dict[str, Any]:
+def options_of_tasks(options: StepOptions) -> dict[str, Any]:
     """Return the options of ``ray.remote`` for a step that runs as a task."""
     return _options_for(_placeholder_task, options)
 
 
-def options_of_actors(options: Mapping[str, Any]) -> dict[str, Any]:
+def options_of_actors(options: StepOptions) -> dict[str, Any]:
     """Return the options of ``ray.remote`` for the actor that a constructor's step makes."""
     return _options_for(_PlaceholderActor, options)
 
@@ -60,11 +62,10 @@ def required_resources(options: Mapping[str, Any]) -> dict[str, float]:
     return {name: amount for name, amount in named.items() if amount} | dict(options.get("resources") or {})
 
 
-def _options_for(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+def _options_for(kind: Any, options: StepOptions) -> dict[str, Any]:
     """Return a step's resources as options of Ray, overridden by those of its remote_args that this kind takes."""
-    needed = options.get("resources") or {}
-    named = {_OPTION_OF[name]: amount for name, amount in needed.items()}
-    remote_args = options.get("remote_args") or {}
+    named = {_OPTION_OF[name]: amount for name, amount in options.resources.items()}
+    remote_args = options.engine.get("remote_args", {})
     return {**named, **{name: value for name, value in remote_args.items() if _takes(kind, name)}}
 
 

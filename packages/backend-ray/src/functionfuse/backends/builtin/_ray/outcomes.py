@@ -9,7 +9,8 @@ import ray.experimental
 from ray.exceptions import RayError, RayTaskError
 
 from functionfuse.backends.frames import StoredResultLost
-from functionfuse.errors import CorruptRecord, TaskNotFound, WorkerDiedError
+from functionfuse.backends.serialization import worker_died
+from functionfuse.errors import CorruptRecord, TaskNotFound
 
 from .signals import StepFailed
 
@@ -54,15 +55,11 @@ def cause_of(task: Task, error: Exception, seconds: float) -> tuple[BaseExceptio
         seconds: since it was submitted.
     """
     if isinstance(error, StepFailed):
-        error.error.add_note(f"in the worker:\n{error.text}")
-        return error.error, error.said, error.seconds
-    cause: Exception
+        return error.error(), error.detail, error.seconds
     if isinstance(error, RayError):
-        function = task.step.target.qualname
-        cause = WorkerDiedError(f"node {task.name!r} failed: {error}", name=task.name, function=function)
-    else:
-        # Raised by Ray around the call: the type of the result is not known here.
-        cause = TypeError(f"the result cannot be pickled, or what it was given cannot be unpickled: {error}")
+        return worker_died(task.name, task.step.target.qualname, error), "", seconds
+    # Raised by Ray around the call: the type of the result is not known here.
+    cause = TypeError(f"the result cannot be pickled, or what it was given cannot be unpickled: {error}")
     cause.__cause__ = error
     return cause, "", seconds
 

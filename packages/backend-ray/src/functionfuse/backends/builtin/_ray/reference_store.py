@@ -59,7 +59,7 @@ class ReferenceStore:
     def storage_request(self, task: Task) -> StorageRequest | None:
         """Return what the worker that runs a task stores; None if it stores nothing."""
         step = task.step
-        if self.store is None or step.options.get("log"):
+        if self.store is None or step.options.log:
             return None
         recipe = None if step.recipe is None else step.recipe.as_dict()
         result = self.by_workers and step.target.kind != "constructor"
@@ -128,7 +128,8 @@ class ReferenceStore:
         """Wait for all saves, and return the names and errors of those that failed."""
         while self._waiting or self._saves:
             self._proceed(_CHECK_SECONDS)
-        return self._failed
+        failed, self._failed = self._failed, []
+        return failed
 
     def _proceed(self, timeout: float) -> None:
         """Take the saves that ended, and begin others; Ray would start a process for each that is under way."""

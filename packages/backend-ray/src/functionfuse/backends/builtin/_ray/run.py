@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
@@ -14,7 +15,9 @@ from ray.exceptions import RayActorError
 from functionfuse._warning import warn_user
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
+from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.ready import Ready
+from functionfuse.backends.session import Session
 from functionfuse.errors import NodeError
 from functionfuse.plan import fill
 
@@ -22,20 +25,24 @@ from .actor_handle import ActorHandle
 from .machines import has_autoscaler, missing_resources
 from .options import options_of_actors, options_of_tasks
 from .outcomes import cause_of, errors_of, storage_error
+from .reference_store import ReferenceStore
 from .signals import CallOutOfOrder, ControlSignal, GraphReturned, StateNotStored, StoredResultUnreadable
 from .submitter import TaskSubmitter
-from .values import Promise, reference_to, remote_function
+from .values import Promise, fetch_results, reference_to, references_for_user, remote_function
 from .worker import raise_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
-
-    from .reference_store import ReferenceStore
+    from functionfuse.backends.observers import Observer
+    from functionfuse.backends.spec import RunSpec
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is settled
 _EACH = 1e-4  # seconds for each pending task
 _OLDEST = 256
+MOST_PENDING = 4_000  # tasks that Ray has at a time
 _MOST_REFUSALS = 20  # of one call by its actor, as after deaths of the actor
 
 
@@ -55,6 +62,51 @@ class PendingTask(NamedTuple):
     handle: ActorHandle | None
     since: float
     number: int
+
+
+def run_on_ray(
+    spec: RunSpec,
+    *,
+    observers: Sequence[Observer] = (),
+    saved: Collection[str] = (),
+    return_results: bool = True,
+    most_pending: int = MOST_PENDING,
+) -> Any:
+    """Run a graph on the cluster that this process is connected to.
+
+    Args:
+        spec: what to run.
+        observers: called with each event.
+        saved: as for `Session`.
+        return_results: whether results are returned, rather than references to them.
+        most_pending: how many tasks Ray has at a time.
+
+    Returns:
+        The result of the node that the run was asked for; a list of results of several.
+    """
+
+    def collect(run: Run) -> list[Any]:
+        run.raise_failures()
+        try:
+            references = [reference_to(run.root.take_for_user(ref), "") for ref in spec.wanted]
+        finally:
+            run.root.values.clear()
+        return (fetch_results if return_results else references_for_user)(spec.wanted, references)
+
+    store = None if spec.store is None else ReferenceStore(spec.store, spec.workflow_name)
+    session = Session(spec, observers=observers, run_store=store, saved=saved)
+    return session.run(partial(execute_on_ray, most_pending=most_pending), collect)
+
+
+def execute_on_ray(run: Run, most_pending: int = MOST_PENDING) -> None:
+    """Execute a run on the cluster that this process is connected to.
+
+    Args:
+        run: the run; its store is a `ReferenceStore`, or None.
+        most_pending: how many tasks Ray has at a time.
+    """
+    store = run.store if isinstance(run.store, ReferenceStore) else ReferenceStore(None, run.root.plan.workflow_name)
+    RayRun(run, store, most_pending=most_pending, ahead=not run.is_observed).execute()
 
 
 class RayRun:
@@ -89,13 +141,13 @@ class RayRun:
     def execute(self) -> None:
         """Run everything.
 
-        Raises:
-            StoredResultLost: a stored result that the plan reuses cannot be read.
+        When a stored result turns out lost, nothing more is submitted, and what was submitted ends. After a failure
+        that stops the run, what was submitted is cancelled.
         """
         try:
             while True:
                 self._submit_ready()
-                if self._run.stopped:
+                if self._run.failed:
                     self._cancel()
                 if not self._pending:
                     break
@@ -124,8 +176,9 @@ class RayRun:
             try:
                 self._check_machines(task)
                 pending = self._submit(task)
-            except StoredResultLost:
-                raise
+            except StoredResultLost as loss:
+                self._run.lose(loss)
+                return
             except Exception as error:
                 reason = error if isinstance(error, NodeError) else self._submitter.error_of(task, error)
                 self._run.settle(task, Outcome(None, None, reason, 0.0))
@@ -143,7 +196,7 @@ class RayRun:
     def _check_machines(self, task: Task) -> None:
         """Raise NodeError when no machine can run a task; each set of options is looked up once."""
         step = task.step
-        if not step.options or step.target.kind == "method":
+        if step.options is NO_OPTIONS or step.target.kind == "method":
             return
         options = (options_of_actors if step.target.kind == "constructor" else options_of_tasks)(step.options)
         if repr(options) in self._schedulable:
@@ -203,7 +256,7 @@ class RayRun:
             value, handle = _provided(pending)
             self._run.settle(task, Outcome(value, handle, None, seconds))
         elif isinstance(error, StoredResultUnreadable):
-            raise storage_error(error)
+            self._lose(error)
         elif not task.frame.failed.keys().isdisjoint((*task.step.needs, *task.step.after)):
             self._run.skip(task)
         elif self._must_run_again(task, error):
@@ -215,8 +268,15 @@ class RayRun:
         elif isinstance(error, ControlSignal):
             self._settle_signal(pending, error)
         else:
-            cause, said, seconds = cause_of(task, error, seconds)
-            self._run.settle(task, Outcome(None, None, cause, seconds), said=said)
+            cause, detail, seconds = cause_of(task, error, seconds)
+            self._run.settle(task, Outcome(None, None, cause, seconds), detail=detail)
+
+    def _lose(self, unreadable: StoredResultUnreadable) -> None:
+        """Record a stored result that is missing or damaged; raise another error of the store."""
+        error = storage_error(unreadable)
+        if not isinstance(error, StoredResultLost):
+            raise error from unreadable
+        self._run.lose(error)
 
     def _settle_recovered(self, pending: PendingTask, seconds: float) -> None:
         """Settle a call that is stored in full, but whose actor died before it returned."""
@@ -234,7 +294,7 @@ class RayRun:
         self._ready.withdraw(task)
         value: Any
         if isinstance(signal, StateNotStored):
-            self._run.state_not_kept(task, signal.args[1])
+            self._run.state_not_saved(task, signal.args[1])
             is_constructor = task.step.target.kind == "constructor"
             value = pending.handle if is_constructor else _promise_instead(pending, ray.put(signal.args[0]))
         else:
@@ -246,7 +306,7 @@ class RayRun:
     def _must_run_again(self, task: Task, error: Exception) -> bool:
         """Return True if a task did not take place because what it takes was not there yet, or is there no more."""
         mark = error.mark if isinstance(error, ControlSignal) else ""
-        if self._ready.lacking(task) or self._signalled.get(mark, task) is not task:
+        if self._ready.missing_parents(task) or self._signalled.get(mark, task) is not task:
             return True
         if not isinstance(error, CallOutOfOrder | RayActorError):
             return False
@@ -255,7 +315,8 @@ class RayRun:
             if not all(handle.revive() for handle in handles):
                 return False
         except StoredResultUnreadable as unreadable:
-            raise storage_error(unreadable) from unreadable
+            self._lose(unreadable)
+            return True
         for handle in handles:
             handle.forget_state_for(name)
         self._refusals[name] += 1

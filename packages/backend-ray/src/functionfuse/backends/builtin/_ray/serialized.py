@@ -15,7 +15,7 @@ from .signals import MissingItem, checked_arguments, step_failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functionfuse.backends.calls import Retry
+    from functionfuse.backends.options import Retry
     from functionfuse.decorator import Target
     from functionfuse.plan import Ref
     from functionfuse.stores import Store

@@ -7,28 +7,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray import cloudpickle
 
-from functionfuse.backends.calls import Call, RemoteError, called, traceback_text
+from functionfuse.backends.calls import Call, called
+from functionfuse.backends.serialization import Serializer, deserialized_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+serializer = Serializer(cloudpickle.Pickler)
 
 
 class StepFailed(Exception):  # noqa: N818
     """Raised where a step of a run failed: Ray raises it in all tasks that depend on the step.
 
     Attributes:
-        error: what the user's function raised.
-        said: how the step was called, or what else went wrong.
-        text: the traceback.
+        serialized: what the user's function raised, as bytes.
+        message: its type and text.
+        detail: how the step was called, or what else went wrong.
         seconds: how long the step took, all attempts.
     """
 
-    def __init__(self, error: BaseException, said: str, text: str, seconds: float) -> None:
-        super().__init__(error, said, text, seconds)
-        self.error = error
-        self.said = said
-        self.text = text
+    def __init__(self, serialized: bytes, message: str, detail: str, seconds: float) -> None:
+        super().__init__(serialized, message, detail, seconds)
+        self.serialized = serialized
+        self.message = message
+        self.detail = detail
         self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.detail}"
+
+    def error(self) -> BaseException:
+        """Return what the user's function raised."""
+        return deserialized_error(self.serialized)
 
 
 class RetriableStepFailed(StepFailed):
@@ -102,7 +113,7 @@ def checked_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple
 
 
 def step_failure(
-    error: BaseException, call: Call | None, seconds: float, said: str = "", *, attempts: int = 1
+    error: BaseException, call: Call | None, seconds: float, detail: str = "", *, attempts: int = 1
 ) -> StepFailed:
     """Return what a worker raises for an error, so that it can be pickled.
 
@@ -110,17 +121,12 @@ def step_failure(
         error: what was raised.
         call: the call that raised it, described in the message.
         seconds: how long the step took.
-        said: what the message says, without a call.
+        detail: what the message says, without a call.
         attempts: how many there were.
     """
-    text = traceback_text(error)
     if call is not None:
-        said = called(call, attempts)
-    try:
-        cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception:
-        error = RemoteError(f"{type(error).__qualname__}: {error}")
-    return StepFailed(error, said, text, seconds)
+        detail = called(call, attempts)
+    return StepFailed(serializer.error(error), f"{type(error).__qualname__}: {error}", detail, seconds)
 
 
 def _rebuilt(kind: type[ControlSignal], content: tuple[Any, ...], mark: str) -> ControlSignal:

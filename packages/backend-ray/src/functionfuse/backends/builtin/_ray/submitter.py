@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 import ray
 from ray import cloudpickle
 
+from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
-from functionfuse.backends.shipping import cannot_be_sent
+from functionfuse.backends.serialization import unserializable
 from functionfuse.containers import Nest
 from functionfuse.decorator import Method, WorkflowClass
 from functionfuse.plan import Ref, refs_within
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Frame, Task
+    from functionfuse.backends.options import StepOptions
     from functionfuse.decorator import Target
     from functionfuse.plan import Step
 
     from .reference_store import ReferenceStore
     from .serialized import StorageRequest
 
-_SPECIAL = frozenset({"plugin", "retry", "timeout"})
+
+# Options that are honoured before a call is made, so that nothing wraps the user's function.
+_BEFORE_THE_CALL = frozenset({"resources", "cache", "version", "ignore", "log", "engine"})
 
 
 class TaskSubmitter:
@@ -80,12 +84,12 @@ class TaskSubmitter:
         try:
             cloudpickle.dumps((step.target, step.args, step.kwargs))
         except Exception as problem:
-            return cannot_be_sent(task.name, step.target, step.args, step.kwargs, {}, cloudpickle.dumps, problem)
+            return unserializable(step, task.name, cloudpickle.dumps, problem, {})
         return error
 
     def _submit_task(self, task: Task, storage: StorageRequest | None, layout: ReturnLayout | None) -> Any:
         step, name = task.step, task.name
-        options = options_of_tasks(step.options) if step.options else {}
+        options = {} if step.options is NO_OPTIONS else options_of_tasks(step.options)
         retriable = _retriable(options)
         if retriable:
             options["retry_exceptions"] = [RetriableStepFailed]
@@ -161,15 +165,15 @@ class TaskSubmitter:
         states = {name: self._run.read_state(frame, step.resumes[name]) for name in resumed}
         taken = [ref.take(states[ref.step]) if ref.step in states else frame.take(ref) for ref in refs]
         options = step.options
-        initialize = initializer(options["plugin"], task.name) if "plugin" in options else None
+        initialize = None if options.plugin is None else initializer(options.plugin, task.name)
         serialized = SerializedStep(
             step.target,
             step.args,
             step.kwargs,
             refs,
             initialize,
-            options.get("retry"),
-            options.get("timeout"),
+            options.retry,
+            options.timeout,
             retriable,
             layout,
             storage,
@@ -185,7 +189,7 @@ class TaskSubmitter:
             items = self._items[frame] = _item_use(frame)
         keys = tuple(items.keys.get(step.name, {}).values())
         # Else the worker that makes the result stores it, and knows how long it took.
-        seconds = self._store.by_reference and not step.options.get("log")
+        seconds = self._store.by_reference and not step.options.log
         if not keys and not seconds:
             return None
         return ReturnLayout(seconds or step.name in items.whole, keys, seconds)
@@ -226,9 +230,14 @@ def _is_plain(step: Step) -> bool:
     return (
         not step.resumes
         and not any(type(value) is Nest for value in (*step.args, *step.kwargs.values()))
-        and _SPECIAL.isdisjoint(step.options)
+        and (step.options is NO_OPTIONS or _wraps_nothing(step.options))
         and "self" not in step.kwargs  # which a client of Ray takes for its own
     )
+
+
+def _wraps_nothing(options: StepOptions) -> bool:
+    """Return True if a function can be called as it is: all that is set is for Ray, the planner or the driver."""
+    return options.given().keys() <= _BEFORE_THE_CALL
 
 
 def _retriable(options: Mapping[str, Any]) -> tuple[type[BaseException], ...]:

@@ -153,6 +153,7 @@ def _fetch_item(ref: Ref, reference: Any) -> Any:
 
 
 def _missing_item_error(ref: Ref, failure: StepFailed) -> NodeError:
-    error = NodeError(f"the result of node {ref.step!r} has no item {ref.items}: {failure.error!r}", name=ref.step)
-    error.__cause__ = failure.error
+    cause = failure.error()
+    error = NodeError(f"the result of node {ref.step!r} has no item {ref.items}: {cause!r}", name=ref.step)
+    error.__cause__ = cause
     return error

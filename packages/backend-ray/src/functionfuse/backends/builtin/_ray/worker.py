@@ -107,8 +107,8 @@ def take_item(value: Any, ref: Ref) -> Any:
     try:
         return ref.take(value)
     except Exception as error:
-        said = f"the result of node {ref.step!r} has no item {ref.items}"
-        raise step_failure(error, None, 0.0, said) from None
+        detail = f"the result of node {ref.step!r} has no item {ref.items}"
+        raise step_failure(error, None, 0.0, detail) from None
 
 
 def fill_container(serialized: bytes, *values: Any) -> Any:
@@ -140,7 +140,7 @@ def complete_step(step: SerializedStep | None, call: Call, outcome: Outcome, *, 
     try:
         return _complete(step.storage, step.layout, call, outcome, stores_state=stores_state)
     except StepFailed as error:
-        if isinstance(error.error, step.retriable):
+        if isinstance(error.error(), step.retriable):
             raise RetriableStepFailed(*error.args) from None
         raise
 
