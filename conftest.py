@@ -1,5 +1,7 @@
 """What holds for the tests of all packages.
 
+- Tiers: ``--tier first`` leaves out tests marked ``slow``, and of variants (``tier = "core"``) the standard tests that
+  are not part of the core; ``--tier rest`` runs just these.
 - Tests marked ``chaos``: how long they try, and how what they tried is repeated.
 - Unclosed resources: one that an engine opened (Ray's start-up leaves a socket at times) fails no test; any other does.
 """
@@ -50,6 +52,9 @@ class Effort:
 def pytest_addoption(parser):
     group = parser.getgroup("chaos")
     group.addoption("--minutes", type=float, help="for how long the tests marked chaos try, in all")
+    parser.getgroup("tiers").addoption(
+        "--tier", choices=["first", "rest", "all"], default="all", help="which tests to run; see CONTRIBUTING.md"
+    )
     group.addoption("--seed", type=int, help="of what they try; by default another one whenever --minutes is given")
 
 
@@ -63,8 +68,26 @@ def pytest_configure(config):
         "markers",
         "chaos(weight=1): tries what comes; --minutes gives each such test its share, --seed repeats what it tried",
     )
+    config.addinivalue_line("markers", "slow(reason): in the second tier only, for the reason given")
     if config.getoption("minutes", None) and config.getoption("seed", None) is None:
         config.option.seed = random.SystemRandom().randrange(10**6)
+
+
+def pytest_collection_modifyitems(config, items):
+    tier = config.getoption("tier")
+    if tier != "all":
+        chosen = [item for item in items if _is_in_first_tier(item) == (tier == "first")]
+        left = set(items) - set(chosen)
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = chosen
+
+
+def _is_in_first_tier(item):
+    if item.get_closest_marker("slow"):
+        return False
+    is_variant = getattr(item.cls, "tier", "whole") == "core"
+    is_standard = item.function.__module__.startswith("functionfuse.testing.")
+    return not (is_variant and is_standard) or getattr(item.function, "is_core", False)
 
 
 def pytest_report_header(config):

@@ -154,6 +154,7 @@ class TestClassifierComparison:
         assert (comparison.output / "accuracies.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow(reason="a large example on a cluster of its own")
 def test_the_comparison_on_ray(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -165,6 +166,7 @@ def test_the_comparison_on_ray(tmp_path, monkeypatch):
     assert again[-1] == "8 nodes ran, 57 results stood"  # a model and a score of each data set, and what needs them
 
 
+@pytest.mark.slow(reason="a large example on a cluster of its own")
 def test_digits_on_ray(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -179,6 +181,7 @@ def test_digits_on_ray(tmp_path, monkeypatch):
     assert max(float(line[-1]) for line in twice) > 0.93
 
 
+@pytest.mark.slow(reason="a large example on a cluster of its own")
 def test_the_comparison_on_kfp(tmp_path):
     pytest.importorskip("kfp", reason="kfp is not installed")
     printed = run_example("kfp_comparison", tmp_path)

@@ -61,6 +61,7 @@ def place(servers, server):
         os.environ.update(before)
 
 
+@pytest.mark.slow(reason="a server and clusters of its own")
 def test_a_workflow_goes_on_from_a_bucket(place, tmp_path):
     @ray.remote
     def counted(path, *values):
@@ -113,6 +114,7 @@ def killed(server):
     return server.restart
 
 
+@pytest.mark.slow(reason="a server and clusters of its own")
 @pytest.mark.parametrize("away", [paused, killed])
 def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
     gate = tmp_path / "gate"

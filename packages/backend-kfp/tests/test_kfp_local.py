@@ -321,6 +321,7 @@ def test_a_module_that_runs_itself(tmp_path):
     assert "put the run under if __name__ == '__main__'" in done.stderr
 
 
+@pytest.mark.slow(reason="a program that is interrupted in the middle of a run")
 def test_an_interrupted_program(tmp_path):
     """Ctrl-C ends it and the pod that runs."""
     (tmp_path / "program.py").write_text(

@@ -19,6 +19,7 @@ CORE = "containers or chain or two_objects or recursion or going_on or a_retry o
 uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 
 
+@pytest.mark.slow(reason="another environment, with another minor version of kfp")
 @pytest.mark.skipif(not Path(uv).exists(), reason="uv is not installed")
 @pytest.mark.parametrize("minor", [minor for minor in MINORS if not version("kfp").startswith(f"{minor}.")])
 def test_the_other_minor(minor, tmp_path):

@@ -59,6 +59,8 @@ class TestThreads(BackendTests):
 
 
 class TestProcessPool(BackendTests):
+    tier = "core"
+
     @pytest.fixture
     def make_workflow(self, processes):
         return made_with(processes)
@@ -76,6 +78,8 @@ class TestMaxWorkers(BackendTests):
 
 
 class TestLoky(BackendTests):
+    tier = "core"
+
     @pytest.fixture
     def make_workflow(self):
         loky = pytest.importorskip("loky", reason="loky is not installed")
@@ -83,6 +87,8 @@ class TestLoky(BackendTests):
 
 
 class TestDask(BackendTests):
+    tier = "core"
+
     chain_length = 100
     recursion_depth = 50
 

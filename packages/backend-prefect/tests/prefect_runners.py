@@ -11,6 +11,8 @@ from functionfuse.testing import BackendTests
 class RunnerTests(BackendTests):
     """The conformance suite for a task runner that has other processes: the longest of its graphs are shorter."""
 
+    tier = "core"
+
     chain_length = 30
     recursion_depth = 10
     graph_size = 100

@@ -11,6 +11,8 @@ from functionfuse.testing import BackendTests
 
 
 class TestEphemeral(BackendTests):
+    tier = "core"
+
     in_process = True
     chain_length = 50
     recursion_depth = 20

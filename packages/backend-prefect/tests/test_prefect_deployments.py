@@ -61,6 +61,7 @@ def pool(server):
     server.ask("work_pools/here", method="DELETE")
 
 
+@pytest.mark.slow(reason="a worker or a served flow in processes of its own")
 def test_a_process_worker_runs_a_deployment(server, script, pool, tmp_path):
     made = PrefectWorkflow(workflow(abs)(1), workflow_name="any")
     deployment = made.deploy("nightly", pool, "0 3 * * *", entrypoint=f"{script}:flow")
@@ -75,6 +76,7 @@ def test_a_process_worker_runs_a_deployment(server, script, pool, tmp_path):
     assert server.states("deployed", expected := dict.fromkeys(["two", "Sum_0000", "seven"], "Completed")) == expected
 
 
+@pytest.mark.slow(reason="a worker or a served flow in processes of its own")
 def test_a_script_serves_its_flow(server, script, tmp_path):
     log = tmp_path / "log"
     with log.open("w") as output:

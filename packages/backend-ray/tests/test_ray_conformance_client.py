@@ -12,6 +12,8 @@ from functionfuse.testing import BackendTests
 
 
 class TestClient(BackendTests):
+    tier = "core"
+
     objects_stay = True
     chain_length = 50
     recursion_depth = 50

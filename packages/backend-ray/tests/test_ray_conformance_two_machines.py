@@ -12,6 +12,8 @@ from functionfuse.testing import BackendTests
 
 
 class TestTwoMachines(BackendTests):
+    tier = "core"
+
     objects_stay = True
     recursion_depth = 100
 

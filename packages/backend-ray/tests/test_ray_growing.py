@@ -48,6 +48,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.slow(reason="a cluster that grows")
 def test_a_node_waits_for_a_machine(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}

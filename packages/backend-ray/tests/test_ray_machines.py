@@ -70,6 +70,7 @@ def fleeting(two_machines):
             two_machines.remove_node(machine)
 
 
+@pytest.mark.slow(reason="machines that go away")
 def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -84,6 +85,7 @@ def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting
     assert ray.get(running.result(100)) == 10_000_000
 
 
+@pytest.mark.slow(reason="machines that go away")
 def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -117,6 +119,7 @@ def spilled():
     return sum(map(int, re.findall("Spilled [0-9]+ MiB, ([0-9]+) objects", memory_summary(stats_only=True))))
 
 
+@pytest.mark.slow(reason="machines that go away")
 def test_the_machine_of_the_store_goes_away(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -155,6 +158,7 @@ print(made.run(max_pending_tasks=2))
 """
 
 
+@pytest.mark.slow(reason="machines that go away")
 def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": PATH}

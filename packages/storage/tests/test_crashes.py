@@ -65,6 +65,7 @@ def config(request, root):
     return {"kind": "file", "options": {"path": str(root), "durable": request.param == "durable"}}
 
 
+@pytest.mark.slow(reason="processes that are killed again and again")
 @pytest.mark.chaos(weight=3)
 def test_killed_writers_and_readers_leave_whole_results(config, effort):
     store, pick = actors.open_store(config), effort.pick
@@ -111,6 +112,7 @@ def own_server(tmp_path, s3_options):  # the options bring the credentials, and 
     server.stop()
 
 
+@pytest.mark.slow(reason="processes that are killed again and again")
 @pytest.mark.chaos(weight=3)
 def test_what_a_killed_server_acknowledged_is_there_when_it_is_back(own_server, s3_options, effort):
     options = {**s3_options, "endpoint_url": own_server.endpoint}

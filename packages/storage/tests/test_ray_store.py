@@ -355,6 +355,7 @@ class TestErrors:
             ray.cancel(occupied, force=True)
 
 
+@pytest.mark.slow(reason="clusters of its own")
 class TestAnotherCluster:
     """Clusters of their own, for machines that go away; each in a process of its own, as Ray connects once."""
 

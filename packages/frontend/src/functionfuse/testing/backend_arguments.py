@@ -12,6 +12,7 @@ from functionfuse import workflow
 from functionfuse.errors import NodeError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog
 from functionfuse.testing.functions import Point, add, makes_lock, noted, received, same, takes_lock, total
+from functionfuse.testing.standard_tests import core
 
 NESTS: dict[str, Any] = {
     "plain": lambda n: n,
@@ -32,6 +33,7 @@ NESTS: dict[str, Any] = {
 class ArgumentTests(BackendSuite, suite=True):
     """Nodes are found in arguments, wherever they stand."""
 
+    @core
     @pytest.mark.parametrize("nest", NESTS)
     def test_nodes_in_containers(self, run: Any, nest: str) -> None:
         """At any depth, and the containers keep their types."""
@@ -67,6 +69,7 @@ class ArgumentTests(BackendSuite, suite=True):
         nodes = [defaults(1), defaults(1, add(2, 2)), defaults(1, c=add(3, 3)), defaults(1, b=0, c=0)]
         assert run(*nodes) == [(1, 2, 3), (1, 4, 3), (1, 2, 6), (1, 0, 0)]
 
+    @core
     def test_parameters_with_any_name(self, run: Any) -> None:
         """Even those that the library uses itself."""
 
@@ -76,6 +79,7 @@ class ArgumentTests(BackendSuite, suite=True):
 
         assert run(named(self=1, name=2, node=3, args=add(2, 2))) == [1, 2, 3, 4]
 
+    @core
     def test_items_of_results(self, run: Any) -> None:
         """Indices, negative ones, keys, slices, and paths of them."""
         made = same({"k": [[0, 1, 2, 3], Point(x=4, y=(5, 6))], (1, 2): "tuple", None: "none"})
@@ -112,6 +116,7 @@ class ArgumentTests(BackendSuite, suite=True):
         """Containers are those of the language; others are values."""
         assert run(same(deque([1, 2]))) == deque([1, 2])
 
+    @core
     def test_functions_and_classes_as_arguments(self, run: Any) -> None:
         """By value, where they cannot be imported."""
 
@@ -136,6 +141,7 @@ class ArgumentTests(BackendSuite, suite=True):
         run(noted(log.path, "call"), noted(log.path, "call"))
         assert log.words() == ["call", "call"]
 
+    @core
     def test_what_cannot_be_pickled_as_an_argument(self, make_workflow: Any) -> None:
         """It passes within a process; else the error names node and argument."""
         workflow = make_workflow(takes_lock(threading.Lock()).set_name("taker"))
@@ -145,6 +151,7 @@ class ArgumentTests(BackendSuite, suite=True):
         with pytest.raises(NodeError, match=r"(?s)'taker'.*argument 0.*lock"):
             workflow.run()
 
+    @core
     def test_what_cannot_be_pickled_as_a_result(self, make_workflow: Any) -> None:
         """It passes within a process; else the error names node and type."""
         workflow = make_workflow(takes_lock(makes_lock().set_name("maker")))

@@ -21,12 +21,14 @@ from functionfuse.testing.functions import (
     same,
     start_of,
 )
+from functionfuse.testing.standard_tests import core
 
 
 @requires("dynamic")
 class DynamicTests(BackendSuite, suite=True):
     """The returned graph runs instead of the node, and its result becomes the node's."""
 
+    @core
     def test_recursion(self, run: Any) -> None:
         """Fibonacci's numbers, as one writes them."""
         assert run(add(fibonacci(7), 0)) == 13
@@ -52,6 +54,7 @@ class DynamicTests(BackendSuite, suite=True):
         """Each turn returns the node of the next."""
         assert run(halve_until_odd(3 * 2**20)) == 3
 
+    @core
     def test_returned_containers(self, run: Any) -> None:
         """Of nodes and values, at any depth."""
 
@@ -142,6 +145,7 @@ class DynamicTests(BackendSuite, suite=True):
             "p/same_0000",
         ]
 
+    @core
     def test_a_child_that_fails(self, make_workflow: Any) -> None:
         """The error names the child, by its full name."""
 
@@ -173,6 +177,7 @@ class DynamicTests(BackendSuite, suite=True):
         assert report.skipped == {"p": "p/child", "after": "p/child"}
         assert "beside" in report.finished
 
+    @core
     @requires("store")
     def test_children_are_stored_and_reused(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """A changed parent runs again, and takes those of its children that are unchanged."""

@@ -13,6 +13,7 @@ from functionfuse import workflow
 from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import fails, fails_until, noted, same, waits
+from functionfuse.testing.standard_tests import core
 
 
 class NeedsTwo(Exception):  # noqa: N818
@@ -26,6 +27,7 @@ class NeedsTwo(Exception):  # noqa: N818
 class FailureTests(BackendSuite, suite=True):
     """What the error of a failing node contains, and what runs without it."""
 
+    @core
     def test_a_failing_node(self, make_workflow: Any) -> None:
         """Its name, its function, what it was called with, and what was raised."""
         with pytest.raises(NodeError) as caught:
@@ -36,6 +38,7 @@ class FailureTests(BackendSuite, suite=True):
         assert "fails('my words', 5)" in str(error)
         assert (type(error.__cause__), str(error.__cause__)) == (ValueError, "my words")
 
+    @core
     @pytest.mark.parametrize("kind", ["plain", "own_reduce"])
     def test_the_traceback_of_the_function(self, make_workflow: Any, kind: str) -> None:
         """The user's own lines are shown, wherever they ran, whatever the exception."""
@@ -54,6 +57,7 @@ class FailureTests(BackendSuite, suite=True):
         assert ("in inner" in shown) == (kind == "plain")
         assert isinstance(caught.value.__cause__, ValueError if kind == "own_reduce" else KeyError)
 
+    @core
     def test_an_exception_that_cannot_travel(self, make_workflow: Any) -> None:
         """Its type and text do."""
 
@@ -65,6 +69,7 @@ class FailureTests(BackendSuite, suite=True):
             make_workflow(raises().set_name("n")).run()
         assert "NeedsTwo" in "".join(traceback.format_exception(caught.value))
 
+    @core
     def test_an_exit_is_a_failure(self, make_workflow: Any) -> None:
         """``sys.exit()`` in a function does not end the run without a word."""
 
@@ -93,6 +98,7 @@ class FailureTests(BackendSuite, suite=True):
             make_workflow(noted(log.path, "after", None, bad)).run()
         assert log.words() == ["before"]
 
+    @core
     def test_going_on_after_a_failure(self, make_workflow: Any, log: StepLog) -> None:
         """Independent branches run; the report holds what became of every step."""
         bad = fails("no").set_name("bad")
@@ -133,6 +139,7 @@ class FailureTests(BackendSuite, suite=True):
             make_workflow(same([1]).set_name("short")[3]).run()
         assert type(caught.value.__cause__) is IndexError
 
+    @core
     @requires("store")
     def test_what_succeeded_is_kept(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """The next run starts from there."""
@@ -147,6 +154,7 @@ class FailureTests(BackendSuite, suite=True):
         assert workflow_.run() == 3
         assert log.words() == ["first", "last"]
 
+    @core
     @requires("store")
     def test_an_interrupt(self, make_workflow: Any, store: Any, log: StepLog) -> None:
         """Ctrl-C ends the run; what is stored stays, and the next run goes on from there."""
@@ -168,6 +176,7 @@ class FailureTests(BackendSuite, suite=True):
 
     # Retries and time limits
 
+    @core
     @requires("retry")
     def test_a_retry(self, make_workflow: Any, log: StepLog) -> None:
         """As many further attempts as were set, no more than needed."""
@@ -207,6 +216,7 @@ class FailureTests(BackendSuite, suite=True):
         workflow_.query("p(/flaky)?").set_retry(1)
         assert workflow_.run() == 2
 
+    @core
     @requires("timeout")
     def test_a_time_limit(self, make_workflow: Any) -> None:
         """A node that takes longer fails, as a timeout."""

@@ -11,11 +11,13 @@ import pytest
 from functionfuse.errors import DuplicateNameError, OptionError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions
 from functionfuse.testing.functions import Heavy, add, heavy, noted, same, total
+from functionfuse.testing.standard_tests import core
 
 
 class GraphTests(BackendSuite, suite=True):
     """What runs, what comes back, and that nothing is left behind on the nodes."""
 
+    @core
     def test_the_quick_start(self, run: Any) -> None:
         """The specification's first example."""
         a_plus_b = add(1, 1).set_name("node1")
@@ -58,6 +60,7 @@ class GraphTests(BackendSuite, suite=True):
         """Two graphs given to one workflow run both."""
         assert run(add(1, 1), add(2, 2)) == [2, 4]
 
+    @core
     def test_running_twice(self, make_workflow: Any) -> None:
         """One workflow gives the same results again."""
         pair = add(add(1, 2), 3)
@@ -124,6 +127,7 @@ class GraphTests(BackendSuite, suite=True):
             values.append(number + sum(values[i] for i in chosen))
         assert run(*nodes) == values
 
+    @core
     def test_a_long_chain(self, run: Any) -> None:
         """No recursion limit."""
         node = add(0, 0)

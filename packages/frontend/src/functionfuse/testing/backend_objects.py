@@ -10,12 +10,14 @@ from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, add, same, start_of
+from functionfuse.testing.standard_tests import core
 
 
 @requires("objects")
 class ObjectTests(BackendSuite, suite=True):
     """Calls of a stateful object's methods run once each, in program order."""
 
+    @core
     def test_the_specification(self, make_workflow: Any) -> None:
         """The values of its example, name by name."""
 
@@ -72,6 +74,7 @@ class ObjectTests(BackendSuite, suite=True):
         workflow = make_workflow(last)
         assert [workflow.run(), workflow.run(), make_workflow(last).run()] == [1, 1, 1]
 
+    @core
     def test_an_object_as_an_argument(self, run: Any) -> None:
         """A node that takes it gets its state between two calls."""
         made = IncrementalSum(1)
@@ -129,6 +132,7 @@ class ObjectTests(BackendSuite, suite=True):
 
         assert run(Adder()(same(4), b=same(2))) == 6
 
+    @core
     def test_a_method_that_fails(self, make_workflow: Any, log: StepLog) -> None:
         """Later calls of the object are left out; other objects go on."""
         heir: Any = Heir()
@@ -166,6 +170,7 @@ class ObjectTests(BackendSuite, suite=True):
         heir = Heir()
         assert run(heir.later(7), heir.count()) == [14, 17]
 
+    @core
     @requires("retry")
     def test_a_retry_starts_from_the_state_before(self, make_workflow: Any, log: StepLog) -> None:
         """A failed attempt leaves nothing behind in the object."""

@@ -13,6 +13,7 @@ from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginColle
 from functionfuse.errors import NodeError, OptionError, PatternError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import add, draw, fails, note, noted, same, seed_here
+from functionfuse.testing.standard_tests import core
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ class NotingPlugin(Plugin):
 class PluginTests(BackendSuite, suite=True):
     """What is called before a node."""
 
+    @core
     def test_random_numbers(self, make_workflow: Any) -> None:
         """They depend on seed and node name, and on nothing else."""
         plugin = RandomStatePlugin(0, 2**32 - 1, 42, seed_here)
@@ -49,6 +51,7 @@ class PluginTests(BackendSuite, suite=True):
         assert workflow.run() == expected[::-1]
         assert len(set(expected)) == len(nodes)
 
+    @core
     def test_order(self, make_workflow: Any, log: StepLog) -> None:
         """In the driver first, then in the worker, each plugin in its turn, then the node."""
         workflow = make_workflow(noted(log.path, "node").set_name("n"))
@@ -155,6 +158,7 @@ class QueryTests(BackendSuite, suite=True):
 class ObserverTests(BackendSuite, suite=True):
     """Events: what becomes of each step."""
 
+    @core
     def test_a_chain(self, make_workflow: Any) -> None:
         """Started, then finished, one node after the other."""
         events: list[Any] = []

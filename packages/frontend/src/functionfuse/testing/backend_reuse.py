@@ -12,6 +12,7 @@ from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions, requires
 from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, add, noted, same, sum_of
 from functionfuse.testing.refusing import RefusingWorkflow
+from functionfuse.testing.standard_tests import core
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert store.read_task("conformance", "join") == [1, 2]
         assert store.info("conformance", "join")["recipe"]["digest"]
 
+    @core
     def test_a_restart_computes_nothing(self, stored: Any, store: Any, branches: Any, log: StepLog) -> None:
         """Neither in this workflow, nor in one of a new session, nor on another engine."""
         first = stored(branches())
@@ -80,6 +82,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert changed.run() == [7, 2]
         assert log.words()[before:] == ["left", "join"]
 
+    @core
     def test_a_changed_function(self, stored: Any) -> None:
         """An edit of the function counts, a comment in it does not."""
 
@@ -163,6 +166,7 @@ class ReuseTests(BackendSuite, suite=True):
             assert changed.run() == [7, 2]
         assert store.read_task("conformance", "right") == 2
 
+    @core
     @pytest.mark.parametrize("cache", [None, "never"])
     def test_what_runs_when_a_result_is_lost(self, stored: Any, store: Any, log: StepLog, cache: Any) -> None:
         """It ends, and does not run again, whether or not its recipe can tell."""
@@ -364,6 +368,7 @@ class ReuseTests(BackendSuite, suite=True):
         assert [made(1).run(), made(1).run(), made(5).run(), made(5).run()] == [[2, 3], [2, 3], [10, 3], [10, 3]]
         assert log.words() == ["start", "first", "second"]
 
+    @core
     @requires("objects")
     def test_a_chain_of_calls_that_broke_off(self, stored: Any, log: StepLog) -> None:
         """Goes on from the state after the last call that was done."""

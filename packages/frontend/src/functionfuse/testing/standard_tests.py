@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeVar
+
+Tested = TypeVar("Tested")
+
+
+def core(test: Tested) -> Tested:
+    """Mark a standard test as part of the core, which variants of an implementation run in every tier."""
+    test.is_core = True  # type: ignore[attr-defined]
+    return test
 
 
 class StandardTests:
@@ -10,7 +18,13 @@ class StandardTests:
 
     Any other subclass is an implementation. One that replaces a standard test, or sets it to None, is refused,
     unless its test is marked with ``@pytest.mark.xfail(reason=...)``.
+
+    Attributes:
+        tier: "whole" for an engine or a kind of store; "core" for a variant of one, such as another task runner. A
+            test session may leave out the standard tests of variants that are not part of the core.
     """
+
+    tier: ClassVar[Literal["whole", "core"]] = "whole"
 
     def __init_subclass__(cls, *, suite: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
