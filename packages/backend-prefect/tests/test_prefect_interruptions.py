@@ -69,6 +69,7 @@ def test_no_server(unavailable):
         PrefectWorkflow(add(1, 1), workflow_name="alone").run()
 
 
+@pytest.mark.slow(reason="a server of its own, which ends in the middle of a run")
 def test_a_server_that_ends(impatient, tmp_path):
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -86,6 +87,7 @@ def test_a_server_that_ends(impatient, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT can be sent to another process on POSIX only")
+@pytest.mark.slow(reason="a program that is interrupted in the middle of a run")
 def test_ctrl_c(server, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import graphviz
-
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.builtin._local.picture import Pictured, PictureError, draw
+from functionfuse.backends.builtin._local.picture import Pictured, PictureError, draw, graphviz_package
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -45,8 +44,10 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         scope: str = "graph",
     ) -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
-        if format not in graphviz.FORMATS:
-            raise OptionError(f"unknown picture format {format!r}; known: {', '.join(sorted(graphviz.FORMATS))}")
+        with suppress(PictureError):  # which `run` raises
+            formats = graphviz_package().FORMATS
+            if format not in formats:
+                raise OptionError(f"unknown picture format {format!r}; known: {', '.join(sorted(formats))}")
         self._folder = Path(doc_path)
         self._format = format
         self._view = view
@@ -62,9 +63,11 @@ class GraphWorkflow(Pictured, BaseWorkflow):
             The path of the picture.
 
         Raises:
-            PictureError: no installed program draws the format; the DOT source is written nevertheless.
+            PictureError: the packages for pictures are not installed; or no installed program draws the format, and
+                the DOT source is written nevertheless.
             OptionError: the folder cannot be written to.
         """
+        graphviz = graphviz_package()
         dot = self.graph()
         base = self._folder / re.sub(r"[^\w .,()+-]", "_", self.workflow_name)
         try:

