@@ -17,8 +17,8 @@ import s3_server as s3
 
 from functionfuse.errors import BadSignature, CorruptRecord, LostRace, StorageError
 from functionfuse.storage import FileStore, S3Store
-from functionfuse.storage._s3.objects import keys_below
-from functionfuse.storage._s3.upload import Upload
+from functionfuse.storage._object.objects import keys_below
+from functionfuse.storage._object.sink import Upload
 
 LARGE = 18 << 20  # bytes; more than one part
 
@@ -118,8 +118,8 @@ class TestLostAnswers:
 class TestReading:
     @pytest.fixture(autouse=True)
     def small_ranges(self, monkeypatch):
-        monkeypatch.setattr("functionfuse.storage._s3.download.FIRST", 1 << 20)
-        monkeypatch.setattr("functionfuse.storage._s3.download.RANGE", 1 << 20)
+        monkeypatch.setattr("functionfuse.storage._object.download.FIRST", 1 << 20)
+        monkeypatch.setattr("functionfuse.storage._object.download.RANGE", 1 << 20)
 
     def test_an_overwrite_between_two_ranges(self, behind, s3_proxy, s3_store):
         s3_store.save("w", "a", b"o" * 4_000_000)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import OptionError
 
+from .._object.transport import S3Transport
 from .._record.signing import check_reference, load_key
 from .._store.store import RecordStore
 from .settings import make_settings, options_of_s3fs
-from .transport import S3Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import StorageError
 
-from .client import asking, client, is_absent, status
+from .._s3.client import asking, client, is_absent, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
 
 MARK = "ff-write"  # metadata: which write made the object, for a writer whose answer got lost
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.errors import StorageError
 
 from .._file.disk import fresh_memory
+from .._s3.client import asking, client, is_absent, status
 from .._store.transport import Absent
-from .client import asking, client, is_absent, status
 
 if TYPE_CHECKING:
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
 
 FIRST = 8 << 20  # bytes of the first request, which is the only one for most records
 RANGE = 16 << 20

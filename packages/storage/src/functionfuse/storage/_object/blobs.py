@@ -16,14 +16,14 @@ from functionfuse.errors import CorruptRecord, OptionError, StorageError
 
 from .._file.blob_file import BlobFile
 from .._file.process_folder import process_folder
-from .client import asking, client
+from .._s3.client import asking, client
 from .objects import delete_keys, objects_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._record.format import BlobEntry
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
     from .zarr import S3ZarrStore
 
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")

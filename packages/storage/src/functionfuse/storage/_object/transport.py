@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from functionfuse.errors import CorruptRecord, StorageError
 
 from .._file.drafts import is_live, is_stale
+from .._s3.client import asking, client, is_absent
 from .._store.transport import Absent
 from .blobs import S3Blobs
-from .client import asking, client, is_absent
 from .download import read_end, read_whole
 from .multipart import Restart
 from .objects import (
@@ -42,8 +42,8 @@ from .root import open_root
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .._s3.settings import S3Settings
     from .._store.transport import Blobs, Sink
-    from .settings import S3Settings
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .client import asking, client, is_absent
+from .._s3.client import asking, client, is_absent
 from .objects import MARK, is_marked, settle
 
 if TYPE_CHECKING:
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
 
 
 class Restart(Exception):  # noqa: N818

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 from .._file.root import FORMAT, MARKER
-from .client import asking, client, is_absent, status
+from .._s3.client import asking, client, is_absent, status
 
 if TYPE_CHECKING:
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
 
 _NOT_IMPLEMENTED = {400, 501}  # how servers say that they do not know the condition
 

@@ -17,13 +17,13 @@ from .._file.drafts import draft_name
 from .._store.transport import Blobs, Sink, Taken
 from .multipart import Multipart, Restart
 from .objects import MARK, Overtaken, Unsure, delete, head, put
-from .upload import Upload
+from .sink import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._s3.settings import S3Settings
     from .blobs import S3Blobs
-    from .settings import S3Settings
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store
 
 from functionfuse.errors import CorruptRecord
 
-from .client import asking, client, is_absent
+from .._s3.client import asking, client, is_absent
 from .download import is_cut
 from .objects import objects_below
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-    from .settings import S3Settings
+    from .._s3.settings import S3Settings
 
 _TRIES = 3
 _CHUNKS = "c/"
