@@ -17,8 +17,8 @@ import s3_server as s3
 
 from functionfuse.errors import BadSignature, CorruptRecord, LostRace, StorageError
 from functionfuse.storage import FileStore, S3Store
-from functionfuse.storage._object.objects import keys_below
-from functionfuse.storage._object.sink import Upload
+from functionfuse.storage._object.sink import ObjectSink
+from functionfuse.storage._s3.client import S3Client
 
 LARGE = 18 << 20  # bytes; more than one part
 
@@ -212,7 +212,7 @@ class TestContentApart:
 
     @pytest.fixture(autouse=True)
     def all_is_large(self, monkeypatch):
-        end_content = Upload.end_content
+        end_content = ObjectSink.end_content
 
         def end_content_apart(upload):
             if upload._apart:
@@ -220,7 +220,7 @@ class TestContentApart:
                 upload.pending = bytearray()
             return end_content(upload)
 
-        monkeypatch.setattr(Upload, "end_content", end_content_apart)
+        monkeypatch.setattr(ObjectSink, "end_content", end_content_apart)
 
     @pytest.fixture
     def content(self, s3_store, s3_api):
@@ -424,8 +424,8 @@ class TestListing:
     def test_pages_are_put_together(self, s3_store):
         for number in range(7):
             s3_store.save("w", f"task {number}", number)
-        found = list(keys_below(s3_store._settings, f"{s3_store._settings.prefix}w/", page=3))
-        assert [key.rpartition("/")[2] for key in found] == [f"task {number}.ffr" for number in range(7)]
+        found = list(S3Client(s3_store._settings).list_objects(f"{s3_store._settings.prefix}w/", nested=False, page=3))
+        assert [entry.key.rpartition("/")[2] for entry in found] == [f"task {number}.ffr" for number in range(7)]
 
     def test_folders_that_only_the_server_remembers_are_no_workflows(self, s3_store):
         s3_store.save("w", "a", 1)

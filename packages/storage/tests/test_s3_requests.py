@@ -95,7 +95,7 @@ class TestConflicts:
     @pytest.fixture(autouse=True)
     def no_waiting(self, monkeypatch):
         self.waits = []
-        monkeypatch.setattr("functionfuse.storage._object.objects.time.sleep", self.waits.append)
+        monkeypatch.setattr("functionfuse.storage._object.writes.time.sleep", self.waits.append)
 
     @pytest.mark.parametrize("create", [False, True])
     def test_a_write_that_meets_another_is_repeated(self, behind, s3_proxy, create):

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from functionfuse.errors import StorageError
-from functionfuse.storage._file.disk import telling
+from functionfuse.storage._file.disk import os_errors
 from functionfuse.storage._record.checksum import crc32
 
 from .blocks import BlockTarget
@@ -24,7 +24,7 @@ _ALIGNMENT = 4096
 
 def write(path: str, array: Any) -> dict[str, Any]:
     """Compute an array of regular chunks into a new file; return where each chunk is, and its crc32."""
-    with telling("write", path):
+    with os_errors("write", path):
         offsets = _make_file(path, array)
     target = _Target(array, path, offsets)
     target.fill(array)
@@ -77,7 +77,7 @@ class _Target(BlockTarget):
     def put(self, cell: tuple[int, ...], block: np.ndarray[Any, Any]) -> None:
         """Write a chunk where it belongs."""
         view = self._whole(block).reshape(-1).view(np.uint8).data
-        with telling("write", self.place), open(self.place, "r+b", buffering=0) as file:  # noqa: PTH123
+        with os_errors("write", self.place), open(self.place, "r+b", buffering=0) as file:  # noqa: PTH123
             self.crcs[cell] = _write(file.fileno(), view, int(self._offsets[cell]))
 
     def _whole(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from functionfuse.errors import CorruptRecord, StorageError
 
-from .disk import POSIX, READ, telling
+from .disk import POSIX, READ, os_errors
 from .root import is_on_network
 
 _MAPPED = 1 << 16  # bytes from which a map is faster than a copy
@@ -72,7 +72,7 @@ class _OpenFile:
 
     def read(self, offset: int, length: int) -> memoryview | bytearray:
         """Return bytes of the file; many of them not copied. CorruptRecord when it ends before."""
-        with telling("read", self._path):
+        with os_errors("read", self._path):
             # Also of what is mapped already: touching it beyond the end of the file would kill the process.
             if os.fstat(self._descriptor).st_size < offset + length:
                 raise CorruptRecord(f"{self._path!r} is truncated")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import CorruptRecord, OptionError, StorageError
+from functionfuse.errors import CorruptRecord, StorageError
 
+from .._store.layout import checked_blob_id, new_blob_id
 from .blob_file import BlobFile
-from .disk import remove_tree, sync_folder, sync_tree, telling
+from .disk import os_errors, remove_tree, sync_folder, sync_tree
 
 if TYPE_CHECKING:
     from .._record.format import BlobEntry
     from .._store.transport import RangeReader
-
-_SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
-_BLOB = re.compile(r"[0-9a-f]{32}(\.[A-Za-z0-9_-]+)*")
 
 
 class FileBlobs:
@@ -34,8 +30,7 @@ class FileBlobs:
 
     def new(self, suffix: str) -> tuple[str, str]:
         """Return the id and the path of a new blob, which the caller then writes."""
-        if not _SUFFIX.fullmatch(suffix):
-            raise OptionError(f"the suffix of a blob must look like '.h5', got {suffix!r}")
+        blob = new_blob_id(suffix)
         folder = Path(self._folder)
         try:
             folder.mkdir(exist_ok=True)
@@ -44,7 +39,6 @@ class FileBlobs:
             raise StorageError(f"workflow removed while saving: {str(folder.parent)!r} is gone") from error
         except OSError as error:
             raise StorageError(f"cannot make folder {self._folder!r}: {error.strerror}") from error
-        blob = f"{uuid.uuid4().hex}{suffix}"
         self._new.append(blob)
         return blob, str(folder / blob)
 
@@ -76,9 +70,9 @@ class FileBlobs:
             return
         for blob in self._new:
             path = self._path(blob)
-            with telling("sync", path):
+            with os_errors("sync", path):
                 sync_tree(path)
-        with telling("sync", self._folder):
+        with os_errors("sync", self._folder):
             sync_folder(self._folder)
             sync_folder(str(Path(self._folder).parent))  # where the folder's own name is
 
@@ -93,9 +87,7 @@ class FileBlobs:
                 remove_tree(self._path(blob))
 
     def _path(self, blob: str) -> str:
-        if not _BLOB.fullmatch(blob):  # a crafted record must not point outside
-            raise CorruptRecord(f"not the id of a blob: {blob!r}")
-        return str(Path(self._folder, blob))
+        return str(Path(self._folder, checked_blob_id(blob)))
 
 
 def _size(path: str) -> int:

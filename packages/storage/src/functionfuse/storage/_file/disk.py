@@ -25,7 +25,7 @@ _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EM
 _NO_FOLDER_FSYNC = {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-class telling:  # noqa: N801  used like a function; a generator would cost more than the calls inside
+class os_errors:  # noqa: N801  used like a function; a generator would cost more than the calls inside
     """Context: an OSError becomes a StorageError that says what was tried, and where."""
 
     __slots__ = ("_action", "_path")
@@ -45,7 +45,7 @@ class telling:  # noqa: N801  used like a function; a generator would cost more 
 
 
 @contextmanager
-def alone_in(folder: str) -> Iterator[None]:
+def exclusive_access(folder: str) -> Iterator[None]:
     """Context: no other thread or process of this machine is in the same context. POSIX only."""
     if not POSIX:
         yield
@@ -123,7 +123,7 @@ def sync_tree(path: str) -> None:
         _sync_file(path)
 
 
-def move_new(source: str, target: str) -> None:
+def move_exclusively(source: str, target: str) -> None:
     """Give a file its name in one step; FileExistsError when the name is taken."""
     if not POSIX:
         Path(source).rename(target)  # refuses an existing target there

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
+from functionfuse.errors import StorageError
 
-from .disk import CREATE, POSIX, move_new, sync_folder, telling, unlink_quietly, write_all
-
-MARKER = "ffstore.json"
-FORMAT = 1
+from .._store.layout import MARKER, marker_text, parse_marker
+from .disk import CREATE, POSIX, move_exclusively, os_errors, sync_folder, unlink_quietly, write_all
 
 _MOUNTS = Path("/proc/self/mounts")
 _NETWORK = {
@@ -39,7 +36,7 @@ def open_root(path: str, *, durable: bool) -> bool:
     """
     root = Path(path)
     marker = root / MARKER
-    with telling("open a store at", path):
+    with os_errors("open a store at", path):
         for place in (root, *root.parents):
             if place.is_file():
                 what = "it" if place == root else repr(str(place))
@@ -48,10 +45,10 @@ def open_root(path: str, *, durable: bool) -> bool:
         return _read(marker)
     except FileNotFoundError:
         pass
-    with telling("make a store at", path):
+    with os_errors("make a store at", path):
         _make_folders(root, durable=durable)
         names = "fold" if _ignores_case(root) else "exact"
-        text = json.dumps({"format": FORMAT, "names": names})
+        text = marker_text(names=names)
         with suppress(FileExistsError):  # another process made it
             _write_new(marker, text, durable=durable)
     return _read(marker)
@@ -77,19 +74,12 @@ def is_on_network(path: str) -> bool:
 def _read(marker: Path) -> bool:
     """Return whether names are folded. FileNotFoundError when there is no marker."""
     try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-        version, names = content["format"], content["names"]
+        text = marker.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StorageError(f"cannot read {str(marker)!r}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptRecord(f"{str(marker)!r} is damaged, or was not made by a store: {error!r}") from error
-    if version != FORMAT or names not in ("exact", "fold"):
-        raise UnsupportedRecord(
-            f"store {str(marker.parent)!r} has format {version!r}, names {names!r}; this release reads 1"
-        )
-    return bool(names == "fold")
+    return bool(parse_marker(text, str(marker))["names"] == "fold")
 
 
 def _make_folders(root: Path, *, durable: bool) -> None:
@@ -120,7 +110,7 @@ def _write_new(target: Path, text: str, *, durable: bool) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        move_new(str(draft), str(target))
+        move_exclusively(str(draft), str(target))
         if durable and POSIX:
             sync_folder(str(target.parent))
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._record.checksum import crc32
 from .._record.reading import THREADS
-from .disk import pwrite_all, telling, write_all
+from .disk import os_errors, pwrite_all, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class FileSink:
             workers = THREADS
         if workers == 1:
             return [write_block(data[at : at + block]) for at in range(0, len(data), block)]
-        with telling("write", self._path), ThreadPoolExecutor(workers) as pool:
+        with os_errors("write", self._path), ThreadPoolExecutor(workers) as pool:
             checksums = list(pool.map(self._block_writer(data, block), range(0, len(data), block)))
         self._position += len(data)
         os.lseek(self._descriptor, self._position, os.SEEK_SET)
@@ -63,7 +63,7 @@ class FileSink:
             self._append(memoryview(pending))
 
     def _append(self, data: memoryview) -> None:
-        with telling("write", self._path):
+        with os_errors("write", self._path):
             write_all(self._descriptor, data)
         self._position += len(data)
 

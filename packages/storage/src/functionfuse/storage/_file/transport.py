@@ -1,12 +1,4 @@
-"""Records and blobs in folders of a file system.
-
-::
-
-    <root>/ffstore.json
-    <root>/.trash/<uuid>/                           workflows that are being removed
-    <root>/<workflow>/<task>.ffr
-    <root>/<workflow>/.tmp/<uuid>-<host>-<pid>      records that are being written
-    <root>/<workflow>/.big/<uuid><suffix>           blobs
+"""Records and blobs in folders of a file system; `functionfuse.storage._store.layout` shows their names.
 
 What a reader sees after a writer was killed at any point: the old record until the one rename, the new
 record after it. Paths are joined as strings here: a Path costs as much as a call of the kernel.
@@ -27,21 +19,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from functionfuse.errors import CorruptRecord, StorageError
 
+from .._store.drafts import new_draft_name
+from .._store.layout import BLOBS, DRAFTS, RECORD, TRASH
 from .._store.transport import Absent, Blobs, Sink, Taken
 from .blobs import FileBlobs
 from .disk import (
     CREATE,
     POSIX,
     READ,
-    alone_in,
+    exclusive_access,
     fresh_memory,
-    move_new,
+    move_exclusively,
+    os_errors,
     read_into,
     sync_folder,
-    telling,
     unlink_quietly,
 )
-from .drafts import draft_name, has_live_drafts, sweep_drafts
+from .draft_folder import has_live_drafts, sweep_drafts
 from .root import is_on_network, open_root
 from .sink import FileSink
 
@@ -50,8 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SUFFIX = ".ffr"
-_DRAFTS, _BLOBS, _TRASH = ".tmp", ".big", ".trash"
 _MAPPED = 1 << 20  # bytes from which mapping is faster than reading
 _MOST_MAPS = 256  # before Python 3.13 every map holds a file descriptor
 _TRIES = 5
@@ -78,23 +70,23 @@ class FileTransport:
     def make_folder(self, folder: str) -> None:
         """Make a folder, unless it is there."""
         path = self._folder(folder)
-        with telling("make folder", path):
+        with os_errors("make folder", path):
             if not os.path.lexists(path):
                 self._synced.discard(folder)  # another process removed it
-            Path(path, _DRAFTS).mkdir(parents=True, exist_ok=True)
+            Path(path, DRAFTS).mkdir(parents=True, exist_ok=True)
             self._sync_name(folder)
 
     def folders(self) -> list[str]:
         """Return all folders."""
-        with telling("list", self.path), os.scandir(self.path) as entries:
+        with os_errors("list", self.path), os.scandir(self.path) as entries:
             return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
     def remove_folder(self, folder: str) -> bool:
         """Remove a folder in one visible step; whether there was one."""
         path = self._folder(folder)
-        doomed = Path(self.path, _TRASH, uuid.uuid4().hex)
+        doomed = Path(self.path, TRASH, uuid.uuid4().hex)
         self._synced.discard(folder)
-        with telling("remove", path):
+        with os_errors("remove", path):
             while os.path.isdir(path):  # noqa: PTH112  a file of that name is nobody's workflow
                 doomed.parent.mkdir(exist_ok=True)
                 try:
@@ -112,25 +104,25 @@ class FileTransport:
     def stems(self, folder: str, prefix: str = "") -> list[str]:
         """Return the stems in a folder."""
         path = self._folder(folder)
-        cut = -len(SUFFIX)
+        cut = -len(RECORD)
         try:
-            with telling("list", path):
-                return [n[:cut] for n in _listdir(path) if n.endswith(SUFFIX) and n.startswith(prefix)]
+            with os_errors("list", path):
+                return [n[:cut] for n in _listdir(path) if n.endswith(RECORD) and n.startswith(prefix)]
         except Absent:
             return []
 
     def exists(self, folder: str, stem: str) -> bool:
         """Whether there is a record."""
-        return os.path.lexists(self.place(folder, stem))
+        return os.path.lexists(self.location(folder, stem))
 
-    def place(self, folder: str, stem: str) -> str:
+    def location(self, folder: str, stem: str) -> str:
         """Return the path of a record."""
-        return f"{self._folder(folder)}{os.sep}{stem}{SUFFIX}"
+        return f"{self._folder(folder)}{os.sep}{stem}{RECORD}"
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
         """Return the last bytes of a record, and its size. Absent."""
-        path = self.place(folder, stem)
-        with telling("read", path):
+        path = self.location(folder, stem)
+        with os_errors("read", path):
             descriptor = _open(path)
             try:
                 size = os.fstat(descriptor).st_size
@@ -142,7 +134,7 @@ class FileTransport:
 
     def whole(self, folder: str, stem: str) -> memoryview:
         """Return all bytes of a record, writable and private to the caller. Absent."""
-        return self._read(self.place(folder, stem))
+        return self._read(self.location(folder, stem))
 
     def content(self, folder: str, blob: str) -> memoryview:
         """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
@@ -173,11 +165,11 @@ class FileTransport:
                 sink.flush()
                 if self.durable:
                     blobs.sync()
-                    with telling("sync", draft):
+                    with os_errors("sync", draft):
                         os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._show(draft, self.place(folder, stem), may_replace if create else None)
+            self._show(draft, self.location(folder, stem), may_replace if create else None)
         except BaseException as error:
             links = _links(draft)
             if links == 1:  # else it was removed, or an interrupt came when it was already the record
@@ -193,8 +185,8 @@ class FileTransport:
 
     def remove(self, folder: str, stem: str) -> None:
         """Remove a record. Absent."""
-        path = self.place(folder, stem)
-        with telling("remove", path):
+        path = self.location(folder, stem)
+        with os_errors("remove", path):
             try:
                 os.unlink(path)  # noqa: PTH108
             except (FileNotFoundError, NotADirectoryError):
@@ -214,7 +206,7 @@ class FileTransport:
         now = time.time()
         path = self._blob_folder(folder)
         ages = []
-        with telling("list", path), suppress(Absent):
+        with os_errors("list", path), suppress(Absent):
             for name in _listdir(path):
                 with suppress(FileNotFoundError):
                     ages.append((name, max(0.0, now - Path(path, name).stat().st_mtime)))
@@ -230,7 +222,7 @@ class FileTransport:
 
     def sweep(self, folder: str, grace: float) -> list[str]:
         """Delete the drafts of dead writers, and workflows whose removal was cut short."""
-        shutil.rmtree(Path(self.path, _TRASH), ignore_errors=True)
+        shutil.rmtree(Path(self.path, TRASH), ignore_errors=True)
         return sweep_drafts(self._draft_folder(folder), grace)
 
     # How
@@ -239,13 +231,13 @@ class FileTransport:
         return f"{self.path}{os.sep}{folder}"
 
     def _draft_folder(self, folder: str) -> str:
-        return f"{self.path}{os.sep}{folder}{os.sep}{_DRAFTS}"
+        return f"{self.path}{os.sep}{folder}{os.sep}{DRAFTS}"
 
     def _blob_folder(self, folder: str) -> str:
-        return f"{self.path}{os.sep}{folder}{os.sep}{_BLOBS}"
+        return f"{self.path}{os.sep}{folder}{os.sep}{BLOBS}"
 
     def _read(self, path: str) -> memoryview:
-        with telling("read", path):
+        with os_errors("read", path):
             descriptor = _open(path)
             try:
                 size = os.fstat(descriptor).st_size
@@ -257,8 +249,8 @@ class FileTransport:
                 os.close(descriptor)
 
     def _start_draft(self, folder: str) -> tuple[str, int]:
-        draft = f"{self._draft_folder(folder)}{os.sep}{draft_name()}"
-        with telling("write", draft):
+        draft = f"{self._draft_folder(folder)}{os.sep}{new_draft_name()}"
+        with os_errors("write", draft):
             try:
                 descriptor = os.open(draft, CREATE, 0o666)
             except FileNotFoundError:
@@ -280,7 +272,7 @@ class FileTransport:
 
     def _sync_record(self, folder: str) -> None:
         path = self._folder(folder)
-        with telling("sync", path):
+        with os_errors("sync", path):
             try:
                 sync_folder(path)
             except FileNotFoundError as error:
@@ -294,17 +286,17 @@ class FileTransport:
 
     def _show(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
         """The one visible step."""
-        with telling("write", target):
+        with os_errors("write", target):
             if may_replace is None:
                 os.replace(draft, target)  # noqa: PTH105
                 return
             for _ in range(_TRIES):
                 try:
-                    move_new(draft, target)
+                    move_exclusively(draft, target)
                     return
                 except FileExistsError:
                     # One at a time: the record that was judged must be the one that is removed.
-                    with alone_in(os.path.dirname(draft)):  # noqa: PTH120
+                    with exclusive_access(os.path.dirname(draft)):  # noqa: PTH120
                         if not may_replace():
                             raise Taken from None
                         unlink_quietly(target)

@@ -1,4 +1,4 @@
-"""One large object on its way: a multipart upload, with several parts in flight."""
+"""A multipart upload of one large object, with several parts in flight."""
 
 from __future__ import annotations
 
@@ -8,79 +8,77 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .._s3.client import asking, client, is_absent
-from .objects import MARK, is_marked, settle
+from .client import OutcomeUnknown, UploadMissing
+from .writes import is_marked
 
 if TYPE_CHECKING:
-    from .._s3.settings import S3Settings
+    from .client import ObjectClient
 
 
-class Restart(Exception):  # noqa: N818
-    """The upload is gone, and only a new one helps."""
+class MultipartUpload:
+    """Parts are sent while the next ones are being made; at most `workers` of the client are in flight."""
 
-
-class Multipart:
-    """Parts are sent while the next ones are being made; at most ``workers`` are in flight."""
-
-    def __init__(self, settings: S3Settings, key: str) -> None:
-        self._settings = settings
+    def __init__(self, client: ObjectClient, key: str) -> None:
         self.key = key
-        self._client = client(settings)
+        self._client = client
         self._mark = uuid.uuid4().hex
-        self._parts: list[Future[dict[str, Any]]] = []
-        self._slots = threading.BoundedSemaphore(settings.workers)
-        target = {"Bucket": settings.bucket, "Key": key}
-        with asking("write", settings, key):
-            answer = self._client.create_multipart_upload(**target, Metadata={MARK: self._mark})
-        self._target = {**target, "UploadId": answer["UploadId"]}
-        self._pool = ThreadPoolExecutor(settings.workers)
+        self._parts: list[Future[Any]] = []
+        self._slots = threading.BoundedSemaphore(client.workers)
+        self._upload = client.start_upload(key, self._mark)
+        self._pool = ThreadPoolExecutor(client.workers)
 
     def __len__(self) -> int:
         return len(self._parts)
 
     def send(self, body: bytes | bytearray | memoryview) -> None:
-        """Send one more part, which stays in use until ``join``. Restart, StorageError."""
+        """Send one more part, which stays in use until `join`.
+
+        Raises:
+            UploadMissing: the upload does not exist any more.
+            StorageError: an earlier part could not be sent.
+        """
         self._slots.acquire()
         self._raise_failed()
         self._parts.append(self._pool.submit(self._send, len(self._parts) + 1, body))
 
     def join(self) -> None:
-        """Wait until all parts are sent. Restart, StorageError."""
+        """Wait until all parts are sent.
+
+        Raises:
+            UploadMissing: the upload does not exist any more.
+            StorageError: a part could not be sent.
+        """
         self._pool.shutdown()
         self._raise_failed()
 
     def complete(self) -> None:
-        """Make the object visible. Restart, Unsure, StorageError."""
-        parts = [part.result() for part in self._parts]
-        with asking("write", self._settings, self.key):
-            try:
-                self._client.complete_multipart_upload(**self._target, MultipartUpload={"Parts": parts})
-            except Exception as error:
-                if is_absent(error) and not is_marked(self._settings, self.key, self._mark):
-                    raise Restart from error
-                settle(self._settings, self.key, self._mark, error)
+        """Make the object visible, atomically.
+
+        Raises:
+            UploadMissing: the upload does not exist any more, and did not become the object.
+            OutcomeUnknown: no response arrived, and the object is not visible yet.
+            StorageError: the upload failed.
+        """
+        try:
+            self._client.complete_upload(self.key, self._upload, [part.result() for part in self._parts])
+        except (UploadMissing, OutcomeUnknown):
+            if not is_marked(self._client, self.key, self._mark):
+                raise
 
     def abort(self) -> None:
-        """Give up: what was sent is deleted."""
+        """Give up, and delete what was sent."""
         self._pool.shutdown(cancel_futures=True)
         with suppress(Exception):  # what stays is an unfinished upload, which gc takes
-            self._client.abort_multipart_upload(**self._target)
+            self._client.abort_upload(self.key, self._upload)
 
-    def _send(self, number: int, body: bytes | bytearray | memoryview) -> dict[str, Any]:
+    def _send(self, number: int, body: bytes | bytearray | memoryview) -> Any:
         try:
-            answer = self._client.upload_part(**self._target, PartNumber=number, Body=bytearray(body))
-        except Exception as error:
-            if is_absent(error):
-                raise Restart from error
-            raise
+            return self._client.send_part(self.key, self._upload, number, body)
         finally:
             self._slots.release()
-        checksums = {name: answer[name] for name in answer if name.startswith("Checksum") and name != "ChecksumType"}
-        return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
 
     def _raise_failed(self) -> None:
         """Stop before more is sent in vain."""
-        with asking("write", self._settings, self.key):
-            for part in self._parts:
-                if part.done():
-                    part.result()
+        for part in self._parts:
+            if part.done():
+                part.result()

@@ -1,126 +1,134 @@
-"""One save into a bucket, from the first byte to the one visible step.
+"""One save into an object store, from the first byte to the atomic commit.
 
-A small record is one PUT; with ``If-None-Match: *`` it finds out whether there is something to replace. A large
-one is a multipart upload. Only for PUT do all servers decide conditions one by one, so that of many writers one
-wins: what is large and must win goes into a blob, and a small record refers to it.
+A small record is one conditional write, which finds out whether there is something to replace. A large one is a
+multipart upload. Not all servers know conditions of uploads: with `create` large content goes into a blob, and a
+small record, which is written with a condition and refers to the blob, decides which writer wins.
 """
 
 from __future__ import annotations
 
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from functionfuse.errors import StorageError
 
-from .._file.drafts import draft_name
+from .._store.drafts import new_draft_name
+from .._store.layout import BLOBS, DRAFTS, new_blob_id
 from .._store.transport import Blobs, Sink, Taken
-from .multipart import Multipart, Restart
-from .objects import MARK, Overtaken, Unsure, delete, head, put
-from .sink import Upload
+from .client import OutcomeUnknown, PreconditionFailed, UploadMissing
+from .multipart import MultipartUpload
+from .sink import ObjectSink
+from .writes import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._s3.settings import S3Settings
-    from .blobs import S3Blobs
+    from .blobs import ObjectBlobs
+    from .client import ObjectClient
 
 T = TypeVar("T")
 
-DRAFTS, BLOBS = ".tmp/", ".big/"
-_ABSENT = {"IfNoneMatch": "*"}
+_ABSENT = {"if_absent": True}
 _TRIES = 5
 
 
 class Publication:
-    """Makes a record visible in one step, or leaves everything as it was.
+    """Makes a record visible atomically, or leaves everything as it was.
 
     Args:
-        settings: of the store.
+        client: of the object store.
         folder: what the keys of the workflow start with.
         key: of the record.
         blobs: new ones of the record.
-        conditional: whether the server honours conditions of PUT.
-        may_replace: see :class:`functionfuse.storage._store.transport.Transport`.
+        conditional: whether the server honours conditional writes.
+        may_replace: see `Transport.publish`.
         create: see there.
     """
 
     def __init__(
         self,
-        settings: S3Settings,
+        client: ObjectClient,
         folder: str,
         key: str,
         *,
-        blobs: S3Blobs,
+        blobs: ObjectBlobs,
         conditional: bool,
         may_replace: Callable[[], bool],
         create: bool,
     ) -> None:
-        self._settings = settings
+        self._client = client
         self._folder = folder
         self._key = key
         self._blobs = blobs
-        blobs.announce = self._announce
+        blobs.announce = self._make_draft
         self._may_replace = may_replace
         self._create = create
-        self._condition = _ABSENT if conditional else {}
-        self._upload = Upload(self._start_large, apart=create)
-        self._draft = ""  # key of an object that tells gc, while it is there, that somebody is writing
+        self._condition: dict[str, Any] = _ABSENT if conditional else {}
+        self._sink = ObjectSink(self._start_large, apart=create)
+        self._draft = ""  # key of an object that tells gc, while it exists, that this save is under way
         self._content = ""  # key of the blob that large content goes into
 
     def run(self, fill: Callable[[Sink, Blobs], T]) -> T:
-        """Save what ``fill`` writes, and return what it returns. Taken, Restart, Unsure, StorageError."""
+        """Save what `fill` writes, and return what it returns.
+
+        Raises:
+            Taken: `may_replace` says no.
+            UploadMissing: the upload does not exist any more, for gc took it; another try may succeed.
+            OutcomeUnknown: no response arrived, and the record may yet become visible.
+            StorageError: the save failed.
+        """
         try:
             try:
                 if not self._condition:
-                    self._ask()
-                result = fill(self._upload, self._blobs)
+                    self._check_replace()
+                result = fill(self._sink, self._blobs)
                 self._blobs.upload()
-                self._upload.flush()
+                self._sink.flush()
             except BaseException:
-                self._upload.abort()
+                self._sink.abort()
                 self._discard()
                 raise
-            self._show()
+            self._commit()
             return result
         finally:
             self._blobs.forget()
             if self._draft:
                 with suppress(StorageError):  # gc takes it
-                    delete(self._settings, self._draft)
+                    self._client.delete(self._draft)
 
-    def _start_large(self) -> Multipart:
+    def _start_large(self) -> MultipartUpload:
         if self._condition:
-            self._ask()  # before much is sent in vain, and because not all servers know conditions of uploads
+            self._check_replace()  # before much is sent in vain
         if not self._create:
-            return Multipart(self._settings, self._key)
-        self._announce()
-        self._content = f"{self._folder}{BLOBS}{uuid.uuid4().hex}"
-        return Multipart(self._settings, self._content)
+            return MultipartUpload(self._client, self._key)
+        self._make_draft()
+        self._content = f"{self._folder}{BLOBS}/{new_blob_id()}"
+        return MultipartUpload(self._client, self._content)
 
-    def _ask(self) -> None:
+    def _check_replace(self) -> None:
         if not self._may_replace():
             raise Taken
         if not self._create:
             self._condition = {}
 
-    def _announce(self) -> None:
-        """Gc lists blobs first, and then asks who is writing."""
+    def _make_draft(self) -> None:
+        """Tell gc of this save; it lists blobs first, and drafts after them."""
         if not self._draft:
-            self._draft = f"{self._folder}{DRAFTS}{draft_name()}"
-            put(self._settings, self._draft, bytearray())
+            self._draft = f"{self._folder}{DRAFTS}/{new_draft_name()}"
+            put(self._client, self._draft, bytearray())
 
-    def _show(self) -> None:
-        """The one visible step. When it is interrupted, the record may be there, and all it refers to must stay."""
+    def _commit(self) -> None:
+        """Make the record visible. When this is interrupted, it may be, and all it refers to must stay."""
         try:
-            if self._upload.multipart:
-                self._upload.multipart.complete()
+            if self._sink.multipart:
+                self._sink.multipart.complete()
             else:
                 self._put_record()
-        except Unsure:
+        except OutcomeUnknown:
             raise
-        except (StorageError, Taken, Restart):
-            self._upload.abort()
+        except (StorageError, Taken, UploadMissing):
+            self._sink.abort()
             self._discard()
             raise
 
@@ -128,22 +136,22 @@ class Publication:
         mark = uuid.uuid4().hex
         for _ in range(_TRIES):
             try:
-                put(self._settings, self._key, self._upload.pending, mark=mark, **self._condition)
-            except Overtaken:
-                found = head(self._settings, self._key) if self._create else None
-                if found and found["Metadata"].get(MARK) == mark:
-                    return  # by our own first try, whose answer got lost
-                self._ask()
+                put(self._client, self._key, self._sink.pending, mark=mark, **self._condition)
+            except PreconditionFailed:
+                found = self._client.head(self._key) if self._create else None
+                if found and found.mark == mark:
+                    return  # by the first try of this very write, whose response got lost
+                self._check_replace()
                 if found:  # it is not worth keeping, but what comes in its place may be
-                    self._condition = {"IfMatch": found["ETag"]}
+                    self._condition = {"if_version": found.version}
                 elif self._create:
                     self._condition = _ABSENT
             else:
                 return
-        raise StorageError(f"cannot write {self._settings.address(self._key)!r}: other writers keep replacing it")
+        raise StorageError(f"cannot write {self._client.address(self._key)!r}: other writers keep replacing it")
 
     def _discard(self) -> None:
         self._blobs.discard()
         if self._content:
             with suppress(StorageError):  # what stays is unreferenced: garbage for gc
-                delete(self._settings, self._content)
+                self._client.delete(self._content)

@@ -1,80 +1,68 @@
-"""The root of an S3 store: a marker that says how names are kept, and whether conditional writes work."""
+"""The root of an object store: a marker that says how names are kept, and whether conditional writes work."""
 
 from __future__ import annotations
 
-import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from functionfuse.errors import CorruptRecord, UnsupportedRecord
+from functionfuse.errors import UnsupportedRecord
 
-from .._file.root import FORMAT, MARKER
-from .._s3.client import asking, client, is_absent, status
+from .._store.layout import MARKER, marker_text, parse_marker
+from .._store.transport import Absent
+from .client import ConditionUnsupported, PreconditionFailed
 
 if TYPE_CHECKING:
-    from .._s3.settings import S3Settings
-
-_NOT_IMPLEMENTED = {400, 501}  # how servers say that they do not know the condition
+    from .client import ObjectClient
 
 
-def open_root(settings: S3Settings) -> bool:
-    """Make the marker unless it is there; return whether the server honours conditional writes.
+def open_root(client: ObjectClient, prefix: str) -> bool:
+    """Make the marker unless it exists; return whether the server honours conditional writes.
 
-    Raises StorageError when the endpoint, the bucket or the credentials cannot be used.
+    Args:
+        client: of the object store.
+        prefix: what all keys of the store start with.
+
+    Raises:
+        StorageError: server, bucket or credentials cannot be used.
+        CorruptRecord: the marker is damaged.
+        UnsupportedRecord: the marker is of another format.
     """
-    api = client(settings, first_contact=True)
-    target = {"Bucket": settings.bucket, "Key": f"{settings.prefix}{MARKER}"}
-    with asking("open a store at", settings):
-        marker = _read(api, target)
-        if marker is None:
-            conditional = _refuses_second_write(api, settings)
-            text = json.dumps({"format": FORMAT, "names": "exact", "conditional": conditional})
-            _create(api, target, text.encode(), conditional=conditional)
-            marker = _read(api, target) or text.encode()
-    return _parse(marker, settings.address(target["Key"]))
+    probing, key = client.probing(), f"{prefix}{MARKER}"
+    marker = _read(probing, key)
+    if marker is None:
+        conditional = _refuses_second_write(probing, prefix)
+        text = marker_text(names="exact", conditional=conditional).encode()
+        with suppress(PreconditionFailed):  # another process made it
+            probing.put(key, bytearray(text), if_absent=conditional)
+        marker = _read(probing, key) or text
+    return _parse(marker, client.address(key))
 
 
-def _read(api: Any, target: dict[str, str]) -> bytes | None:
+def _read(client: ObjectClient, key: str) -> bytes | None:
     try:
-        return bytes(api.get_object(**target)["Body"].read())
-    except Exception as error:
-        if is_absent(error):
-            return None
-        raise
+        return client.get(key).read()
+    except Absent:
+        return None
 
 
-def _refuses_second_write(api: Any, settings: S3Settings) -> bool:
-    """Whether a second ``If-None-Match: *`` is answered with 412, and not by replacing the object."""
-    probe = {"Bucket": settings.bucket, "Key": f"{settings.prefix}.probe-{uuid.uuid4().hex}"}
+def _refuses_second_write(client: ObjectClient, prefix: str) -> bool:
+    """Return True if a second conditional write is refused, and does not replace the object."""
+    key = f"{prefix}.probe-{uuid.uuid4().hex}"
     try:
         for body in (b"first", b"second"):
-            try:
-                api.put_object(**probe, Body=body, IfNoneMatch="*")
-            except Exception as error:
-                if status(error) in _NOT_IMPLEMENTED:
-                    return False
-                if status(error) != 412:
-                    raise
-        # Not by the answers: a retry of the first write can meet 412, too.
-        return bool(api.get_object(**probe)["Body"].read() == b"first")
+            with suppress(PreconditionFailed):
+                client.put(key, bytearray(body), if_absent=True)
+        # Not by the responses: a retry of the first write can be refused, too.
+        return client.get(key).read() == b"first"
+    except ConditionUnsupported:
+        return False
     finally:
-        api.delete_object(**probe)
-
-
-def _create(api: Any, target: dict[str, str], text: bytes, *, conditional: bool) -> None:
-    try:
-        api.put_object(**target, Body=text, **({"IfNoneMatch": "*"} if conditional else {}))
-    except Exception as error:
-        if status(error) != 412:  # another process made it
-            raise
+        client.delete(key)
 
 
 def _parse(marker: bytes, address: str) -> bool:
-    try:
-        content = json.loads(marker)
-        version, names, conditional = content["format"], content["names"], content["conditional"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptRecord(f"{address!r} is damaged, or was not made by a store: {error!r}") from error
-    if version != FORMAT or names != "exact":
-        raise UnsupportedRecord(f"{address!r} has format {version!r}, names {names!r}; this release reads 1, 'exact'")
-    return conditional is True
+    content = parse_marker(marker, address, "conditional")
+    if content["names"] != "exact":
+        raise UnsupportedRecord(f"{address!r} has names {content['names']!r}; a store of objects reads 'exact'")
+    return content["conditional"] is True

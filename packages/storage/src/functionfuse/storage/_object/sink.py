@@ -1,4 +1,4 @@
-"""Where a record goes on its way into the bucket: memory while it is small, a multipart upload from then on."""
+"""The sink of a record on its way into an object: memory while it is small, a multipart upload from then on."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from .._record.checksum import crc32
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .multipart import Multipart
+    from .multipart import MultipartUpload
 
 PART = 16 << 20
 _LARGER_EACH = 1000  # parts; there may be 10,000, and so a record of 800 GiB has room
 
 
-class Upload:
-    """A sink.
+class ObjectSink:
+    """Keeps a small record in memory, and sends a large one by a multipart upload.
 
     Args:
-        start: called when the record turns out large; returns the multipart upload to send it with.
-        apart: whether that is for the content alone, and the rest of the record stays in memory.
+        start: called when the record turns out large; returns the upload to send it with.
+        apart: send only the content by that upload, and keep the rest of the record in memory.
     """
 
-    def __init__(self, start: Callable[[], Multipart], *, apart: bool) -> None:
+    def __init__(self, start: Callable[[], MultipartUpload], *, apart: bool) -> None:
         self.pending = bytearray()
         """What has not been sent."""
-        self.multipart: Multipart | None = None
+        self.multipart: MultipartUpload | None = None
         self._start = start
         self._apart = apart
         self._is_rest = False

@@ -1,171 +1,389 @@
-"""Talk to S3: clients, one a process, and errors that say what was tried, and where."""
+"""An `ObjectClient` for S3, and servers that speak its protocol, by boto3."""
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from functionfuse.errors import OptionError, StorageError
+from functionfuse.errors import StorageError
 
-from .._store.suggestions import did_you_mean
+from .._object.client import (
+    ConditionUnsupported,
+    ObjectEntry,
+    ObjectHead,
+    OutcomeUnknown,
+    PreconditionFailed,
+    ReadInterrupted,
+    UploadEntry,
+    UploadMissing,
+    VersionChanged,
+    WriteConflict,
+)
+from .._store.transport import Absent
+from .connection import boto_client, is_absent, is_interrupted, is_of_boto, reason_of, status
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from .settings import S3Settings
 
-NEEDS_BOTO3 = "a store of kind 'S3' needs boto3: pip install 'functionfuse-storage[s3]'"
-
-_PATIENT = {"connect_timeout": 2, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 3}}
-# An endpoint that is not there should be told from a slow one before ten seconds are over.
-_FIRST_CONTACT = {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 2}}
-_REFUSED = {
-    "AccessDenied", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "403",
-}  # fmt: skip
-
-_clients: dict[tuple[Any, ...], Any] = {}
-_sessions: dict[tuple[Any, ...], Any] = {}
-_making = threading.Lock()
-if hasattr(os, "register_at_fork"):  # another thread of the parent may hold it
-    os.register_at_fork(after_in_child=lambda: globals().update(_making=threading.Lock()))
+_MARK = "ff-write"  # metadata
+_BATCH = 1000  # what one request deletes at most
+_CONDITION_UNSUPPORTED = {400, 501}
 
 
-def client(settings: S3Settings, *, first_contact: bool = False) -> Any:
-    """Return the boto3 client of this process; what is inherited through a fork is not used."""
-    # Variables are looked up each time, and may change.
-    by_variable = (settings.credentials or "").startswith("env:")
-    found = tuple(sorted(settings.find_credentials().items())) if by_variable else None
-    identity = (os.getpid(), settings, found, first_contact)
-    if identity not in _clients:
-        with _making:
-            if identity not in _clients:
-                _clients[identity] = _make(settings, first_contact=first_contact)
-    return _clients[identity]
+@dataclass(frozen=True)
+class S3Client:
+    """A bucket. Requests are made by the boto3 client of whichever process they are made in."""
 
+    settings: S3Settings
+    is_probing: bool = False
 
-def status(error: Exception) -> int:
-    """Return the HTTP status that the server answered; 0 when there was no answer."""
-    answer = getattr(error, "response", None) or {}
-    number = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return number if isinstance(number, int) else 0
+    @property
+    def workers(self) -> int:
+        """Parts, or ranges, of one object that are transferred at the same time."""
+        return self.settings.workers
 
+    def address(self, key: str) -> str:
+        """Return the address of an object, for messages."""
+        return self.settings.address(key)
 
-def code(error: Exception) -> str:
-    """Return the server's name of an error."""
-    answer = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))
+    def probing(self) -> S3Client:
+        """Return a client for the first requests, which gives up soon where there is no server."""
+        return replace(self, is_probing=True)
 
+    # One object
 
-def is_absent(error: Exception) -> bool:
-    """Whether a request failed because there is no such object."""
-    return status(error) == 404 and code(error) != "NoSuchBucket"
-
-
-class asking:  # noqa: N801  used like a function, as the file store's `telling`
-    """Context: what boto3 raises becomes a StorageError that says what was tried, and where."""
-
-    __slots__ = ("_action", "_key", "_settings")
-
-    def __init__(self, action: str, settings: S3Settings, key: str = "") -> None:
-        self._action = action
-        self._settings = settings
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and isinstance(error, _boto_errors()):
-            place = self._settings.address(self._key)
-            raise StorageError(f"cannot {self._action} {place!r}: {_reason(error, self._settings)}") from error
-
-
-def _make(settings: S3Settings, *, first_contact: bool) -> Any:
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
-        from .credentials import ask_again_when_expired
-    except ImportError as error:
-        raise StorageError(NEEDS_BOTO3) from error
-    chosen = json.loads(settings.options)
-    for name in chosen:
-        if name not in Config.OPTION_DEFAULTS:
-            hint = did_you_mean(name, Config.OPTION_DEFAULTS)
-            raise OptionError(f"option 'options': botocore's Config has no {name!r}{hint}")
-    try:
-        config = Config(
-            **{
-                **_PATIENT,
-                "max_pool_connections": max(10, 2 * settings.workers),
-                "response_checksum_validation": "when_required",  # records carry checksums of their own
-                # A text of one's own is not put together anew for every request, which takes a tenth of its time.
-                "user_agent": f"functionfuse-storage boto3/{boto3.__version__}",
-                **chosen,
-            }
-        )
-    except (AttributeError, TypeError, ValueError, BotoCoreError) as error:
-        raise OptionError(f"option 'options': botocore's Config cannot be made of it: {error}") from error
-    if first_contact:
-        config = config.merge(Config(**_FIRST_CONTACT))
-    with asking("open a store at", settings):
-        session = _session(settings)
+    def head(self, key: str) -> ObjectHead | None:
+        """Return an object without its content; None when it does not exist."""
+        boto = self._boto
         try:
-            made = session.client(
-                "s3",
-                endpoint_url=settings.endpoint_url,
-                region_name=settings.region or session.region_name or "us-east-1",
-                config=config,
-                **({} if settings.asks_function else settings.find_credentials()),
-            )
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"options of the S3 client cannot be used: {error}") from error
-    if settings.asks_function:
-        ask_again_when_expired(made, session, settings)
-    return made
+            found = boto.head_object(**self._target(key))
+        except Exception as error:
+            if is_absent(error):
+                return None
+            self._fail(error, "read", key)
+        return ObjectHead(found["ETag"], found["Metadata"].get(_MARK, ""))
+
+    def get(self, key: str, start: int = 0, end: int | None = None, *, version: str = "") -> S3Content:
+        """Return an object, or a range of its bytes; see `ObjectClient`.
+
+        Args:
+            key: of the object.
+            start: the first byte; negative for the last bytes.
+            end: one behind the last byte.
+            version: which must be that of the object.
+
+        Raises:
+            Absent: there is no such object.
+            VersionChanged: it has another version.
+            ReadInterrupted: the connection was lost.
+        """
+        wanted = {"Range": _http_range(start, end)} if start or end is not None else {}
+        if version:
+            wanted["IfMatch"] = version
+        boto = self._boto
+        try:
+            return S3Content(self, key, boto.get_object(**self._target(key), **wanted))
+        except Exception as error:
+            if status(error) == 416:  # no range of an object without content can be had
+                return S3Content(self, key, {})
+            if status(error) == 412:
+                raise VersionChanged from error
+            if is_absent(error):
+                raise Absent from None
+            self._fail(error, "read", key, ReadInterrupted if is_interrupted(error) else StorageError)
+
+    def put(
+        self,
+        key: str,
+        body: bytes | bytearray,
+        *,
+        mark: str = "",
+        if_absent: bool = False,
+        if_version: str = "",
+    ) -> None:
+        """Write an object in one request; see `ObjectClient`.
+
+        Of bytes boto3 makes a file, and sends it in many pieces after a question; a bytearray is sent at once.
+
+        Args:
+            key: of the object.
+            body: the content.
+            mark: text that `head` returns.
+            if_absent: only where no object exists.
+            if_version: only where the object has this version.
+
+        Raises:
+            PreconditionFailed: the condition does not hold.
+            ConditionUnsupported: the server refuses conditions.
+            WriteConflict: another write was under way.
+            OutcomeUnknown: no response arrived.
+        """
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_version} if if_version else {}
+        metadata = {_MARK: mark} if mark else {}
+        boto = self._boto
+        try:
+            boto.put_object(**self._target(key), Metadata=metadata, Body=body, **condition)
+        except Exception as error:
+            if condition and (status(error) == 412 or is_absent(error)):
+                raise PreconditionFailed from error
+            kind = _kind_of_failed_write(error)
+            if condition and status(error) in _CONDITION_UNSUPPORTED:
+                kind = ConditionUnsupported
+            self._fail(error, "write", key, kind)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that does not exist is no error."""
+        with self._failing("remove", key) as boto:
+            boto.delete_object(**self._target(key))
+
+    def upload_file(self, path: Path, key: str) -> None:
+        """Write an object with the content of a file.
+
+        Args:
+            path: of the file.
+            key: of the object.
+        """
+        with self._failing("write", key) as boto:
+            boto.upload_file(str(path), self.settings.bucket, key, Config=self._transfer())
+
+    def download_file(self, key: str, path: Path) -> None:
+        """Write a file with the content of an object.
+
+        Args:
+            key: of the object.
+            path: of the file.
+
+        Raises:
+            Absent: there is no such object.
+        """
+        boto = self._boto
+        try:
+            boto.download_file(self.settings.bucket, key, str(path), Config=self._transfer())
+        except Exception as error:
+            if is_absent(error):
+                raise Absent from error
+            self._fail(error, "read", key)
+
+    # Many objects
+
+    def list_objects(self, prefix: str, *, nested: bool = True, page: int = 1000) -> Iterator[ObjectEntry]:
+        """Yield the objects whose keys start with a prefix.
+
+        Args:
+            prefix: what keys start with.
+            nested: also those whose keys have a slash behind the prefix.
+            page: how many one request lists.
+        """
+        for response in self._pages(prefix, "" if nested else "/", page):
+            for entry in response.get("Contents", ()):
+                if not entry["Key"].endswith("/"):  # some server's idea of a folder
+                    yield ObjectEntry(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return what stands between a prefix and the next slash; some servers list empty folders, too."""
+        return [
+            entry["Prefix"][len(prefix) : -1]
+            for response in self._pages(prefix, "/", 1000)
+            for entry in response.get("CommonPrefixes", ())
+        ]
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+        all_keys = list(keys)
+        for at in range(0, len(all_keys), _BATCH):
+            batch = all_keys[at : at + _BATCH]
+            wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+            with self._failing("delete", batch[0]) as boto:
+                response = boto.delete_objects(Bucket=self.settings.bucket, Delete=wanted)
+            for failed in response.get("Errors", ()):
+                reason = failed.get("Message") or failed.get("Code")
+                raise StorageError(f"cannot delete {self.address(failed['Key'])!r}: {reason}")
+
+    # Multipart uploads
+
+    def start_upload(self, key: str, mark: str) -> str:
+        """Return the id of a new multipart upload.
+
+        Args:
+            key: of the object that it makes.
+            mark: text that `head` of the object returns.
+        """
+        with self._failing("write", key) as boto:
+            started = boto.create_multipart_upload(**self._target(key), Metadata={_MARK: mark})
+        return str(started["UploadId"])
+
+    def send_part(self, key: str, upload: str, number: int, body: bytes | bytearray | memoryview) -> dict[str, Any]:
+        """Send a part of an upload, and return what `complete_upload` needs to know of it.
+
+        Args:
+            key: of the object.
+            upload: id of the upload.
+            number: of the part, from 1.
+            body: the content.
+
+        Raises:
+            UploadMissing: the upload does not exist any more.
+        """
+        target = {**self._target(key), "UploadId": upload, "PartNumber": number}
+        boto = self._boto
+        try:
+            sent = boto.upload_part(**target, Body=bytearray(body))
+        except Exception as error:
+            if is_absent(error):
+                raise UploadMissing from error
+            self._fail(error, "write", key)
+        checksums = {name: sent[name] for name in sent if name.startswith("Checksum") and name != "ChecksumType"}
+        return {"PartNumber": number, "ETag": sent["ETag"], **checksums}
+
+    def complete_upload(self, key: str, upload: str, parts: list[Any]) -> None:
+        """Make the object of an upload visible.
+
+        Args:
+            key: of the object.
+            upload: id of the upload.
+            parts: what `send_part` returned, by number.
+
+        Raises:
+            UploadMissing: the upload does not exist any more, maybe because an earlier response was lost.
+            OutcomeUnknown: no response arrived.
+        """
+        target = {**self._target(key), "UploadId": upload}
+        boto = self._boto
+        try:
+            boto.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
+        except Exception as error:
+            if is_absent(error):
+                raise UploadMissing from error
+            self._fail(error, "write", key, _kind_of_failed_write(error))
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        """Delete the parts of an upload; one that does not exist any more is no error.
+
+        Args:
+            key: of the object.
+            upload: id of the upload.
+        """
+        boto = self._boto
+        try:
+            boto.abort_multipart_upload(**self._target(key), UploadId=upload)
+        except Exception as error:
+            if not is_absent(error):
+                self._fail(error, "abort the upload of", key)
+
+    def list_uploads(self, prefix: str) -> Iterator[UploadEntry]:
+        """Yield the unfinished uploads to keys that start with a prefix.
+
+        All uploads of the bucket are listed: with a prefix, some servers leave out what they should list.
+        """
+        with self._failing("list the uploads of", "") as boto:
+            for response in boto.get_paginator("list_multipart_uploads").paginate(Bucket=self.settings.bucket):
+                for upload in response.get("Uploads", ()):
+                    if upload["Key"].startswith(prefix):
+                        yield UploadEntry(upload["Key"], upload["UploadId"], upload["Initiated"].timestamp())
+
+    @property
+    def _boto(self) -> Any:
+        return boto_client(self.settings, probing=self.is_probing)
+
+    def _target(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.settings.bucket, "Key": key}
+
+    def _transfer(self) -> Any:
+        from boto3.s3.transfer import TransferConfig
+
+        return TransferConfig(max_concurrency=self.workers)
+
+    def _pages(self, prefix: str, delimiter: str, page: int) -> Iterator[dict[str, Any]]:
+        query = {"Bucket": self.settings.bucket, "Prefix": prefix, "PaginationConfig": {"PageSize": page}}
+        if delimiter:
+            query["Delimiter"] = delimiter
+        with self._failing("list", prefix) as boto:
+            yield from boto.get_paginator("list_objects_v2").paginate(**query)
+
+    @contextmanager
+    def _failing(self, action: str, key: str) -> Iterator[Any]:
+        """Context: give the boto3 client, and turn what it raises into a StorageError."""
+        boto = self._boto
+        try:
+            yield boto
+        except Exception as error:
+            self._fail(error, action, key)
+
+    def _fail(self, error: Exception, action: str, key: str, kind: type[StorageError] = StorageError) -> NoReturn:
+        """Raise an error that says what failed, where and why; what is not about a request passes through."""
+        if isinstance(error, StorageError) and kind is OutcomeUnknown:  # of the user's function for credentials
+            raise kind(str(error)) from error
+        if isinstance(error, StorageError) or not (is_of_boto(error) or is_interrupted(error)):
+            raise error
+        if self.is_probing:
+            action, key = "open a store at", ""
+        raise kind(f"cannot {action} {self.address(key)!r}: {reason_of(error, self.settings)}") from error
 
 
-def _session(settings: S3Settings) -> Any:
-    """Return a session. It reads large descriptions of services from disk: one serves many clients."""
-    import boto3
-    from botocore.session import Session
+class S3Content:
+    """A range of an object that is being read; see `ObjectContent`.
 
-    from .credentials import resolver_of
+    Args:
+        client: that reads it.
+        key: of the object.
+        response: of boto3; empty for an object without content.
+    """
 
-    identity = (os.getpid(), settings.profile, settings.credentials if settings.asks_function else None)
-    if identity not in _sessions:
-        core = Session(profile=settings.profile)
-        if settings.asks_function:
-            core.register_component("credential_provider", resolver_of(settings))
-        _sessions[identity] = boto3.session.Session(botocore_session=core)
-    return _sessions[identity]
+    def __init__(self, client: S3Client, key: str, response: dict[str, Any]) -> None:
+        span = response.get("ContentRange")
+        self.size = int(span.rpartition("/")[2]) if span else int(response.get("ContentLength", 0))
+        self.version = str(response.get("ETag", ""))
+        self._client = client
+        self._key = key
+        self._body = response.get("Body")
+
+    def read(self) -> bytes:
+        """Return the bytes of the range.
+
+        Raises:
+            ReadInterrupted: they ended early.
+        """
+        try:
+            return bytes(self._body.read()) if self._body is not None else b""
+        except Exception as error:
+            self._fail(error)
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill a view with the first bytes of the range.
+
+        Raises:
+            ReadInterrupted: they ended early.
+        """
+        filled = 0
+        try:
+            while filled < len(view):
+                count = self._body.readinto(view[filled:]) if self._body is not None else 0
+                if not count:
+                    from botocore.exceptions import IncompleteReadError
+
+                    raise IncompleteReadError(actual_bytes=filled, expected_bytes=len(view))
+                filled += count
+            if self._body is not None:
+                self._body.close()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        self._client._fail(error, "read", self._key, ReadInterrupted if is_interrupted(error) else StorageError)
 
 
-def _boto_errors() -> tuple[type[Exception], ...]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+def _kind_of_failed_write(error: Exception) -> type[StorageError]:
+    number = status(error)
+    if number == 409:
+        return WriteConflict
+    return OutcomeUnknown if number == 0 or number >= 500 else StorageError
 
-    return BotoCoreError, ClientError, Boto3Error
 
-
-def _reason(error: Exception, settings: S3Settings) -> str:
-    from botocore import exceptions as known
-
-    name = code(error)
-    if name == "NoSuchBucket":
-        return f"there is no bucket {settings.bucket!r}; make it first"
-    if name in _REFUSED:
-        return f"access was refused ({name}); check key, secret and the rights on bucket {settings.bucket!r}"
-    if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError)):
-        return "no credentials were found; give 'credentials', 'profile' or 'key' and 'secret'"
-    if isinstance(error, known.ProfileNotFound):
-        return f"there is no profile {settings.profile!r} in the AWS configuration"
-    if isinstance(error, (known.HTTPClientError, known.ConnectionError)):
-        where = settings.endpoint_url or f"S3 in region {settings.region or 'of the AWS configuration'}"
-        return f"no answer from {where!r}: {error}"
-    return str(error)
+def _http_range(start: int, end: int | None) -> str:
+    if start < 0:
+        return f"bytes={start}"
+    return f"bytes={start}-{'' if end is None else end - 1}"

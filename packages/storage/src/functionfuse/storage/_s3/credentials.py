@@ -1,4 +1,4 @@
-"""Credentials that a function of the user returns, and that it is asked for again when they expire."""
+"""Credentials that a function of the user returns; it is called again when they expire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def resolver_of(settings: S3Settings) -> Any:
     return CredentialResolver([_FunctionProvider(settings)])
 
 
-def ask_again_when_expired(client: Any, session: Any, settings: S3Settings) -> None:
+def retry_when_expired(client: Any, session: Any, settings: S3Settings) -> None:
     """Let a request that is refused because credentials have expired be sent once more, with new ones."""
     held = session.get_credentials()
     if isinstance(held, RefreshableCredentials):

@@ -59,7 +59,7 @@ class S3Settings:
         return f"s3://{self.bucket}/{key or self.prefix}"
 
     @property
-    def asks_function(self) -> bool:
+    def calls_function(self) -> bool:
         """Whether credentials come from a function of the user."""
         return self.credentials is not None and not self.credentials.startswith("env:")
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import OptionError
 
-from .._object.transport import S3Transport
+from .._object.transport import ObjectTransport
 from .._record.signing import check_reference, load_key
 from .._store.store import RecordStore
+from .client import S3Client
 from .settings import make_settings, options_of_s3fs
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class S3Store(RecordStore):
         self._settings = make_settings(
             path, **given, credentials=credentials, options=options, workers=workers, literal=literal
         )
-        super().__init__(S3Transport(self._settings), sign_key=sign_key)
+        super().__init__(ObjectTransport(S3Client(self._settings), self._settings.prefix), sign_key=sign_key)
         self._sign_key = sign_key
 
     @property

@@ -65,8 +65,8 @@ class Records:
         except (Absent, CorruptRecord):
             return None
         if footer["name"] != task:
-            place = self.transport.place(folder, stem)
-            raise StorageError(f"{place!r} holds {footer['name']!r}, not {task!r}; move it away first")
+            location = self.transport.location(folder, stem)
+            raise StorageError(f"{location!r} holds {footer['name']!r}, not {task!r}; move it away first")
         return footer
 
     def whole(self, workflow: str, task: str, *, check: bool = True) -> tuple[memoryview, Footer]:
@@ -75,7 +75,7 @@ class Records:
         A signature is checked in any case, the checksums of the content with ``check``.
         """
         folder, stem = self.encode(workflow), self.encode(task)
-        place = self.transport.place(folder, stem)
+        location = self.transport.location(folder, stem)
         key = self.key()
         try:
             record, footer = self._record_and_content(folder, stem, key)
@@ -84,10 +84,10 @@ class Records:
             if check:
                 verify(record, footer)
         except (CorruptRecord, UnsupportedRecord) as error:
-            raise type(error)(f"{place!r}: {error}") from error
+            raise type(error)(f"{location!r}: {error}") from error
         if (footer["name"], footer["workflow"]) != (task, workflow):
             raise TaskNotFound(
-                f"{place!r} holds {footer['name']!r} of workflow {footer['workflow']!r}, "
+                f"{location!r} holds {footer['name']!r} of workflow {footer['workflow']!r}, "
                 f"not {task!r} of workflow {workflow!r}"
             )
         return record, footer
@@ -121,7 +121,7 @@ class Records:
                 if wanted <= len(tail):
                     return unpack_footer(tail[-wanted:], key)
         except (CorruptRecord, UnsupportedRecord) as error:
-            raise type(error)(f"{self.transport.place(folder, stem)!r}: {error}") from error
+            raise type(error)(f"{self.transport.location(folder, stem)!r}: {error}") from error
 
     def listed(self, workflow: str, pattern: str) -> Iterator[tuple[str | None, str]]:
         """Yield the name and the stem of each result whose name matches a glob.

@@ -113,7 +113,7 @@ class Transport(Protocol):
     def exists(self, folder: str, stem: str) -> bool:
         """Whether there is a record."""
 
-    def place(self, folder: str, stem: str) -> str:
+    def location(self, folder: str, stem: str) -> str:
         """Return where a record is, for messages."""
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
