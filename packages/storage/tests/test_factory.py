@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,21 +177,88 @@ def test_functions_for_backends(store, root):
     assert read_object.list_tasks("*") == read_object.list_tasks() == ["a", "b"]
 
 
-@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
-def test_a_folder_is_a_place_of_a_store(root, form):
+@pytest.mark.parametrize("form", ["{}", "file:{}", "FILE:{}", "file://{}", "file://localhost{}"])
+def test_a_folder_is_a_location(root, form):
     store = open_store(form.format(root), durable=False)
     assert isinstance(store, Catalogue)
     assert (store.path, store.config()["options"]["durable"]) == (str(root), False)
 
 
-def test_a_bucket_is_a_place_of_a_store(s3_options):
+def test_a_bucket_is_a_location(s3_options):
     path = s3_options.pop("path")
     store = open_store(f"s3:/{path}", **s3_options)
     assert store.path == path
 
 
-def test_places_that_are_none():
-    with pytest.raises(OptionError, match=r"no store can be opened at 'gs://x'; .* known: file:, s3:"):
-        open_store("gs://x")
-    with pytest.raises(OptionError, match="names the host 'far'"):
-        open_store("file://far/folder")
+def test_a_folder_of_a_ray_cluster_is_a_location(tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    store = open_store(f"ray:{tmp_path}", remoteArgs={"resources": {"_disk": 0.001}})
+    assert store.config()["options"]["path"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "message"),
+    [
+        ("gs://x", {}, r"cannot open 'gs://x': no store of kind 'gs'; available: 'file', 'ray', 'S3'"),
+        ("fil:x", {}, "no store of kind 'fil'.*did you mean 'file'"),
+        ("file://far/folder", {}, "names the host 'far'"),
+        ("ray:x", {}, "a store of kind 'ray' needs option 'remoteArgs'"),
+        ("file:x", {"durabel": 1}, "a store of kind 'file' has no option 'durabel'; options: .*did you mean 'durable'"),
+    ],
+)
+def test_locations_that_cannot_be_used(location, options, message):
+    with pytest.raises(OptionError, match=message):
+        open_store(location, **options)
+
+
+MODULE = """
+from functionfuse.storage import FileStore
+
+class Vault(FileStore):
+    def __init__(self, path, *, level=0):
+        super().__init__(path)
+        self.level = level
+
+def open_shelf(path, **options):
+    return Vault(path, **options)
+"""
+
+PROGRAM = """
+import sys
+from functionfuse.errors import OptionError
+from functionfuse.storage import storage_factory
+from functionfuse.stores import open_store, store_kinds
+
+path = sys.argv[1]
+print(store_kinds())
+for kind in ("vault", "shelf"):
+    made = storage_factory({"kind": kind, "options": {"path": path, "level": 1}})
+    opened = open_store(f"{kind}:{path}", level=2)
+    print([(type(store).__name__, store.path == path, store.level) for store in (made, opened)])
+for make in (lambda: storage_factory({"kind": "vaul"}), lambda: open_store("vaul:x"), lambda: open_store("broken:x")):
+    try:
+        make()
+    except OptionError as error:
+        print(error)
+"""
+
+
+def test_a_kind_of_another_package_is_made_and_opened(tmp_path):
+    (tmp_path / "vaults.py").write_text(MODULE)
+    folder = tmp_path / "vaults-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: vaults\nVersion: 1\n")
+    declared = "[functionfuse.stores]\nvault = vaults:Vault\nshelf = vaults:open_shelf\nbroken = vaults:absent\n"
+    (folder / "entry_points.txt").write_text(declared)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "store")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kinds, vault, shelf, *errors = done.stdout.splitlines()
+    assert kinds == "['broken', 'file', 'ray', 'S3', 'shelf', 'vault']"
+    assert vault == shelf == "[('Vault', True, 1), ('Vault', True, 2)]"
+    available = "available: 'broken', 'file', 'ray', 'S3', 'shelf', 'vault'; did you mean 'vault'?"
+    assert errors[0] == f"no store of kind 'vaul'; {available}"
+    assert errors[1] == f"cannot open 'vaul:x': no store of kind 'vaul'; {available}"
+    assert errors[2].startswith("stores of kind 'broken' cannot be used: 'vaults:absent' failed to load: ")

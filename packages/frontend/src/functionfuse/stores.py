@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from importlib.metadata import EntryPoint
+    from inspect import Parameter
 
     StoredRecipe = Mapping[str, str]
 
@@ -139,28 +141,107 @@ class Catalogue(Store, Protocol):
         """
 
 
-def open_store(place: str, **options: Any) -> Catalogue:
-    """Return the store at a place: ``"file:results"``, ``"file:///data/results"``, ``"s3://bucket/prefix"``.
+def open_store(location: str, **options: Any) -> Catalogue:
+    """Return the store at a location: `"file:results"`, `"file:///data/results"`, `"s3://bucket/prefix"`.
 
-    What stands before the colon is looked up among the entry points ``functionfuse.stores`` of installed packages;
-    what has no colon is a folder.
+    What stands before the colon is the kind of the store, in any case of letters. What has no colon is a folder.
 
     Args:
-        place: where the store is.
-        options: further options of that kind of store, like ``endpoint_url``.
+        location: of the store.
+        options: further options of that kind of store, like `endpoint_url`.
 
     Raises:
-        OptionError: no installed package has stores of this kind.
+        OptionError: no installed package has stores of this kind, or the options cannot be used.
     """
-    from importlib.metadata import entry_points  # takes longer to import than this package
-
     from functionfuse.errors import OptionError
 
-    kind, colon, _ = place.partition(":")
-    kind = kind if colon else "file"
-    found = {entry.name: entry for entry in entry_points(group="functionfuse.stores")}
-    if kind not in found:
-        known = ", ".join(f"{name}:" for name in sorted(found)) or "none; install functionfuse-storage"
-        raise OptionError(f"no store can be opened at {place!r}; kinds of places that are known: {known}")
-    opener = found[kind].load()
-    return opener(place, **options)  # type: ignore[no-any-return]
+    kind, colon, rest = location.partition(":")
+    if not colon or len(kind) == 1:  # the drive of a path on Windows
+        kind, rest = "file", location
+    known = _kinds()
+    by_lower = {name.lower(): name for name in known}
+    if kind.lower() not in by_lower:
+        raise OptionError(f"cannot open {location!r}: {_unknown_kind(kind, known)}")
+    kind = by_lower[kind.lower()]
+    maker = _maker(kind, known)
+    parse = getattr(maker, "parse_location", None)
+    found = parse(rest) if parse else {next(iter(_parameters(maker)), "path"): rest}
+    return _made(kind, maker, {**found, **options})  # type: ignore[no-any-return]
+
+
+def store_kinds() -> list[str]:
+    """Return the kinds of stores that installed packages have, sorted."""
+    return sorted(_kinds(), key=str.lower)
+
+
+def make_store(kind: str, options: Mapping[str, Any]) -> Any:
+    """Return a new store of a kind.
+
+    The kinds are the entry points `functionfuse.stores` of installed packages. Each names a class, or a function
+    that returns a store. Its parameters are the options of the kind. `open_store` passes what stands behind the
+    colon as the first of them, or, where the class has a static method `parse_location`, the mapping of options
+    that this returns for it.
+
+    Args:
+        kind: of the store, like `"file"`.
+        options: arguments by name.
+
+    Raises:
+        OptionError: no installed package has stores of this kind, or the options cannot be used.
+    """
+    from functionfuse.errors import OptionError
+
+    known = _kinds()
+    if not isinstance(kind, str) or kind not in known:
+        raise OptionError(_unknown_kind(kind, known))
+    return _made(kind, _maker(kind, known), options)
+
+
+def _kinds() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # takes longer to import than this package
+
+    return {entry.name: entry for entry in entry_points(group="functionfuse.stores")}
+
+
+def _unknown_kind(kind: object, known: Iterable[str]) -> str:
+    from functionfuse._suggestions import did_you_mean
+
+    names = sorted(known, key=str.lower)
+    available = ", ".join(map(repr, names)) or "none; pip install functionfuse-storage"
+    return f"no store of kind {kind!r}; available: {available}{did_you_mean(str(kind), names)}"
+
+
+def _maker(kind: str, known: Mapping[str, EntryPoint]) -> Callable[..., Any]:
+    from functionfuse.errors import OptionError
+
+    entry = known[kind]
+    try:
+        return entry.load()  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"stores of kind {kind!r} cannot be used: {entry.value!r} failed to load: {error}") from error
+
+
+def _parameters(maker: Callable[..., Any]) -> Mapping[str, Parameter]:
+    from inspect import signature
+
+    return signature(maker).parameters
+
+
+def _made(kind: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return a store after a check of the names of its options."""
+    from functionfuse._suggestions import did_you_mean
+    from functionfuse.errors import OptionError
+
+    parameters = _parameters(maker)
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    named = {name: one for name, one in parameters.items() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)}
+    for name in options:
+        if name not in named and not takes_any:
+            known = ", ".join(map(repr, named))
+            raise OptionError(
+                f"a store of kind {kind!r} has no option {name!r}; options: {known}{did_you_mean(str(name), named)}"
+            )
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise OptionError(f"a store of kind {kind!r} needs option {name!r}")
+    return maker(**options)

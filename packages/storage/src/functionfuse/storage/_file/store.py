@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from functionfuse.errors import OptionError
 
@@ -47,6 +48,20 @@ class FileStore(RecordStore):
         )
         super().__init__(transport, sign_key=sign_key)
         self._options = {"path": transport.path, "durable": durable, "mmap": mmap, "sign_key": sign_key}
+
+    @staticmethod
+    def parse_location(location: str) -> dict[str, Any]:
+        """Return the options that a location stands for: `"results"`, `"//localhost/data/results"`.
+
+        Raises:
+            OptionError: the location is on another host.
+        """
+        if not location.startswith("//"):
+            return {"path": location}
+        url = urlsplit(location)
+        if url.netloc not in ("", "localhost"):
+            raise OptionError(f"'file:{location}' names the host {url.netloc!r}; of this machine it is 'file:///path'")
+        return {"path": unquote(url.path)}
 
     @property
     def path(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._file.store import FileStore
 from .._record.format import OUT_OF_BAND
@@ -14,13 +14,13 @@ from .._store.transport import Absent
 from .transfer import DistantFile, this_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .._record.format import Footer
     from .._record.writing import Draft, Reducer
+    from .._serialize.serializers import SerializerRegistry
     from .._store.results import Result
     from .._store.transport import Blobs, Sink
-    from .store import RayStore
 
 
 def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
@@ -48,12 +48,23 @@ def _disk(store: bytes) -> Disk:
     return Disk(pickle.loads(store))
 
 
+class RemoteStore(Protocol):
+    """A Ray store as the machine with the disk knows it."""
+
+    path: str
+    durable: bool
+    serializers: SerializerRegistry
+
+    def caller_of(self, workflow_name: str) -> Callable[..., Any]:
+        """Return a function that calls methods of `Disk` for a workflow, from any machine."""
+
+
 class Disk(FileStore):
     """The file store as seen by tasks on its machine: results come and go through Ray."""
 
-    def __init__(self, store: RayStore) -> None:
+    def __init__(self, store: RemoteStore) -> None:
         super().__init__(store.path, durable=store.durable)
-        self._registry = store._registry
+        self._registry = store.serializers
         self._store = store
 
     @property
@@ -128,7 +139,7 @@ class _SentBlobs:
     def file(self, blob: str) -> DistantFile:
         """Return a blob as a file to read parts of."""
         place, machine = self._disk.place_of_blob(self._workflow_name, blob)
-        return DistantFile(place, machine, self._disk._store.asking_of(self._workflow_name), blob)
+        return DistantFile(place, machine, self._disk._store.caller_of(self._workflow_name), blob)
 
 
 def _reduce_array(array: Any) -> str | tuple[Any, ...]:

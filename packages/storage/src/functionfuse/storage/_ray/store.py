@@ -80,7 +80,7 @@ class RayStore:
         self._init_args = _checked_mapping("rayInitArgs", {} if rayInitArgs is None else rayInitArgs)
         self._timeout = _checked_timeout(timeout)
         self.durable = durable
-        self._registry = SerializerRegistry()
+        self.serializers = SerializerRegistry()
         self._packed = b""
         self._tasks  # noqa: B018  better now than after the first long task
         if rayInitArgs is not None and not _ray().is_initialized():
@@ -123,7 +123,7 @@ class RayStore:
         if not _is_reference(obj):
             parts = Parts()
             try:
-                footer = write_record(parts, NoFiles(), obj, draft, self._registry, None, {})
+                footer = write_record(parts, NoFiles(), obj, draft, self.serializers, None, {})
                 return self._ask("save_record", draft, footer, *parts.as_arguments(), create=create)  # type: ignore[no-any-return]
             except NeedsDisk:
                 pass
@@ -144,8 +144,8 @@ class RayStore:
                 verify(record, footer)
             return record, footer
 
-        blobs = DistantBlobs(self.asking_of(workflow_name), f"{self.path}/{workflow_name}")
-        return read_record(fetch, self._registry, blobs)
+        blobs = DistantBlobs(self.caller_of(workflow_name), f"{self.path}/{workflow_name}")
+        return read_record(fetch, self.serializers, blobs)
 
     def results(self, workflow_name: str, pattern: str = "*") -> Results:
         """Return what there is, without reading it: a sequence of rows; as for the file store."""
@@ -154,7 +154,7 @@ class RayStore:
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
         """Use these serializers for saving and loading; as for the file store."""
         for serializer in serializers:
-            self._registry.register(serializer)
+            self.serializers.register(serializer)
         self._packed = b""
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
@@ -192,7 +192,7 @@ class RayStore:
         task = self._tasks[perform_for_client if client.is_connected() else perform]
         return task.remote(self._packed, verb, kwargs, *args)
 
-    def asking_of(self, workflow_name: str) -> Callable[..., Any]:
+    def caller_of(self, workflow_name: str) -> Callable[..., Any]:
         """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
         return partial(self._ask_of, workflow_name)
 

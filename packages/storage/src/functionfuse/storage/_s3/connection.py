@@ -7,9 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import OptionError, StorageError
-
-from .._store.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from .settings import S3Settings

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import OptionError, StorageError
-
-from .._store.suggestions import did_you_mean
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _ENDPOINT = re.compile(r"https?://[^/@\s]+(/[^@\s]*)?")

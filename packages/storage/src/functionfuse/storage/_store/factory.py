@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
+from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import OptionError
+from functionfuse.stores import Catalogue, make_store, store_kinds
 
-from .._file.store import FileStore
-from .._ray.store import RayStore
-from .._s3.store import S3Store
-from .suggestions import did_you_mean
-
-AnyStore = FileStore | S3Store | RayStore
-
-KINDS: dict[str, type[AnyStore]] = {"file": FileStore, "S3": S3Store, "ray": RayStore}
-"""The kinds of stores of this release; the parameters of each class are its options."""
+if TYPE_CHECKING:
+    from .._serialize.serializers import Serializer
+    from .bound import WorkflowReader, WorkflowSaver, WorkflowStarter
+    from .results import Results
 
 
-def storage_factory(config: Mapping[str, Any]) -> AnyStore:
-    """Return the store that ``{"kind": ..., "options": {...}}`` describes.
+class ResultStore(Catalogue, Protocol):
+    """The verbs of the stores of this package, whose classes describe them."""
 
-    Raises OptionError that names what cannot be used, and what could; StorageError when the place that the
-    options name cannot be used.
+    def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
+        """Return True if there is a result; see `FileStore`.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            recipe: that the result must have.
+        """
+
+    def results(self, workflow_name: str, pattern: str = "*") -> Results:
+        """Return a table of the results of a workflow; see `FileStore`.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
+
+    def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
+        """Use these serializers for saving and loading; see `FileStore`."""
+
+    def check_workflow(self, workflow_name: str, pattern: str = "*") -> list[tuple[str, str]]:
+        """Return the damaged results of a workflow; see `FileStore`.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
+
+    def gc(self, workflow_name: str, grace: float = 86400.0) -> list[str]:
+        """Delete what no result refers to; see `FileStore`.
+
+        Args:
+            workflow_name: of the workflow.
+            grace: seconds for which it is kept.
+        """
+
+    def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
+        """Return functions for the results of one workflow; see `FileStore`."""
+
+    def config(self) -> dict[str, Any]:
+        """Return what `storage_factory` makes this store from again; without secrets."""
+
+
+def storage_factory(config: Mapping[str, Any]) -> ResultStore:
+    """Return the store that `{"kind": ..., "options": {...}}` describes.
+
+    The kinds are the entry points `functionfuse.stores` of installed packages; see `functionfuse.stores.make_store`.
+
+    Raises:
+        OptionError: kind or options cannot be used; the message names what could.
+        StorageError: the location that the options name cannot be used.
     """
     if not isinstance(config, Mapping):
         raise OptionError(f"storage_factory needs {{'kind': ..., 'options': {{...}}}}, got {config!r}")
@@ -32,47 +76,9 @@ def storage_factory(config: Mapping[str, Any]) -> AnyStore:
         if key not in ("kind", "options"):
             hint = did_you_mean(str(key), ("kind", "options"))
             raise OptionError(f"storage_factory knows 'kind' and 'options', not {key!r}{hint}")
-    cls = _class(config.get("kind"))
-    options = config.get("options", {})
+    kind, options = config.get("kind"), config.get("options", {})
+    if kind is None:
+        raise OptionError(f"storage_factory needs a 'kind'; available: {', '.join(map(repr, store_kinds()))}")
     if not isinstance(options, Mapping):
         raise OptionError(f"'options' must be a mapping, got {options!r}")
-    _check_names(str(config["kind"]), cls, options)
-    return cls(**options)
-
-
-def open_file(place: str, **options: Any) -> FileStore:
-    """Return the store in a folder: ``"results"``, ``"file:results"`` or ``"file:///data/results"``."""
-    path = place.removeprefix("file:")
-    if place.startswith("file://"):
-        url = urlsplit(place)
-        if url.netloc not in ("", "localhost"):
-            raise OptionError(f"{place!r} names the host {url.netloc!r}; of this machine it is 'file:///path'")
-        path = unquote(url.path)
-    return FileStore(path, **options)
-
-
-def open_s3(place: str, **options: Any) -> S3Store:
-    """Return the store in a bucket: ``"s3://bucket/prefix"``, with the options of :class:`S3Store`."""
-    return S3Store("/" + place.partition(":")[2].lstrip("/"), **options)
-
-
-def _class(kind: object) -> type[AnyStore]:
-    available = ", ".join(map(repr, KINDS))
-    if kind is None:
-        raise OptionError(f"storage_factory needs a 'kind'; available: {available}")
-    if isinstance(kind, str) and kind in KINDS:
-        return KINDS[kind]
-    hint = did_you_mean(str(kind), KINDS)
-    raise OptionError(f"no store of kind {kind!r}; available: {available}{hint}")
-
-
-def _check_names(kind: str, cls: type[AnyStore], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(cls).parameters
-    for name in options:
-        if name not in parameters:
-            known = ", ".join(map(repr, parameters))
-            hint = did_you_mean(str(name), parameters)
-            raise OptionError(f"a store of kind {kind!r} has no option {name!r}; options: {known}{hint}")
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in options:
-            raise OptionError(f"a store of kind {kind!r} needs option {name!r}")
+    return make_store(kind, options)  # type: ignore[no-any-return]

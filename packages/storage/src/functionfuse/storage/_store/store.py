@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import (
     CorruptRecord,
     LostRace,
@@ -25,7 +26,6 @@ from .._store import maintenance
 from .bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from .lookup import Records
 from .results import Results, read_rows, workflows_table
-from .suggestions import did_you_mean
 from .tables import SHOWN
 from .transport import Absent, Taken
 

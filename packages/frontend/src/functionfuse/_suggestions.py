@@ -1,4 +1,4 @@
-"""Messages that say what the caller may have meant."""
+"""Parts of error messages that name what the caller may have meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _NEIGHBOURS = 200  # comparing with more names would be felt
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or nothing when no known name is close."""
+    """Return `"; did you mean 'x'?"`, or an empty text when no known name is close.
+
+    Args:
+        name: which is not known.
+        known: the names that are.
+    """
     names = sorted(set(known))
     if len(names) > 2 * _NEIGHBOURS:
         middle = bisect(names, name)
