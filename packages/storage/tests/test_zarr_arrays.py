@@ -60,7 +60,7 @@ def test_a_chunk_that_is_gone_is_never_zeros(store, objects, array):
     for name in chunks(objects):
         content = objects.read(name)
         objects.delete(name)
-        with pytest.raises(CorruptRecord, match=f"{name}' is gone"):
+        with pytest.raises(CorruptRecord, match=f"{name}' is missing"):
             loaded.compute()
         assert [task for task, _ in store.check_workflow("w")] == ["a"]
         objects.write(name, content)

@@ -28,15 +28,15 @@ def can_keep(array: Any) -> bool:
 class BlockTarget(ABC):
     """What ``da.store`` assigns the blocks of an array of regular chunks to."""
 
-    def __init__(self, array: Any, place: str) -> None:
+    def __init__(self, array: Any, location: str) -> None:
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
-        self.place = place
+        self.location = location
         self.chunk: tuple[int, ...] = array.chunksize
         self.written = np.zeros(array.numblocks, bool)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        return "functionfuse.target", self.place
+        return "functionfuse.target", self.location
 
     def __setitem__(self, index: tuple[slice, ...], block: Any) -> None:
         wanted = tuple(part.stop - part.start for part in index)
@@ -53,7 +53,9 @@ class BlockTarget(ABC):
         with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
             da.store(array, self, lock=False, scheduler="threads", pool=pool)
         if not self.written.all():
-            raise StorageError(f"only {self.written.sum()} of {self.written.size} chunks came to {self.place!r}")
+            raise StorageError(
+                f"only {self.written.sum()} of {self.written.size} chunks are in {self.location!r}"
+            )
 
 
 def _checked(block: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -71,14 +73,14 @@ def _checked(block: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nda
 class BlockReader(ABC):
     """What a loaded dask array slices; it can be sent anywhere. What it returns is read-only."""
 
-    def __init__(self, place: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.place = place
+    def __init__(self, location: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.location = location
         self.shape = shape
         self.dtype = dtype
         self.ndim = len(shape)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        return "functionfuse.reader", self.place
+        return "functionfuse.reader", self.location
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
         # dask fuses later slicing into reading: numbers and steps come here too.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ChunkReader(BlockReader):
-    """Reads checked chunks of a file by a table of places."""
+    """Reads checked chunks of a file by a table of their offsets."""
 
     def __init__(self, file: RangeReader, state: Mapping[str, Any]) -> None:
-        super().__init__(file.place, state["shape"], state["dtype"])
+        super().__init__(file.location, state["shape"], state["dtype"])
         self._chunk: tuple[int, ...] = state["chunk"]
         self._offsets: np.ndarray[Any, Any] = state["offsets"]
         self._crcs: np.ndarray[Any, Any] = state["crcs"]
@@ -36,25 +36,25 @@ class ChunkReader(BlockReader):
             return self._part(tuple(row[0] for row in cells), spans)[1]
         out = np.empty([high - low for low, high in spans], self.dtype)
         for cell in itertools.product(*cells):
-            place, part = self._part(cell, spans)
-            out[place] = part
+            target, part = self._part(cell, spans)
+            out[target] = part
         return out
 
     def _part(
         self, cell: tuple[int, ...], spans: Sequence[tuple[int, int]]
     ) -> tuple[tuple[slice, ...], np.ndarray[Any, Any]]:
         """Return what a chunk gives to a selection, and the place of it there."""
-        place, inside = [], []
+        target, inside = [], []
         for number, step, (low, high) in zip(cell, self._chunk, spans, strict=True):
             start, stop = max(low, number * step), min(high, (number + 1) * step)
-            place.append(slice(start - low, stop - low))
+            target.append(slice(start - low, stop - low))
             inside.append(slice(start - number * step, stop - number * step))
-        return tuple(place), self._read(cell)[tuple(inside)]
+        return tuple(target), self._read(cell)[tuple(inside)]
 
     def _read(self, cell: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return a chunk. CorruptRecord."""
         length = math.prod(self._chunk) * self.dtype.itemsize
         data = self._file.read(int(self._offsets[cell]), length)
         if crc32(data) != self._crcs[cell]:
-            raise CorruptRecord(f"{self.place!r}: chunk {cell!r} is damaged: checksum mismatch")
+            raise CorruptRecord(f"{self.location!r}: chunk {cell!r} is damaged: checksum mismatch")
         return np.frombuffer(data, np.uint8).view(self.dtype).reshape(self._chunk)

@@ -37,7 +37,7 @@ def write(store: Store, array: Any) -> dict[str, Any]:
         fill_value=0,
         config={"write_empty_chunks": True},  # a chunk that is not there is lost, not empty
     )
-    _Target(array, target).fill(array)
+    _ZarrTarget(array, target).fill(array)
     return target.metadata.to_dict()
 
 
@@ -46,7 +46,7 @@ def _is_known(dtype: np.dtype[Any]) -> bool:
     return dtype.isnative and dtype.name in _TYPES
 
 
-class _Target(BlockTarget):
+class _ZarrTarget(BlockTarget):
     def __init__(self, array: Any, target: zarr.Array[Any]) -> None:
         super().__init__(array, str(target.store))
         self._target = target
@@ -73,5 +73,5 @@ class ZarrReader(BlockReader):
         except StorageError:
             raise
         except ValueError as error:
-            raise CorruptRecord(f"{self.place!r}: a chunk at {list(spans)!r} is damaged: {error}") from error
+            raise CorruptRecord(f"{self.location!r}: a chunk at {list(spans)!r} is damaged: {error}") from error
         return box if _is_known(self.dtype) else np.ascontiguousarray(box).view(self.dtype)[..., 0]

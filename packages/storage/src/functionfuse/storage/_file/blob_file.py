@@ -26,8 +26,8 @@ class BlobFile:
     process when it is removed; beyond 100 files, each is opened when it is read.
     """
 
-    def __init__(self, place: str, *, maps: bool) -> None:
-        self.place = place
+    def __init__(self, location: str, *, maps: bool) -> None:
+        self.location = location
         self._maps = maps
         self._file: _OpenFile | None = None
         self._open()
@@ -42,7 +42,7 @@ class BlobFile:
     def _open(self) -> _OpenFile:
         if self._file is not None:
             return self._file
-        file = _opened(self.place, maps=self._maps)
+        file = _opened(self.location, maps=self._maps)
         if len(_open_files) <= _MOST_OPEN:
             self._file = file
         return file
@@ -61,7 +61,7 @@ class _OpenFile:
             self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if maps else None
         except FileNotFoundError as error:
             raise CorruptRecord(
-                f"blob {path!r} is gone: removed with its result, or not seen from here; read the result again"
+                f"blob {path!r} is missing: removed with its result, or not on this machine; read the result again"
             ) from error
         except OSError as error:
             raise StorageError(f"cannot read {path!r}: {error.strerror}") from error

@@ -36,7 +36,9 @@ class FileBlobs:
             folder.mkdir(exist_ok=True)
         except FileNotFoundError as error:
             # Its parent was there when this save began.
-            raise StorageError(f"workflow removed while saving: {str(folder.parent)!r} is gone") from error
+            raise StorageError(
+                f"workflow removed while saving: {str(folder.parent)!r} is missing"
+            ) from error
         except OSError as error:
             raise StorageError(f"cannot make folder {self._folder!r}: {error.strerror}") from error
         self._new.append(blob)

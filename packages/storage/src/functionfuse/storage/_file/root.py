@@ -37,9 +37,9 @@ def open_root(path: str, *, durable: bool) -> bool:
     root = Path(path)
     marker = root / MARKER
     with os_errors("open a store at", path):
-        for place in (root, *root.parents):
-            if place.is_file():
-                what = "it" if place == root else repr(str(place))
+        for folder in (root, *root.parents):
+            if folder.is_file():
+                what = "it" if folder == root else repr(str(folder))
                 raise StorageError(f"cannot open a store at {path!r}: {what} is a file, a folder is needed")
     try:
         return _read(marker)

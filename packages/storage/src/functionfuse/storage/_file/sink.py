@@ -13,8 +13,8 @@ from .disk import os_errors, pwrite_all, write_all
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_GATHER = 1 << 18  # bytes that are worth one call of the kernel
-_BITE = 1 << 20  # bytes that stay in the cache between checksum and write
+_BUFFERED = 1 << 18  # bytes that are written by one call of the system
+_PIECE = 1 << 20  # bytes that stay in the cache between checksum and write
 _PARALLEL = 32 << 20  # bytes from which a second thread pays
 
 
@@ -32,7 +32,7 @@ class FileSink:
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """Append."""
-        if len(self._pending) + len(data) < _GATHER:
+        if len(self._pending) + len(data) < _BUFFERED:
             self._pending += data
             return
         self.flush()
@@ -69,19 +69,19 @@ class FileSink:
 
     def _write_block_here(self, block: memoryview) -> int:
         crc = 0
-        for at in range(0, len(block), _BITE):
-            bite = block[at : at + _BITE]
-            crc = crc32(bite, crc)
-            self._append(bite)
+        for at in range(0, len(block), _PIECE):
+            piece = block[at : at + _PIECE]
+            crc = crc32(piece, crc)
+            self._append(piece)
         return crc
 
     def _block_writer(self, data: memoryview, size: int) -> Callable[[int], int]:
         def write_block(start: int) -> int:
             crc = 0
-            for at in range(start, min(start + size, len(data)), _BITE):
-                bite = data[at : min(at + _BITE, start + size)]
-                crc = crc32(bite, crc)
-                pwrite_all(self._descriptor, bite, self._position + at)
+            for at in range(start, min(start + size, len(data)), _PIECE):
+                piece = data[at : min(at + _PIECE, start + size)]
+                crc = crc32(piece, crc)
+                pwrite_all(self._descriptor, piece, self._position + at)
             return crc
 
         return write_block

@@ -21,7 +21,7 @@ from functionfuse.errors import CorruptRecord, StorageError
 
 from .._store.drafts import new_draft_name
 from .._store.layout import BLOBS, DRAFTS, RECORD, TRASH
-from .._store.transport import Absent, Blobs, Sink, Taken
+from .._store.transport import Absent, Blobs, RecordExists, Sink
 from .blobs import FileBlobs
 from .disk import (
     CREATE,
@@ -87,7 +87,7 @@ class FileTransport:
         doomed = Path(self.path, TRASH, uuid.uuid4().hex)
         self._synced.discard(folder)
         with os_errors("remove", path):
-            while os.path.isdir(path):  # noqa: PTH112  a file of that name is nobody's workflow
+            while os.path.isdir(path):  # noqa: PTH112  a file of that name is no workflow
                 doomed.parent.mkdir(exist_ok=True)
                 try:
                     os.rename(path, doomed)  # noqa: PTH104
@@ -155,7 +155,7 @@ class FileTransport:
     ) -> T:
         """Make what ``fill`` writes the record, in one visible step."""
         if not may_replace():
-            raise Taken
+            raise RecordExists
         draft, descriptor = self._start_draft(folder)
         blobs = self.blobs(folder)
         try:
@@ -169,7 +169,7 @@ class FileTransport:
                         os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._show(draft, self.location(folder, stem), may_replace if create else None)
+            self._commit(draft, self.location(folder, stem), may_replace if create else None)
         except BaseException as error:
             links = _links(draft)
             if links == 1:  # else it was removed, or an interrupt came when it was already the record
@@ -282,10 +282,10 @@ class FileTransport:
         path = self._folder(folder)
         if os.path.lexists(path):
             return StorageError(f"draft in {path!r} was removed while saving: by gc with a short grace?")
-        return StorageError(f"workflow removed while saving: {path!r} is gone")
+        return StorageError(f"workflow removed while saving: {path!r} is missing")
 
-    def _show(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
-        """The one visible step."""
+    def _commit(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
+        """Make a draft the record, atomically."""
         with os_errors("write", target):
             if may_replace is None:
                 os.replace(draft, target)  # noqa: PTH105
@@ -298,7 +298,7 @@ class FileTransport:
                     # One at a time: the record that was judged must be the one that is removed.
                     with exclusive_access(os.path.dirname(draft)):  # noqa: PTH120
                         if not may_replace():
-                            raise Taken from None
+                            raise RecordExists from None
                         unlink_quietly(target)
         raise StorageError(f"cannot write {target!r}: other writers keep replacing it")
 

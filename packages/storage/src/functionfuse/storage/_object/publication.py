@@ -15,7 +15,7 @@ from functionfuse.errors import StorageError
 
 from .._store.drafts import new_draft_name
 from .._store.layout import BLOBS, DRAFTS, new_blob_id
-from .._store.transport import Blobs, Sink, Taken
+from .._store.transport import Blobs, RecordExists, Sink
 from .client import OutcomeUnknown, PreconditionFailed, UploadMissing
 from .multipart import MultipartUpload
 from .sink import ObjectSink
@@ -73,7 +73,7 @@ class Publication:
         """Save what `fill` writes, and return what it returns.
 
         Raises:
-            Taken: `may_replace` says no.
+            RecordExists: `may_replace` says no.
             UploadMissing: the upload does not exist any more, for gc took it; another try may succeed.
             OutcomeUnknown: no response arrived, and the record may yet become visible.
             StorageError: the save failed.
@@ -108,7 +108,7 @@ class Publication:
 
     def _check_replace(self) -> None:
         if not self._may_replace():
-            raise Taken
+            raise RecordExists
         if not self._create:
             self._condition = {}
 
@@ -127,7 +127,7 @@ class Publication:
                 self._put_record()
         except OutcomeUnknown:
             raise
-        except (StorageError, Taken, UploadMissing):
+        except (StorageError, RecordExists, UploadMissing):
             self._sink.abort()
             self._discard()
             raise

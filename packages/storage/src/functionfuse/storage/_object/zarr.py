@@ -60,7 +60,7 @@ class ObjectZarrStore(Store):
             return prototype.buffer.from_bytes(data)
         if self.read_only and key.startswith(_CHUNKS):
             raise CorruptRecord(
-                f"chunk {self._address(key)!r} is gone: removed with its result, or lost; read the result again"
+                f"chunk {self._address(key)!r} is missing: removed with its result, or lost; read the result again"
             )
         return None
 

@@ -11,7 +11,7 @@ from .._record.format import OUT_OF_BAND
 from .._record.reading import read_record
 from .._store.results import read_rows
 from .._store.transport import Absent
-from .transfer import DistantFile, this_machine
+from .transfer import RemoteFile, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +39,8 @@ def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: An
 
 def perform_for_client(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
     """Do so for a client of Ray, which waits for ever for a PickleBuffer."""
-    answer = perform(store, verb, keywords, *arguments)
-    return bytes(answer) if isinstance(answer, pickle.PickleBuffer) else answer
+    result = perform(store, verb, keywords, *arguments)
+    return bytes(result) if isinstance(result, pickle.PickleBuffer) else result
 
 
 @lru_cache(8)
@@ -96,7 +96,7 @@ class Disk(FileStore):
         """Return the stored result, for a process on any machine."""
         fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
         try:
-            return read_record(fetch, self._registry, _SentBlobs(self, workflow_name))
+            return read_record(fetch, self._registry, _BlobsToSend(self, workflow_name))
         except Absent:
             raise self._not_found(workflow_name, task_name) from None
 
@@ -112,7 +112,7 @@ class Disk(FileStore):
         """Return the bytes in the file of a blob. CorruptRecord when it is gone."""
         return self.blobs(workflow_name).size(blob)
 
-    def place_of_blob(self, workflow_name: str, blob: str) -> tuple[str, str]:
+    def location_of_blob(self, workflow_name: str, blob: str) -> tuple[str, str]:
         """Return the path of a blob, and the machine. CorruptRecord when it is gone."""
         return self.blobs(workflow_name).path(blob), this_machine()
 
@@ -125,7 +125,7 @@ class Disk(FileStore):
         return self._transport.blobs(self._records.encode(workflow_name))
 
 
-class _SentBlobs:
+class _BlobsToSend:
     """The blobs of a workflow, for objects that are loaded here and used elsewhere."""
 
     kind = "file"
@@ -136,10 +136,10 @@ class _SentBlobs:
         near = disk.blobs(workflow_name)
         self.path, self.size = near.path, near.size
 
-    def file(self, blob: str) -> DistantFile:
+    def file(self, blob: str) -> RemoteFile:
         """Return a blob as a file to read parts of."""
-        place, machine = self._disk.place_of_blob(self._workflow_name, blob)
-        return DistantFile(place, machine, self._disk._store.caller_of(self._workflow_name), blob)
+        location, machine = self._disk.location_of_blob(self._workflow_name, blob)
+        return RemoteFile(location, machine, self._disk._store.caller_of(self._workflow_name), blob)
 
 
 def _reduce_array(array: Any) -> str | tuple[Any, ...]:
@@ -153,10 +153,10 @@ def _reduce_array(array: Any) -> str | tuple[Any, ...]:
         return reduced
     if array.nbytes < OUT_OF_BAND or not array.flags.forc:
         return array.copy(order="K").__reduce_ex__(5)  # type: ignore[no-any-return]
-    return _Unlocked(array).array.__reduce_ex__(5)  # type: ignore[no-any-return]
+    return _WritableView(array).array.__reduce_ex__(5)  # type: ignore[no-any-return]
 
 
-class _Unlocked:
+class _WritableView:
     """The memory of a read-only array as an array that says it can be written to; nobody does."""
 
     def __init__(self, array: Any) -> None:

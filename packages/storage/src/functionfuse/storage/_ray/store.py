@@ -19,7 +19,7 @@ from .._store.bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from .._store.results import Results
 from .._store.store import make_draft
 from .disk import perform, perform_for_client
-from .transfer import DistantBlobs, NeedsDisk, NoFiles, Parts
+from .transfer import FileNeeded, NoBlobs, RecordParts, RemoteBlobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_GLANCE = 5.0  # seconds without an answer after which the cluster is looked at
-_PLACING = {"scheduling_strategy", "label_selector"}  # what else tells Ray where to run a task
-_PRIVATE = ("_redis_password", "_redis_username", "runtime_env")  # of ray.init; the last may hold variables
+_CHECK_AFTER = 5.0  # seconds without a response after which the cluster is looked at
+_PLACEMENT = {"scheduling_strategy", "label_selector"}  # what else tells Ray where to run a task
+_SECRET = ("_redis_password", "_redis_username", "runtime_env")  # of ray.init; the last may hold variables
 
 
-def _there(verb: Callable[Concatenate[FileStore, P], R]) -> Callable[Concatenate[RayStore, P], R]:
+def _on_disk_machine(verb: Callable[Concatenate[FileStore, P], R]) -> Callable[Concatenate[RayStore, P], R]:
     """Return a method that calls this one of the file store on the machine with the disk."""
 
     @wraps(verb)
     def call(self: RayStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        answer: R = self._ask(verb.__name__, *args, **kwargs)
-        return answer
+        result: R = self._call(verb.__name__, *args, **kwargs)
+        return result
 
     return call
 
@@ -81,7 +81,7 @@ class RayStore:
         self._timeout = _checked_timeout(timeout)
         self.durable = durable
         self.serializers = SerializerRegistry()
-        self._packed = b""
+        self._serialized = b""
         self._tasks  # noqa: B018  better now than after the first long task
         if rayInitArgs is not None and not _ray().is_initialized():
             _ray().init(**self._init_args)
@@ -91,17 +91,17 @@ class RayStore:
 
     # The verbs of the file store
 
-    new_workflow = _there(FileStore.new_workflow)
-    list_workflows = _there(FileStore.list_workflows)
-    remove_workflow = _there(FileStore.remove_workflow)
-    info = _there(FileStore.info)
-    has_task = _there(FileStore.has_task)
+    new_workflow = _on_disk_machine(FileStore.new_workflow)
+    list_workflows = _on_disk_machine(FileStore.list_workflows)
+    remove_workflow = _on_disk_machine(FileStore.remove_workflow)
+    info = _on_disk_machine(FileStore.info)
+    has_task = _on_disk_machine(FileStore.has_task)
     file_exists = has_task
-    has_tasks = _there(FileStore.has_tasks)
-    list_tasks = _there(FileStore.list_tasks)
-    remove_task = _there(FileStore.remove_task)
-    check_workflow = _there(FileStore.check_workflow)
-    gc = _there(FileStore.gc)
+    has_tasks = _on_disk_machine(FileStore.has_tasks)
+    list_tasks = _on_disk_machine(FileStore.list_tasks)
+    remove_task = _on_disk_machine(FileStore.remove_task)
+    check_workflow = _on_disk_machine(FileStore.check_workflow)
+    gc = _on_disk_machine(FileStore.gc)
 
     def save(
         self,
@@ -120,14 +120,14 @@ class RayStore:
         this process; its arrays are stored as ones that can be written to.
         """
         draft = make_draft(workflow_name, task_name, recipe, meta, uid)
-        if not _is_reference(obj):
-            parts = Parts()
+        if not _is_object_ref(obj):
+            parts = RecordParts()
             try:
-                footer = write_record(parts, NoFiles(), obj, draft, self.serializers, None, {})
-                return self._ask("save_record", draft, footer, *parts.as_arguments(), create=create)  # type: ignore[no-any-return]
-            except NeedsDisk:
+                footer = write_record(parts, NoBlobs(), obj, draft, self.serializers, None, {})
+                return self._call("save_record", draft, footer, *parts.as_arguments(), create=create)  # type: ignore[no-any-return]
+            except FileNeeded:
                 pass
-        return self._ask(  # type: ignore[no-any-return]
+        return self._call(  # type: ignore[no-any-return]
             "save", workflow_name, task_name, obj, recipe=draft.recipe, meta=draft.meta, create=create, uid=draft.uid
         )
 
@@ -138,24 +138,24 @@ class RayStore:
         """
 
         def fetch() -> tuple[memoryview, Footer]:
-            record = memoryview(bytearray(self._ask("record", workflow_name, task_name)))
+            record = memoryview(bytearray(self._call("record", workflow_name, task_name)))
             footer = footer_of(record, None)
             if check is not False:
                 verify(record, footer)
             return record, footer
 
-        blobs = DistantBlobs(self.caller_of(workflow_name), f"{self.path}/{workflow_name}")
+        blobs = RemoteBlobs(self.caller_of(workflow_name), f"{self.path}/{workflow_name}")
         return read_record(fetch, self.serializers, blobs)
 
     def results(self, workflow_name: str, pattern: str = "*") -> Results:
         """Return what there is, without reading it: a sequence of rows; as for the file store."""
-        return Results(workflow_name, self._ask("listed", workflow_name, pattern), partial(self._ask, "rows"))
+        return Results(workflow_name, self._call("listed", workflow_name, pattern), partial(self._call, "rows"))
 
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
         """Use these serializers for saving and loading; as for the file store."""
         for serializer in serializers:
             self.serializers.register(serializer)
-        self._packed = b""
+        self._serialized = b""
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
         """Return ``(new_workflow, read_object, save_func)``, bound to a workflow; as for the file store."""
@@ -170,7 +170,7 @@ class RayStore:
         options = {
             "path": self.path,
             "remoteArgs": dict(self._remote_args),
-            "rayInitArgs": _public(self._init_args) or None,
+            "rayInitArgs": _without_secrets(self._init_args) or None,
             "timeout": self._timeout,
             "durable": self.durable,
         }
@@ -184,17 +184,17 @@ class RayStore:
         ObjectRefs among ``args`` and in ``meta`` are passed on as what they refer to: ``submit("save", workflow, task,
         ref)`` stores a result once it is there, and ``submit("read_task", workflow, task)`` is a reference to one.
         """
-        if not self._packed:
+        if not self._serialized:
             # Ray's own: classes that travel by value are the same there as those of the results.
-            self._packed = _ray().cloudpickle.dumps(self)
+            self._serialized = _ray().cloudpickle.dumps(self)
         from ray.util.client import ray as client
 
         task = self._tasks[perform_for_client if client.is_connected() else perform]
-        return task.remote(self._packed, verb, kwargs, *args)
+        return task.remote(self._serialized, verb, kwargs, *args)
 
     def caller_of(self, workflow_name: str) -> Callable[..., Any]:
         """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
-        return partial(self._ask_of, workflow_name)
+        return partial(self._call_of, workflow_name)
 
     def check_cluster(self) -> None:
         """Raise StorageError unless some machine of the cluster fits ``remoteArgs``."""
@@ -204,7 +204,7 @@ class RayStore:
         wanted = _wanted(self._remote_args)
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fitting = sum(all(machine.get(name, 0) >= amount for name, amount in wanted.items()) for machine in machines)
-        if fitting > 1 and not _PLACING.intersection(self._remote_args):
+        if fitting > 1 and not _PLACEMENT.intersection(self._remote_args):
             warn_user(f"{fitting} machines fit {self!r}: each keeps other results, unless they share the folder")
         if fitting:
             return
@@ -222,7 +222,7 @@ class RayStore:
     _repr_html_ = FileStore._repr_html_
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_init_args": _public(self._init_args), "_packed": b""}
+        state = {**self.__dict__, "_init_args": _without_secrets(self._init_args), "_serialized": b""}
         state.pop("_tasks", None)
         return state
 
@@ -234,36 +234,36 @@ class RayStore:
         except (TypeError, ValueError) as error:
             raise OptionError(f"option 'remoteArgs': {error}") from error
 
-    def _ask_of(self, workflow_name: str, verb: str, *args: Any) -> Any:
-        return self._ask(verb, workflow_name, *args)
+    def _call_of(self, workflow_name: str, verb: str, *args: Any) -> Any:
+        return self._call(verb, workflow_name, *args)
 
-    def _ask(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the store on its machine, and wait for the answer."""
         ray = _ray()
         if not ray.is_initialized():
             self.check_cluster()
-        answer = self.submit(verb, *args, **kwargs)
+        reference = self.submit(verb, *args, **kwargs)
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
-            left = _GLANCE if deadline is None else max(0.0, min(_GLANCE, deadline - time.monotonic()))
-            if ray.wait([answer], timeout=left)[0]:
+            left = _CHECK_AFTER if deadline is None else max(0.0, min(_CHECK_AFTER, deadline - time.monotonic()))
+            if ray.wait([reference], timeout=left)[0]:
                 break
             try:
                 self.check_cluster()
             except StorageError:
-                ray.cancel(answer)
+                ray.cancel(reference)
                 raise
             if deadline is not None and time.monotonic() >= deadline:
-                ray.cancel(answer)
+                ray.cancel(reference)
                 raise StorageError(f"no answer from the machine of {self!r} within {self._timeout:g} s to {verb!r}")
         try:
-            return ray.get(answer)
+            return ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, Exception) and not isinstance(error.cause, ray.exceptions.RayError):
                 raise error.cause from None
-            raise StorageError(f"{self!r} could not {verb!r}: {error.cause}") from error
+            raise StorageError(f"{verb!r} failed on the machine of {self!r}: {error.cause}") from error
         except ray.exceptions.RayError as error:
-            raise StorageError(f"{self!r} could not {verb!r}: {error}") from error
+            raise StorageError(f"{verb!r} failed on the machine of {self!r}: {error}") from error
 
 
 def _ray() -> Any:
@@ -274,7 +274,7 @@ def _ray() -> Any:
     return ray
 
 
-def _is_reference(obj: object) -> bool:
+def _is_object_ref(obj: object) -> bool:
     """Whether an object is an ObjectRef, of a process of the cluster or of a Ray client."""
     return isinstance(obj, _ray().ObjectRef) or type(obj).__name__ == "ClientObjectRef"
 
@@ -286,8 +286,8 @@ def _wanted(remote_args: Mapping[str, Any]) -> dict[str, float]:
     return {name: amount for name, amount in amounts.items() if amount} | dict(remote_args.get("resources") or {})
 
 
-def _public(init_args: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in init_args.items() if name not in _PRIVATE}
+def _without_secrets(init_args: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in init_args.items() if name not in _SECRET}
 
 
 def _checked_path(path: object) -> str:

@@ -24,11 +24,11 @@ _PIECE = 64 << 20  # bytes of a blob that travel at a time
 _copies: dict[tuple[int, str], str] = {}
 
 
-class NeedsDisk(Exception):  # noqa: N818
+class FileNeeded(Exception):  # noqa: N818
     """A serializer asks for a file, so the result has to be written where the disk is."""
 
 
-class Parts:
+class RecordParts:
     """A sink that keeps a record in memory; large buffers stay where they are."""
 
     def __init__(self) -> None:
@@ -52,22 +52,22 @@ class Parts:
         return [pickle.PickleBuffer(part) for part in self._parts if part]
 
 
-class NoFiles:
+class NoBlobs:
     """The blobs of a record that is written away from the disk: there can be none."""
 
     kind = "file"
 
     def new(self, suffix: str) -> tuple[str, str]:
-        raise NeedsDisk(suffix)
+        raise FileNeeded(suffix)
 
     def path(self, blob: str) -> str:
-        raise NeedsDisk(blob)
+        raise FileNeeded(blob)
 
     def file(self, blob: str) -> RangeReader:
-        raise NeedsDisk(blob)
+        raise FileNeeded(blob)
 
     def size(self, blob: str) -> int:
-        raise NeedsDisk(blob)
+        raise FileNeeded(blob)
 
     def listed(self) -> list[BlobEntry]:
         return []
@@ -76,20 +76,20 @@ class NoFiles:
         """There is nothing to delete."""
 
 
-class DistantFile:
+class RemoteFile:
     """A file on the machine with the disk: parts of it travel to whoever reads them, wherever that is.
 
     Args:
-        place: the path there.
+        location: the path there.
         machine: the id of that machine.
-        ask: calls a method of the store there: ``ask("read_blob", blob, offset, length)``.
+        call: calls a method of the store there: ``call("read_blob", blob, offset, length)``.
         blob: the id of the blob.
     """
 
-    def __init__(self, place: str, machine: str, ask: Callable[..., Any], blob: str) -> None:
-        self.place = place
+    def __init__(self, location: str, machine: str, call: Callable[..., Any], blob: str) -> None:
+        self.location = location
         self._machine = machine
-        self._ask = ask
+        self._call = call
         self._blob = blob
         self._near: BlobFile | None = None
 
@@ -99,40 +99,40 @@ class DistantFile:
     def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
         """Return bytes of the file. CorruptRecord when it ends before, or is gone."""
         if this_machine() == self._machine:
-            self._near = self._near or BlobFile(self.place, maps=True)
+            self._near = self._near or BlobFile(self.location, maps=True)
             return self._near.read(offset, length)
-        return memoryview(self._ask("read_blob", self._blob, offset, length))
+        return memoryview(self._call("read_blob", self._blob, offset, length))
 
 
-class DistantBlobs:
+class RemoteBlobs:
     """The blobs of a workflow on another machine. ``path`` copies one here, ``file`` reads it there."""
 
     kind = "file"
 
-    def __init__(self, ask: Callable[..., Any], place: str) -> None:
-        self._ask = ask
-        self._place = place
+    def __init__(self, call: Callable[..., Any], location: str) -> None:
+        self._call = call
+        self._location = location
 
     def path(self, blob: str) -> str:
         """Return the path of a local copy, which stays as long as this process. CorruptRecord when it is gone."""
-        known = os.getpid(), f"{self._place}/{blob}"
+        known = os.getpid(), f"{self._location}/{blob}"
         if known not in _copies or not Path(_copies[known]).exists():
             size = self.size(blob)
             path = Path(tempfile.mkdtemp(dir=process_folder()), blob)
             with path.open("wb") as file:
                 for offset in range(0, size, _PIECE):
-                    file.write(self._ask("read_blob", blob, offset, min(_PIECE, size - offset)))
+                    file.write(self._call("read_blob", blob, offset, min(_PIECE, size - offset)))
             _copies[known] = str(path)
         return _copies[known]
 
-    def file(self, blob: str) -> DistantFile:
+    def file(self, blob: str) -> RemoteFile:
         """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
-        place, machine = self._ask("place_of_blob", blob)
-        return DistantFile(place, machine, self._ask, blob)
+        location, machine = self._call("location_of_blob", blob)
+        return RemoteFile(location, machine, self._call, blob)
 
     def size(self, blob: str) -> int:
         """Return the bytes in a blob. CorruptRecord when it is gone."""
-        size: int = self._ask("size_of_blob", blob)
+        size: int = self._call("size_of_blob", blob)
         return size
 
 

@@ -89,10 +89,10 @@ def pack_footer(footer: Footer, offset: int, key: bytes | None) -> bytes:
     body = text.encode("utf-8", "surrogatepass")
     flags = (_SIGNED if key else 0) | OLDEST << 8 | VERSION << 16
     signature = hmac.digest(key, body, "sha256") if key else bytes(32)
-    place = (offset, len(body), offset + len(body) + TRAILER.size)
-    blank = TRAILER.pack(*place, 0, flags, signature, END)
+    span = (offset, len(body), offset + len(body) + TRAILER.size)
+    blank = TRAILER.pack(*span, 0, flags, signature, END)
     crc = zlib.crc32(blank, zlib.crc32(body, zlib.crc32(pack_prefix())))
-    return body + TRAILER.pack(*place, crc, flags, signature, END)
+    return body + TRAILER.pack(*span, crc, flags, signature, END)
 
 
 def tail_length(tail: bytes | memoryview, size: int) -> int:
@@ -141,5 +141,5 @@ def _parsed(body: bytes) -> Footer:
     except (ValueError, RecursionError) as error:
         raise CorruptRecord(f"footer is not JSON: {error}") from error
     if not isinstance(footer, dict) or not footer.keys() >= _REQUIRED:
-        raise CorruptRecord("footer lacks what every record has")
+        raise CorruptRecord("footer has not all the keys that every record has")
     return cast("Footer", footer)

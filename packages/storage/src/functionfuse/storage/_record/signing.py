@@ -14,8 +14,8 @@ def check_reference(reference: object) -> None:
     """Refuse what cannot be a reference to a key."""
     if reference is None:
         return
-    kind, _, place = reference.partition(":") if isinstance(reference, str) else ("", "", "")
-    if kind not in ("env", "file") or not place:
+    kind, _, target = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+    if kind not in ("env", "file") or not target:
         # The value is not shown: it may be a key, given by mistake.
         raise OptionError(
             "option 'sign_key' must be 'env:VARIABLE' or 'file:/path', a reference to a key and not the key"
@@ -29,13 +29,13 @@ def load_key(reference: str | None) -> bytes | None:
     """
     if reference is None:
         return None
-    kind, _, place = reference.partition(":")
+    kind, _, target = reference.partition(":")
     try:
-        key = os.fsencode(os.environ[place]) if kind == "env" else Path(place).read_bytes().strip()
+        key = os.fsencode(os.environ[target]) if kind == "env" else Path(target).read_bytes().strip()
     except KeyError:
-        raise StorageError(f"sign_key: environment variable {place!r} is not set") from None
+        raise StorageError(f"sign_key: environment variable {target!r} is not set") from None
     except OSError as error:
-        raise StorageError(f"sign_key: cannot read {place!r}: {error.strerror}") from error
+        raise StorageError(f"sign_key: cannot read {target!r}: {error.strerror}") from error
     if len(key) < SHORTEST:
         raise StorageError(f"sign_key: the key in {reference!r} has {len(key)} bytes, {SHORTEST} are needed")
     return key

@@ -71,8 +71,8 @@ class S3Settings:
             return dict(self.literal)
         if self.credentials is None:
             return {}
-        place, _, name = self.credentials.partition(":")
-        return _from_environment(name) if place == "env" else _from_function(place, name)
+        module, _, name = self.credentials.partition(":")
+        return _from_environment(name) if module == "env" else _from_function(module, name)
 
 
 def make_settings(

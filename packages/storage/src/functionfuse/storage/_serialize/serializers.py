@@ -92,10 +92,10 @@ class SerializerRegistry:
                 f"saved with serializer {name!r}, registered are: {known}; "
                 f"pass it to store.register_persistent_serializers(...) first"
             )
-        lacking = _lacking(serializer)
-        if lacking:
+        missing = _missing(serializer)
+        if missing:
             raise MissingSerializer(
-                f"saved with serializer {name!r}, which needs {', '.join(lacking)}: not installed here"
+                f"saved with serializer {name!r}, which needs {', '.join(missing)}: not installed here"
             )
         return serializer
 
@@ -117,11 +117,11 @@ def _installed() -> dict[str, Serializer]:
 @cache
 def _installed_types() -> dict[type | str, Serializer]:
     """Return the installed serializers that can save here, by type."""
-    usable = [one for one in _installed().values() if not _lacking(one)]
+    usable = [one for one in _installed().values() if not _missing(one)]
     return {key: one for one in usable for key in one.types}
 
 
-def _lacking(serializer: Serializer) -> list[str]:
+def _missing(serializer: Serializer) -> list[str]:
     return [module for module in getattr(serializer, "requires", ()) if find_spec(module) is None]
 
 

@@ -79,13 +79,13 @@ class Results(Sequence[Result]):
         return len(self._listed)
 
     @overload
-    def __getitem__(self, place: int) -> Result: ...
+    def __getitem__(self, index: int) -> Result: ...
     @overload
-    def __getitem__(self, place: slice) -> Results: ...
-    def __getitem__(self, place: int | slice) -> Result | Results:
-        if isinstance(place, slice):
-            return Results(self._workflow_name, self._listed[place], self._read)
-        return self._read(self._workflow_name, [self._listed[place]])[0]
+    def __getitem__(self, index: slice) -> Results: ...
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        if isinstance(index, slice):
+            return Results(self._workflow_name, self._listed[index], self._read)
+        return self._read(self._workflow_name, [self._listed[index]])[0]
 
     def __repr__(self) -> str:
         return self._table().text()

@@ -27,7 +27,7 @@ from .bound import WorkflowReader, WorkflowSaver, WorkflowStarter
 from .lookup import Records
 from .results import Results, read_rows, workflows_table
 from .tables import SHOWN
-from .transport import Absent, Taken
+from .transport import Absent, RecordExists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,7 +119,7 @@ class RecordStore:
 
         try:
             footer = self._transport.publish(folder, stem, fill, may_replace=may_replace, create=create)
-        except Taken:
+        except RecordExists:
             return _own_or_lost(previous, draft)
         # After a lost answer, the record that is replaced by repeating it is this one.
         doomed = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []

@@ -22,7 +22,7 @@ class Absent(Exception):  # noqa: N818
     """There is no such record; the engine turns this into a TaskNotFound that helps."""
 
 
-class Taken(Exception):  # noqa: N818
+class RecordExists(Exception):  # noqa: N818
     """A valid record was there first."""
 
 
@@ -52,7 +52,7 @@ class BlobWriter(Protocol):
 class RangeReader(Protocol):
     """A blob that can be sent to other processes and read there, in parts."""
 
-    place: str
+    location: str
     """Where it is, for messages."""
 
     def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
@@ -134,7 +134,7 @@ class Transport(Protocol):
         """Make what ``fill`` writes the record, in one visible step, and return what it returned.
 
         ``may_replace`` is called before a record is replaced, and may be when there is none; if it says no,
-        Taken. With ``create`` that holds for a record of another writer that comes in at any time; without,
+        RecordExists. With ``create`` that holds for a record of another writer that comes in at any time; without,
         the last writer wins. When anything fails, the new blobs are gone and the old record is untouched.
         """
 
