@@ -4,7 +4,7 @@
 
     storage.register_persistent_serializers(DaskArraySerializer)
 
-``HDFSerializer`` is its name in the original. Registering is optional: it is found where dask and h5py are
+`HDFSerializer` is its name in the original. Registering is optional: it is found where dask and h5py are
 installed.
 """
 
@@ -29,19 +29,19 @@ _LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
 class DaskArraySerializer(Serializer):
     """Computes a dask array into an HDF5 file, or on S3 into a Zarr array, and loads it as a dask array over that.
 
-    Shape, dtype and chunks are those of the saved array; sizes that were not known (``nan``) are known
+    Shape, dtype and chunks are those of the saved array; sizes that were not known (`nan`) are known
     after loading. Computing uses threads of this process, and takes the memory of the chunks in work. Every
-    chunk has a checksum and is checked whenever it is read: CorruptRecord, also when it is gone. A loaded
+    chunk has a checksum and is checked whenever it is read: CorruptRecord, also when it is missing. A loaded
     array can be sent to other processes that see the store. Functions get its blocks read-only; what
-    ``compute`` returns is the caller's own.
+    `compute` returns is the caller's own.
 
-    The file holds one dataset, ``data``, for any HDF5 tool. The Zarr array (version 3, not compressed) has
+    The file holds one dataset, `data`, for any HDF5 tool. The Zarr array (version 3, not compressed) has
     an object for each chunk; dtypes that not every Zarr knows are kept as bytes along one more axis.
 
-    Arrays that have no place there (0-d, empty, of objects, masked) are computed into the record.
+    Arrays that have no chunks to store (0-d, empty, of objects, masked) are computed into the record.
 
-    Raises StorageError when a block is not what the array says of it, when the disk is full, and on S3 when
-    zarr is not installed.
+    Raises:
+        StorageError: a block is not what the array says of it, the disk is full, or on S3 zarr is not installed.
     """
 
     name = "dask.array"
@@ -50,7 +50,12 @@ class DaskArraySerializer(Serializer):
     requires = ("dask", "numpy", "h5py")
 
     def save(self, obj: Any, out: BlobWriter) -> dict[str, Any]:
-        """Compute the array, and return where and how it is kept."""
+        """Compute the array, and return where and how it is kept.
+
+        Args:
+            obj: the array.
+            out: makes files beside the record.
+        """
         from functionfuse.serializers._dask.blocks import can_keep
 
         array = _with_known_sizes(obj)
@@ -67,7 +72,13 @@ class DaskArraySerializer(Serializer):
         return {**state, "blob": blob, **hdf5_writing.write(path, _regular(array))}
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
-        """Return a dask array that reads its chunks when they are computed."""
+        """Return a dask array that reads its chunks when they are computed.
+
+        Args:
+            state: what `save` returned.
+            inp: finds the files of the record.
+            version: of the serializer that saved the object.
+        """
         import dask.array as da
         import numpy as np
 
@@ -87,7 +98,7 @@ HDFSerializer = DaskArraySerializer
 
 
 def _reader(state: Any, inp: BlobReader) -> BlockReader:
-    """Return what reads the blocks of a saved array. CorruptRecord when its blob is gone."""
+    """Return what reads the blocks of a saved array."""
     if "zarr" in state:
         if not isinstance(inp, ZarrBlobs):
             raise StorageError(f"blob {state['blob']!r} was kept by a store of kind 'S3'; this one keeps files")

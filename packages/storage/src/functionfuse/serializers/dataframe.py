@@ -21,10 +21,10 @@ _PROBE = 100
 
 
 class TextArraySerializer(Serializer):
-    """Keeps NumPy arrays of string objects as Arrow's ``large_string``: offsets and text, without a copy.
+    """Keeps NumPy arrays of string objects as Arrow's `large_string`: offsets and text, without a copy.
 
-    Only arrays that come back exactly: of ``str`` proper, and at most one kind of missing value (``None``,
-    ``nan`` or ``pandas.NA``). Others, and those of less than 1000 elements, are pickled. Strings that were
+    Only arrays that come back exactly: of `str` proper, and at most one kind of missing value (`None`,
+    `nan` or `pandas.NA`). Others, and those of less than 1000 elements, are pickled. Strings that were
     one object are equal objects afterwards.
 
     The layout is that of the Arrow columnar format, which every release of Arrow reads.
@@ -36,7 +36,12 @@ class TextArraySerializer(Serializer):
     requires = ("numpy", "pyarrow")
 
     def save(self, obj: Any, out: BlobWriter) -> Any:  # noqa: ARG002
-        """Return shape, order, missing value, and Arrow's buffers."""
+        """Return shape, order, missing value, and Arrow's buffers.
+
+        Args:
+            obj: the array.
+            out: makes files beside the record.
+        """
         if obj.dtype.kind != "O" or obj.dtype.metadata or obj.size < _WORTH_IT:
             return NotImplemented
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
@@ -51,7 +56,13 @@ class TextArraySerializer(Serializer):
         return obj.shape, order, missing, buffers
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
-        """Return the array again."""
+        """Return the array again.
+
+        Args:
+            state: what `save` returned.
+            inp: finds the files of the record.
+            version: of the serializer that saved the object.
+        """
         import math
 
         import pyarrow as pa
@@ -68,7 +79,7 @@ class TextArraySerializer(Serializer):
 def _missing_kind(flat: Any) -> str | None:
     """Return what stands for missing text; nothing for an array that is not of text."""
     if type(flat[0]) is not str and str not in map(type, flat[:_PROBE]):
-        return None  # most arrays of other objects are told by their first elements
+        return None  # most arrays of other objects are known by their first elements
     kinds = set(map(type, flat)) - {str}
     if kinds <= {type(None)}:
         return "None"

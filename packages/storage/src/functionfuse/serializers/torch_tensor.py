@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TensorSerializer(Serializer):
-    """Keeps dense tensors and parameters: dtype, shape, order of axes in memory, ``requires_grad``.
+    """Keeps dense tensors and parameters: dtype, shape, order of axes in memory, `requires_grad`.
 
     Every tensor is kept by itself, only the elements that it shows: views of one storage come back
     separate, like views of a NumPy array, while a tensor that is used twice is one tensor afterwards. Its
@@ -29,7 +29,12 @@ class TensorSerializer(Serializer):
     requires = ("torch", "numpy")
 
     def save(self, obj: Any, out: BlobWriter) -> Any:  # noqa: ARG002
-        """Return the elements in the order of memory, and how to look at them."""
+        """Return the elements in the order of memory, and how to look at them.
+
+        Args:
+            obj: the tensor.
+            out: makes files beside the record.
+        """
         import torch
 
         if not _is_plain(obj):
@@ -49,7 +54,13 @@ class TensorSerializer(Serializer):
         }
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
-        """Return the tensor, in main memory."""
+        """Return the tensor, in main memory.
+
+        Args:
+            state: what `save` returned.
+            inp: finds the files of the record.
+            version: of the serializer that saved the object.
+        """
         import torch
 
         dtype, shape, axes = getattr(torch, state["dtype"]), state["shape"], state["axes"]
@@ -67,7 +78,7 @@ class TensorSerializer(Serializer):
 
 
 def _is_plain(tensor: Any) -> bool:
-    """Whether a tensor is nothing but its elements, and not many more than it has memory for."""
+    """Return True if a tensor is nothing but its elements, and not many more than it has memory for."""
     import torch
 
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:

@@ -20,13 +20,18 @@ _MOST_AXES = 32  # of HDF5; and Zarr's chunks of bytes have one more than the ar
 
 
 def can_keep(array: Any) -> bool:
-    """Whether there is a place outside of the record for an array of known sizes."""
+    """Return True if an array of known sizes can be kept outside of the record."""
     plain = type(array._meta) is np.ndarray and not array.dtype.hasobject
     return plain and 0 < array.ndim <= _MOST_AXES and bool(array.size) and bool(array.dtype.itemsize)
 
 
 class BlockTarget(ABC):
-    """What ``da.store`` assigns the blocks of an array of regular chunks to."""
+    """What `da.store` assigns the blocks of an array of regular chunks to.
+
+    Args:
+        array: the dask array.
+        location: of the content, for messages.
+    """
 
     def __init__(self, array: Any, location: str) -> None:
         self.shape: tuple[int, ...] = array.shape
@@ -46,20 +51,27 @@ class BlockTarget(ABC):
 
     @abstractmethod
     def put(self, cell: tuple[int, ...], block: np.ndarray[Any, Any]) -> None:
-        """Write a chunk, which is smaller than others at an edge; called by several threads."""
+        """Write a chunk, which is smaller than others at an edge; several threads call this.
+
+        Args:
+            cell: number of the chunk along each axis.
+            block: the content of the chunk.
+        """
 
     def fill(self, array: Any) -> None:
-        """Compute every block of the array, with threads, and have it written; none writes on when one fails."""
+        """Compute every block of the array with threads, and write it; none is written after one failed.
+
+        Raises:
+            StorageError: a block is not what the array says of it, or could not be written.
+        """
         with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
             da.store(array, self, lock=False, scheduler="threads", pool=pool)
         if not self.written.all():
-            raise StorageError(
-                f"only {self.written.sum()} of {self.written.size} chunks are in {self.location!r}"
-            )
+            raise StorageError(f"only {self.written.sum()} of {self.written.size} chunks are in {self.location!r}")
 
 
 def _checked(block: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Return a block as an array of the dtype that dask was told, if nothing is lost by it."""
+    """Return a block as an array of the dtype that dask knows, if nothing is lost by it."""
     if isinstance(block, np.ma.MaskedArray):
         raise StorageError("a block is masked and its array does not say so; pass meta=np.ma.array([]) to dask")
     array = np.asarray(block)
@@ -71,7 +83,13 @@ def _checked(block: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nda
 
 
 class BlockReader(ABC):
-    """What a loaded dask array slices; it can be sent anywhere. What it returns is read-only."""
+    """What a loaded dask array slices; it can be sent anywhere. What it returns is read-only.
+
+    Args:
+        location: of the content, for messages.
+        shape: of the array.
+        dtype: of the array.
+    """
 
     def __init__(self, location: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.location = location
@@ -91,7 +109,11 @@ class BlockReader(ABC):
 
     @abstractmethod
     def box(self, spans: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-        """Return the elements from the first to before the last along each axis. CorruptRecord."""
+        """Return the elements of a box: from the first to before the last along each axis.
+
+        Raises:
+            CorruptRecord: a chunk is damaged or missing.
+        """
 
 
 def _span(part: int | slice, size: int) -> tuple[tuple[int, int], int | slice]:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 class ChunkReader(BlockReader):
-    """Reads checked chunks of a file by a table of their offsets."""
+    """Reads checked chunks of a file by a table of their offsets.
+
+    Args:
+        file: the HDF5 file.
+        state: what `write` returned, with `shape` and `dtype`.
+    """
 
     def __init__(self, file: RangeReader, state: Mapping[str, Any]) -> None:
         super().__init__(file.location, state["shape"], state["dtype"])
@@ -30,7 +35,11 @@ class ChunkReader(BlockReader):
         self._file = file
 
     def box(self, spans: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-        """Return the elements from the first to before the last along each axis. CorruptRecord."""
+        """Return the elements of a box: from the first to before the last along each axis.
+
+        Raises:
+            CorruptRecord: a chunk is damaged or missing.
+        """
         cells = [range(low // step, -(-high // step)) for (low, high), step in zip(spans, self._chunk, strict=True)]
         if all(len(row) == 1 for row in cells):
             return self._part(tuple(row[0] for row in cells), spans)[1]
@@ -43,7 +52,7 @@ class ChunkReader(BlockReader):
     def _part(
         self, cell: tuple[int, ...], spans: Sequence[tuple[int, int]]
     ) -> tuple[tuple[slice, ...], np.ndarray[Any, Any]]:
-        """Return what a chunk gives to a selection, and the place of it there."""
+        """Return what a selection takes of a chunk, after where it goes in the selection."""
         target, inside = [], []
         for number, step, (low, high) in zip(cell, self._chunk, spans, strict=True):
             start, stop = max(low, number * step), min(high, (number + 1) * step)
@@ -52,7 +61,7 @@ class ChunkReader(BlockReader):
         return tuple(target), self._read(cell)[tuple(inside)]
 
     def _read(self, cell: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """Return a chunk. CorruptRecord."""
+        """Return a checked chunk."""
         length = math.prod(self._chunk) * self.dtype.itemsize
         data = self._file.read(int(self._offsets[cell]), length)
         if crc32(data) != self._crcs[cell]:

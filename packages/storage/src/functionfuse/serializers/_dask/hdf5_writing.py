@@ -23,7 +23,12 @@ _ALIGNMENT = 4096
 
 
 def write(path: str, array: Any) -> dict[str, Any]:
-    """Compute an array of regular chunks into a new file; return where each chunk is, and its crc32."""
+    """Compute an array of regular chunks into a new file; return where each chunk is, and its crc32.
+
+    Args:
+        path: of the new file.
+        array: of regular chunks.
+    """
     with os_errors("write", path):
         offsets = _make_file(path, array)
     target = _HDF5Target(array, path, offsets)
@@ -90,7 +95,7 @@ class _HDF5Target(BlockTarget):
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> int:
-    """Write everything at ``offset``, and return its crc32."""
+    """Write everything at `offset`, and return its crc32."""
     crc = 0
     os.lseek(descriptor, offset, os.SEEK_SET)  # a descriptor of this call alone
     for at in range(0, len(data), _PIECE):

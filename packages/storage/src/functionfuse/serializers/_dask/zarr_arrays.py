@@ -25,7 +25,12 @@ _TYPES = {
 
 
 def write(store: Store, array: Any) -> dict[str, Any]:
-    """Compute an array of regular chunks into a new store; return what Zarr knows of it."""
+    """Compute an array of regular chunks into a new store; return what Zarr knows of it.
+
+    Args:
+        store: an empty Zarr store.
+        array: of regular chunks.
+    """
     size = () if _is_known(array.dtype) else (array.dtype.itemsize,)
     target = zarr.create_array(
         store,
@@ -42,7 +47,7 @@ def write(store: Store, array: Any) -> dict[str, Any]:
 
 
 def _is_known(dtype: np.dtype[Any]) -> bool:
-    """Whether every Zarr has this type; others are kept as bytes, along one more axis."""
+    """Return True if every Zarr has this type; others are kept as bytes, along one more axis."""
     return dtype.isnative and dtype.name in _TYPES
 
 
@@ -60,14 +65,25 @@ class _ZarrTarget(BlockTarget):
 
 
 class ZarrReader(BlockReader):
-    """Reads checked chunks of an array from what ``write`` returned and a store, which can be pickled."""
+    """Reads checked chunks of an array from what `write` returned and a store, which can be pickled.
+
+    Args:
+        store: of the array; it can be pickled.
+        metadata: what `write` returned.
+        shape: of the array.
+        dtype: of the array.
+    """
 
     def __init__(self, store: Store, metadata: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         super().__init__(str(store), shape, dtype)
         self._array: zarr.Array[Any] = zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=StorePath(store)))
 
     def box(self, spans: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-        """Return the elements from the first to before the last along each axis. CorruptRecord."""
+        """Return the elements of a box: from the first to before the last along each axis.
+
+        Raises:
+            CorruptRecord: a chunk is damaged or missing.
+        """
         try:
             box = np.asarray(self._array[tuple(slice(*span) for span in spans)])
         except StorageError:

@@ -24,6 +24,10 @@ class BlobFile:
 
     What is read may be the file itself, mapped. Whoever holds this holds the file open, and can read it in this
     process when it is removed; beyond 100 files, each is opened when it is read.
+
+    Args:
+        location: path of the file.
+        maps: return views of the mapped file where that is faster.
     """
 
     def __init__(self, location: str, *, maps: bool) -> None:
@@ -36,7 +40,15 @@ class BlobFile:
         return {**self.__dict__, "_file": None}
 
     def read(self, offset: int, length: int) -> memoryview | bytearray:
-        """Return bytes of the file, not to be written to. CorruptRecord when it ends before, or is gone."""
+        """Return bytes of the file, read-only.
+
+        Args:
+            offset: of the first byte.
+            length: how many bytes.
+
+        Raises:
+            CorruptRecord: the file ends before, or is missing.
+        """
         return self._open().read(offset, length)
 
     def _open(self) -> _OpenFile:
@@ -49,7 +61,7 @@ class BlobFile:
 
 
 class _OpenFile:
-    """A file that is closed when nobody needs it any more."""
+    """A file that is closed when no reader refers to it any more."""
 
     def __init__(self, path: str, *, maps: bool) -> None:
         self._descriptor = -1
@@ -71,7 +83,7 @@ class _OpenFile:
             os.close(self._descriptor)
 
     def read(self, offset: int, length: int) -> memoryview | bytearray:
-        """Return bytes of the file; many of them not copied. CorruptRecord when it ends before."""
+        """Return bytes of the file; many of them not copied."""
         with os_errors("read", self._path):
             # Also of what is mapped already: touching it beyond the end of the file would kill the process.
             if os.fstat(self._descriptor).st_size < offset + length:

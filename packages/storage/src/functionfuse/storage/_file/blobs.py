@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 class FileBlobs:
-    """The blobs of one record, in the folder ``.big`` of its workflow."""
+    """The blobs of one record, in the folder `.big` of its workflow.
+
+    Args:
+        folder: of the blobs of the workflow.
+        maps: return views of the mapped file where that is faster.
+    """
 
     kind = "file"
 
@@ -29,38 +34,57 @@ class FileBlobs:
         self._new: list[str] = []
 
     def new(self, suffix: str) -> tuple[str, str]:
-        """Return the id and the path of a new blob, which the caller then writes."""
+        """Return the id and the path of a new blob, which the caller then writes.
+
+        Raises:
+            OptionError: the suffix is not one of file names.
+            StorageError: the workflow was removed meanwhile.
+        """
         blob = new_blob_id(suffix)
         folder = Path(self._folder)
         try:
             folder.mkdir(exist_ok=True)
         except FileNotFoundError as error:
             # Its parent was there when this save began.
-            raise StorageError(
-                f"workflow removed while saving: {str(folder.parent)!r} is missing"
-            ) from error
+            raise StorageError(f"workflow removed while saving: {str(folder.parent)!r} is missing") from error
         except OSError as error:
             raise StorageError(f"cannot make folder {self._folder!r}: {error.strerror}") from error
         self._new.append(blob)
         return blob, str(folder / blob)
 
     def path(self, blob: str) -> str:
-        """Return the path of a blob. CorruptRecord when it is gone."""
+        """Return the path of a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         path = self._path(blob)
         if not Path(path).exists():
             raise CorruptRecord(f"blob {blob!r} is missing from {self._folder!r}")
         return path
 
     def file(self, blob: str) -> RangeReader:
-        """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
+        """Return a blob as a file to read parts of.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return BlobFile(self.path(blob), maps=self._maps)
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        """Return the bytes in a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return _size(self.path(blob))
 
     def listed(self) -> list[BlobEntry]:
-        """Return the new blobs with their sizes in bytes."""
+        """Return the new blobs with their sizes in bytes.
+
+        Raises:
+            StorageError: a serializer did not write its blob.
+        """
         try:
             return [{"id": blob, "size": self.size(blob)} for blob in self._new]
         except CorruptRecord as error:
@@ -93,7 +117,7 @@ class FileBlobs:
 
 
 def _size(path: str) -> int:
-    """Return the bytes in a file, or in all files of a folder. CorruptRecord when it is gone."""
+    """Return the bytes in a file, or in all files of a folder."""
     try:
         if not Path(path).is_dir():
             return Path(path).stat().st_size

@@ -26,7 +26,12 @@ _NO_FOLDER_FSYNC = {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class os_errors:  # noqa: N801  used like a function; a generator would cost more than the calls inside
-    """Context: an OSError becomes a StorageError that says what was tried, and where."""
+    """Context: an OSError becomes a StorageError that says what failed, and where.
+
+    Args:
+        action: what is tried, a verb.
+        path: where.
+    """
 
     __slots__ = ("_action", "_path")
 
@@ -46,7 +51,7 @@ class os_errors:  # noqa: N801  used like a function; a generator would cost mor
 
 @contextmanager
 def exclusive_access(folder: str) -> Iterator[None]:
-    """Context: no other thread or process of this machine is in the same context. POSIX only."""
+    """Context: no other thread or process of this machine is in the same context; without effect on Windows."""
     if not POSIX:
         yield
         return
@@ -61,20 +66,36 @@ def exclusive_access(folder: str) -> Iterator[None]:
 
 
 def write_all(descriptor: int, data: memoryview) -> None:
-    """Write everything at the current position; the kernel may take it in pieces."""
+    """Write everything at the current position; the kernel may take it in pieces.
+
+    Args:
+        descriptor: of the open file.
+        data: the bytes.
+    """
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def pwrite_all(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write everything at ``offset``. POSIX only."""
+    """Write everything at an offset; not available on Windows.
+
+    Args:
+        descriptor: of the open file.
+        data: the bytes.
+        offset: of the first byte.
+    """
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written
 
 
 def read_into(descriptor: int, view: memoryview) -> int:
-    """Fill ``view`` from the current position, and return how many bytes there were."""
+    """Fill a view from the current position, and return how many bytes there were.
+
+    Args:
+        descriptor: of the open file.
+        view: where the bytes go.
+    """
     filled = 0
     with open(descriptor, "rb", buffering=0, closefd=False) as file:
         while filled < len(view):
@@ -86,13 +107,13 @@ def read_into(descriptor: int, view: memoryview) -> int:
 
 
 def unlink_quietly(path: str) -> None:
-    """Remove a file that may be gone already."""
+    """Remove a file, if it exists."""
     with suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108  a string in hand, on the way of every save
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file or a folder that may be gone already."""
+    """Remove a file or a folder, if it exists."""
     if Path(path).is_dir() and not Path(path).is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -100,7 +121,7 @@ def remove_tree(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power cut, where the system can."""
+    """Make the names in a folder survive a power cut, where the system can; without effect on Windows."""
     if not POSIX:
         return
     descriptor = os.open(path, READ | os.O_DIRECTORY)
@@ -124,7 +145,15 @@ def sync_tree(path: str) -> None:
 
 
 def move_exclusively(source: str, target: str) -> None:
-    """Give a file its name in one step; FileExistsError when the name is taken."""
+    """Give a file its name atomically.
+
+    Args:
+        source: path of the file.
+        target: its new path.
+
+    Raises:
+        FileExistsError: there is a file of that name.
+    """
     if not POSIX:
         Path(source).rename(target)  # refuses an existing target there
         return

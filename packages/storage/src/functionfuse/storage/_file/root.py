@@ -32,7 +32,12 @@ _NETWORK = {
 def open_root(path: str, *, durable: bool) -> bool:
     """Make the root unless it is there; return whether its file system ignores case.
 
-    Raises StorageError when the path is no folder, or cannot be read or made.
+    Args:
+        path: of the folder.
+        durable: survive a power cut.
+
+    Raises:
+        StorageError: the path is no folder, or cannot be read or made.
     """
     root = Path(path)
     marker = root / MARKER
@@ -55,7 +60,7 @@ def open_root(path: str, *, durable: bool) -> bool:
 
 
 def is_on_network(path: str) -> bool:
-    """Whether a path is on a network file system, as far as the system tells."""
+    """Return True if a path is on a network file system, as far as the system knows."""
     try:
         mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -100,7 +105,7 @@ def _ignores_case(root: Path) -> bool:
 
 
 def _write_new(target: Path, text: str, *, durable: bool) -> None:
-    """Write a file in one visible step; FileExistsError when it is there."""
+    """Write a file atomically; FileExistsError when it is there."""
     draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     try:
         descriptor = os.open(draft, CREATE, 0o666)

@@ -22,6 +22,10 @@ class FileSink:
     """Gathers small writes; checks and writes large buffers by blocks, on two threads or more.
 
     Bytes are written right after their checksum, while they are in the cache of the processor.
+
+    Args:
+        descriptor: of the open file.
+        path: of the file, for messages.
     """
 
     def __init__(self, descriptor: int, path: str) -> None:
@@ -39,7 +43,12 @@ class FileSink:
         self._append(memoryview(data))
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of every ``block`` bytes."""
+        """Append, and return the crc32 of each block.
+
+        Args:
+            data: the bytes.
+            block: bytes under one checksum.
+        """
         self.flush()
         write_block = self._write_block_here
         workers = 1

@@ -22,10 +22,12 @@ class FileStore(RecordStore):
             they are never damaged unnoticed.
         mmap: map results of 1 MiB and more instead of reading them. What is loaded can be written to, the
             file stays as it is. Not done on Windows, network file systems, and for signed stores.
-        sign_key: ``"env:VARIABLE"`` or ``"file:/path"``: where to find a key of at least 32 bytes. Results
+        sign_key: `"env:VARIABLE"` or `"file:/path"`: where to find a key of at least 32 bytes. Results
             are signed with it, and others are refused.
 
-    Raises OptionError for arguments that cannot be used, StorageError for a path that cannot.
+    Raises:
+        OptionError: an argument cannot be used.
+        StorageError: the path cannot be used.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class FileStore(RecordStore):
         return f"FileStore({self.path!r})"
 
     def config(self) -> dict[str, Any]:
-        """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
+        """Return what `storage_factory` makes this store from again; JSON, without secrets."""
         return {"kind": "file", "options": dict(self._options)}
 
 

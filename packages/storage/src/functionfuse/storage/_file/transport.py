@@ -52,7 +52,13 @@ _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 class FileTransport:
-    """A root folder; see :class:`functionfuse.storage._store.transport.Transport` for what methods do."""
+    """A root folder; see `Transport` for what methods do.
+
+    Args:
+        path: of the root folder, absolute.
+        durable: survive a power cut.
+        mapping: map large records instead of reading them.
+    """
 
     def __init__(self, path: str, *, durable: bool, mapping: bool) -> None:
         self.path = path
@@ -82,7 +88,7 @@ class FileTransport:
             return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
     def remove_folder(self, folder: str) -> bool:
-        """Remove a folder in one visible step; whether there was one."""
+        """Remove a folder atomically; return True if it existed."""
         path = self._folder(folder)
         doomed = Path(self.path, TRASH, uuid.uuid4().hex)
         self._synced.discard(folder)
@@ -92,7 +98,7 @@ class FileTransport:
                 try:
                     os.rename(path, doomed)  # noqa: PTH104
                 except FileNotFoundError:
-                    continue  # somebody else removed it, or swept the trash
+                    continue  # another process removed it, or swept the trash
                 if self.durable:
                     sync_folder(self.path)
                 shutil.rmtree(doomed, ignore_errors=True)
@@ -102,7 +108,12 @@ class FileTransport:
     # Records
 
     def stems(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the stems in a folder."""
+        """Return the stems in a folder.
+
+        Args:
+            folder: encoded name of the workflow.
+            prefix: of the wanted stems; others may be returned too.
+        """
         path = self._folder(folder)
         cut = -len(RECORD)
         try:
@@ -112,15 +123,34 @@ class FileTransport:
             return []
 
     def exists(self, folder: str, stem: str) -> bool:
-        """Whether there is a record."""
+        """Return True if there is a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         return os.path.lexists(self.location(folder, stem))
 
     def location(self, folder: str, stem: str) -> str:
-        """Return the path of a record."""
+        """Return the path of a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         return f"{self._folder(folder)}{os.sep}{stem}{RECORD}"
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
-        """Return the last bytes of a record, and its size. Absent."""
+        """Return the last bytes of a record, and its size.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            length: how many bytes.
+
+        Raises:
+            Absent: there is no such record.
+        """
         path = self.location(folder, stem)
         with os_errors("read", path):
             descriptor = _open(path)
@@ -133,11 +163,27 @@ class FileTransport:
                 os.close(descriptor)
 
     def whole(self, folder: str, stem: str) -> memoryview:
-        """Return all bytes of a record, writable and private to the caller. Absent."""
+        """Return all bytes of a record, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+
+        Raises:
+            Absent: there is no such record.
+        """
         return self._read(self.location(folder, stem))
 
     def content(self, folder: str, blob: str) -> memoryview:
-        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        """Return all bytes of a blob, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            blob: id of the blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         path = self.blobs(folder).path(blob)
         try:
             return self._read(path)
@@ -153,7 +199,19 @@ class FileTransport:
         may_replace: Callable[[], bool],
         create: bool,
     ) -> T:
-        """Make what ``fill`` writes the record, in one visible step."""
+        """Make what `fill` writes the record atomically, and return what it returned; see `Transport`.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            fill: writes the record into a sink, and new blobs.
+            may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
+            create: see `Transport`.
+
+        Raises:
+            RecordExists: `may_replace` returned False.
+            StorageError: the record could not be written.
+        """
         if not may_replace():
             raise RecordExists
         draft, descriptor = self._start_draft(folder)
@@ -184,7 +242,15 @@ class FileTransport:
         return result
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record. Absent."""
+        """Remove a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+
+        Raises:
+            Absent: there is no such record.
+        """
         path = self.location(folder, stem)
         with os_errors("remove", path):
             try:
@@ -213,15 +279,25 @@ class FileTransport:
         return ages
 
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
-        """Delete blobs; those that are gone already do not matter."""
+        """Delete blobs; those that do not exist are no error.
+
+        Args:
+            folder: encoded name of the workflow.
+            blobs: ids of the blobs.
+        """
         self.blobs(folder).remove(list(blobs))
 
     def is_writing(self, folder: str) -> bool:
-        """Whether somebody may be in the middle of a save into this folder."""
+        """Return True if a save into this folder may be under way."""
         return has_live_drafts(self._draft_folder(folder))
 
     def sweep(self, folder: str, grace: float) -> list[str]:
-        """Delete the drafts of dead writers, and workflows whose removal was cut short."""
+        """Delete drafts whose writers have ended, and workflows that are half removed; return names.
+
+        Args:
+            folder: encoded name of the workflow.
+            grace: seconds that what unknown writers left is kept.
+        """
         shutil.rmtree(Path(self.path, TRASH), ignore_errors=True)
         return sweep_drafts(self._draft_folder(folder), grace)
 
@@ -285,7 +361,7 @@ class FileTransport:
         return StorageError(f"workflow removed while saving: {path!r} is missing")
 
     def _commit(self, draft: str, target: str, may_replace: Callable[[], bool] | None) -> None:
-        """Make a draft the record, atomically."""
+        """Make a draft the record atomically."""
         with os_errors("write", target):
             if may_replace is None:
                 os.replace(draft, target)  # noqa: PTH105
@@ -309,7 +385,7 @@ class FileTransport:
 
 
 def _links(path: str) -> int:
-    """Return how many names a file has; 0 when it is gone."""
+    """Return how many names a file has; 0 when it is missing."""
     try:
         return os.lstat(path).st_nlink
     except OSError:

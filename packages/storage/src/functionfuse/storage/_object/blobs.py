@@ -30,6 +30,10 @@ _downloads: dict[tuple[int, str], str] = {}
 class ObjectBlobs:
     """The blobs of one record. Serializers write local files, which are uploaded before the record is.
 
+    Args:
+        client: of the object store.
+        prefix: what the keys of the blobs of the workflow start with.
+
     Attributes:
         announce: called before the first one is made, for gc must know of the writer by then.
     """
@@ -45,7 +49,11 @@ class ObjectBlobs:
         self._folder = ""
 
     def new(self, suffix: str) -> tuple[str, str]:
-        """Return the id and the local path of a new blob, which the caller then writes."""
+        """Return the id and the local path of a new blob, which the caller then writes.
+
+        Raises:
+            OptionError: the suffix is not one of file names.
+        """
         blob = new_blob_id(suffix)
         if not self._folder:
             self._folder = _own_folder(self)
@@ -55,7 +63,11 @@ class ObjectBlobs:
         return blob, str(Path(self._folder, blob))
 
     def path(self, blob: str) -> str:
-        """Return the path of a local copy, which stays as long as this process. CorruptRecord when it is gone."""
+        """Return the path of a local copy of a blob, which exists as long as this process.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         if blob in self._new:
             return str(Path(self._folder, blob))
         key = self._key(blob)
@@ -71,11 +83,19 @@ class ObjectBlobs:
         return _downloads[known]
 
     def file(self, blob: str) -> BlobFile:
-        """Return a local copy of a blob as a file to read parts of. CorruptRecord when it is gone."""
+        """Return a local copy of a blob as a file to read parts of.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return BlobFile(self.path(blob), maps=True)
 
     def zarr_store(self, blob: str) -> ObjectZarrStore:
-        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
+        """Return the Zarr store of a blob, which is writable if the blob is new.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         from .zarr import ObjectZarrStore
 
         is_new = blob in self._new
@@ -87,7 +107,11 @@ class ObjectBlobs:
         return store
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        """Return the bytes in a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return sum(self._objects(blob).values())
 
     def listed(self) -> list[BlobEntry]:
@@ -95,7 +119,11 @@ class ObjectBlobs:
         return [{"id": blob, "size": self._new_size(blob)} for blob in self._new]
 
     def upload(self) -> None:
-        """Put the new blobs where their record will look for them."""
+        """Put the new blobs where their record will look for them.
+
+        Raises:
+            StorageError: a serializer did not write its blob, or it could not be uploaded.
+        """
         local = [blob for blob in self._new if blob not in self._sent]
         for blob in local:
             for path, key in self._files(blob):
@@ -122,7 +150,7 @@ class ObjectBlobs:
         return f"{self._prefix}{checked_blob_id(blob)}"
 
     def _objects(self, blob: str) -> dict[str, int]:
-        """Return the objects that make up a blob, with their sizes. CorruptRecord when there are none."""
+        """Return the objects that make up a blob, with their sizes."""
         key = self._key(blob)
         found = {
             entry.key: entry.size

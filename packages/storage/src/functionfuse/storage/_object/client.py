@@ -91,11 +91,7 @@ class ObjectContent(Protocol):
         """
 
     def read_into(self, view: memoryview) -> None:
-        """Fill a view with the first bytes of the range, and close it.
-
-        Raises:
-            ReadInterrupted: they ended early.
-        """
+        """Fill a view from the current position, and return how many bytes there were."""
 
 
 class ObjectClient(Protocol):
@@ -229,7 +225,7 @@ class ObjectClient(Protocol):
         """
 
     def complete_upload(self, key: str, upload: str, parts: list[Any]) -> None:
-        """Make the object of an upload visible, atomically.
+        """Make the object of an upload visible atomically.
 
         Args:
             key: of the object.

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 class MultipartUpload:
-    """Parts are sent while the next ones are being made; at most `workers` of the client are in flight."""
+    """Parts are sent while the next ones are being made; at most `workers` of the client are in flight.
+
+    Args:
+        client: of the object store.
+        key: of the object.
+    """
 
     def __init__(self, client: ObjectClient, key: str) -> None:
         self.key = key
@@ -52,7 +57,7 @@ class MultipartUpload:
         self._raise_failed()
 
     def complete(self) -> None:
-        """Make the object visible, atomically.
+        """Make the object visible atomically.
 
         Raises:
             UploadMissing: the upload does not exist any more, and did not become the object.

@@ -66,7 +66,7 @@ class Publication:
         self._create = create
         self._condition: dict[str, Any] = _ABSENT if conditional else {}
         self._sink = ObjectSink(self._start_large, apart=create)
-        self._draft = ""  # key of an object that tells gc, while it exists, that this save is under way
+        self._draft = ""  # key of an object whose existence keeps gc from taking the blobs of this save
         self._content = ""  # key of the blob that large content goes into
 
     def run(self, fill: Callable[[Sink, Blobs], T]) -> T:
@@ -142,7 +142,7 @@ class Publication:
                 if found and found.mark == mark:
                     return  # by the first try of this very write, whose response got lost
                 self._check_replace()
-                if found:  # it is not worth keeping, but what comes in its place may be
+                if found:  # it may be replaced, but not what is written meanwhile
                     self._condition = {"if_version": found.version}
                 elif self._create:
                     self._condition = _ABSENT

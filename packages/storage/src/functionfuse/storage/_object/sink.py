@@ -42,7 +42,12 @@ class ObjectSink:
         self.pending += view
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of every ``block`` bytes."""
+        """Append, and return the crc32 of each block.
+
+        Args:
+            data: the bytes.
+            block: bytes under one checksum.
+        """
         checksums = []
         step = max(block, PART // block * block)  # near to a part, so that sending starts early
         for start in range(0, len(data), step):

@@ -66,7 +66,7 @@ class ObjectTransport:
             return [name for name, exists in zip(found, pool.map(self._exists, found), strict=True) if exists]
 
     def remove_folder(self, folder: str) -> bool:
-        """Remove a folder, its records first; return True if it existed."""
+        """Remove a folder; return True if it existed."""
         existed = self._exists(folder)
         prefix = self._folder(folder)
         keys = [entry.key for entry in self.client.list_objects(prefix)]
@@ -78,25 +78,57 @@ class ObjectTransport:
     # Records
 
     def stems(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the stems in a folder."""
+        """Return the stems in a folder.
+
+        Args:
+            folder: encoded name of the workflow.
+            prefix: of the wanted stems; others may be returned too.
+        """
         start = len(self._folder(folder))
         found = self.client.list_objects(f"{self._folder(folder)}{prefix}", nested=False)
         return [entry.key[start : -len(RECORD)] for entry in found if entry.key.endswith(RECORD)]
 
     def exists(self, folder: str, stem: str) -> bool:
-        """Whether there is a record."""
+        """Return True if there is a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         return self.client.head(self._key(folder, stem)) is not None
 
     def location(self, folder: str, stem: str) -> str:
-        """Return the address of a record."""
+        """Return the address of a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         return self.client.address(self._key(folder, stem))
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
-        """Return the last bytes of a record, and its size. Absent."""
+        """Return the last bytes of a record, and its size.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            length: how many bytes.
+
+        Raises:
+            Absent: there is no such record.
+        """
         return read_end(self.client, self._key(folder, stem), length)
 
     def whole(self, folder: str, stem: str) -> memoryview:
-        """Return all bytes of a record, writable and private to the caller. Absent."""
+        """Return all bytes of a record, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+
+        Raises:
+            Absent: there is no such record.
+        """
         return read_whole(self.client, self._key(folder, stem))
 
     def publish(
@@ -108,7 +140,19 @@ class ObjectTransport:
         may_replace: Callable[[], bool],
         create: bool,
     ) -> T:
-        """Make what ``fill`` writes the record, in one visible step."""
+        """Make what `fill` writes the record atomically, and return what it returned; see `Transport`.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            fill: writes the record into a sink, and new blobs.
+            may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
+            create: see `Transport`.
+
+        Raises:
+            RecordExists: `may_replace` returned False.
+            StorageError: the record could not be written.
+        """
         key = self._key(folder, stem)
         if create and not self.conditional:
             raise StorageError(
@@ -130,7 +174,12 @@ class ObjectTransport:
         raise StorageError(f"cannot write {self.client.address(key)!r}: gc with a short grace keeps interfering")
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record."""
+        """Remove a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         self.client.delete(self._key(folder, stem))
 
     # Blobs and leftovers
@@ -140,7 +189,15 @@ class ObjectTransport:
         return ObjectBlobs(self.client, f"{self._folder(folder)}{BLOBS}/")
 
     def content(self, folder: str, blob: str) -> memoryview:
-        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        """Return all bytes of a blob, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            blob: id of the blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         key = f"{self._folder(folder)}{BLOBS}/{blob}"
         try:
             return read_whole(self.client, key)
@@ -156,16 +213,26 @@ class ObjectTransport:
         return list(ages.items())
 
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
-        """Delete blobs; those that are gone already do not matter."""
+        """Delete blobs; those that do not exist are no error.
+
+        Args:
+            folder: encoded name of the workflow.
+            blobs: ids of the blobs.
+        """
         with suppress(StorageError):  # what stays is unreferenced: garbage for gc, never wrong
             self.blobs(folder).remove(list(blobs))
 
     def is_writing(self, folder: str) -> bool:
-        """Whether somebody may be in the middle of a save into this folder."""
+        """Return True if a save into this folder may be under way."""
         return any(is_live(name, age) for name, age in self._ages(folder, DRAFTS))
 
     def sweep(self, folder: str, grace: float) -> list[str]:
-        """Delete the unfinished uploads and drafts of dead writers."""
+        """Delete the unfinished uploads and drafts of writers that have ended; return their names.
+
+        Args:
+            folder: encoded name of the workflow.
+            grace: seconds that what unknown writers left is kept.
+        """
         start = self._folder(folder)
         latest = time.time() - grace
         swept = []

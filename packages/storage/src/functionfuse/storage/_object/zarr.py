@@ -27,8 +27,13 @@ _CHUNKS = "c/"
 class ObjectZarrStore(Store):
     """The objects whose keys start with a prefix.
 
-    It can be pickled, without secrets: each process finds the credentials anew. Reading, a chunk that is gone
-    is a CorruptRecord, where other stores leave Zarr to return the fill value.
+    It can be pickled, without secrets: each process finds the credentials anew. Reading a missing chunk is a
+    CorruptRecord, where other stores leave Zarr to return the fill value.
+
+    Args:
+        client: of the object store.
+        prefix: what the keys start with.
+        read_only: refuse to write.
     """
 
     supports_writes = True
@@ -54,7 +59,16 @@ class ObjectZarrStore(Store):
         return ObjectZarrStore(self._client, self._prefix, read_only=read_only)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return the bytes of an object; None for one that may be missing. CorruptRecord."""
+        """Return the bytes of an object; None for one that may be missing.
+
+        Args:
+            key: without the prefix.
+            prototype: of the returned buffer.
+            byte_range: a part of the object.
+
+        Raises:
+            CorruptRecord: a chunk of a stored array is missing.
+        """
         data = await asyncio.to_thread(self._get, key, byte_range)
         if data is not None:
             return prototype.buffer.from_bytes(data)
@@ -67,24 +81,34 @@ class ObjectZarrStore(Store):
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Return the bytes of several objects, or ranges of them."""
+        """Return the bytes of several objects, or ranges of them.
+
+        Args:
+            prototype: of the returned buffers.
+            key_ranges: keys without the prefix, each with a part of its object.
+        """
         return list(await asyncio.gather(*(self.get(key, prototype, span) for key, span in key_ranges)))
 
     async def exists(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Return True if an object exists."""
         return await asyncio.to_thread(self.has, key)
 
     def has(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Return True if an object exists."""
         return self._client.head(self._prefix + key) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write an object."""
+        """Write an object.
+
+        Args:
+            key: without the prefix.
+            value: the content.
+        """
         self._check_writable()
         await asyncio.to_thread(put, self._client, self._prefix + key, value.to_bytes())
 
     async def delete(self, key: str) -> None:
-        """Delete an object; one that is gone already does not matter."""
+        """Delete an object; one that does not exist is no error."""
         self._check_writable()
         await asyncio.to_thread(self._client.delete, self._prefix + key)
 
@@ -93,12 +117,12 @@ class ObjectZarrStore(Store):
         return self.list_prefix("")
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that start with ``prefix``."""
+        """Yield the keys that start with a prefix."""
         for entry in await asyncio.to_thread(lambda: list(self._client.list_objects(self._prefix + prefix))):
             yield entry.key[len(self._prefix) :]
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield what is right below ``prefix``."""
+        """Yield what is right below a prefix."""
         start = f"{prefix.rstrip('/')}/" if prefix else ""
         found = {key[len(start) :].partition("/")[0] async for key in self.list_prefix(start)}
         for name in sorted(found):  # not from a listing by folders: some servers list empty ones

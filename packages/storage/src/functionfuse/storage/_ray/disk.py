@@ -1,4 +1,4 @@
-"""What a Ray store does on the machine that has the disk; Ray tasks call :func:`perform` there."""
+"""What a Ray store does on the machine that has the disk; Ray tasks call `perform` there."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 
 
 def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
-    """Call a method of the :class:`Disk` of a pickled Ray store.
+    """Call a method of the `Disk` of a pickled Ray store.
 
-    Ray puts what they refer to in the place of references among ``arguments``; those in ``meta`` are looked up here.
+    Ray replaces references among the positional arguments by what they refer to; those in `meta` are looked up here.
+
+    Args:
+        store: the pickled store.
+        verb: name of the method.
+        keywords: its keyword arguments.
+        arguments: its positional arguments.
     """
     meta = keywords.get("meta")
     if meta:
@@ -38,7 +44,16 @@ def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: An
 
 
 def perform_for_client(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
-    """Do so for a client of Ray, which waits for ever for a PickleBuffer."""
+    """Call a method of the `Disk` of a pickled Ray store, for a client of Ray.
+
+    A client waits for ever for a PickleBuffer, so that bytes are returned in its stead.
+
+    Args:
+        store: the pickled store.
+        verb: name of the method.
+        keywords: its keyword arguments.
+        arguments: its positional arguments.
+    """
     result = perform(store, verb, keywords, *arguments)
     return bytes(result) if isinstance(result, pickle.PickleBuffer) else result
 
@@ -56,7 +71,7 @@ class RemoteStore(Protocol):
     serializers: SerializerRegistry
 
     def caller_of(self, workflow_name: str) -> Callable[..., Any]:
-        """Return a function that calls methods of `Disk` for a workflow, from any machine."""
+        """Return a function that calls methods of `Disk` for a workflow: of the name of a method and its arguments."""
 
 
 class Disk(FileStore):
@@ -76,7 +91,14 @@ class Disk(FileStore):
         return {np.ndarray: _reduce_array}
 
     def save_record(self, draft: Draft, footer: Footer, *parts: Any, create: bool) -> Footer:
-        """Keep a record that was written elsewhere."""
+        """Store a record that was written elsewhere.
+
+        Args:
+            draft: what is known of the result.
+            footer: of the record.
+            create: never replace a valid result: LostRace.
+            parts: the bytes of the record, in pieces.
+        """
 
         def fill(sink: Sink, blobs: Blobs) -> Footer:  # noqa: ARG001
             for part in parts:
@@ -86,14 +108,31 @@ class Disk(FileStore):
         return self._publish(draft, fill, create=create)
 
     def record(self, workflow_name: str, task_name: str) -> pickle.PickleBuffer:
-        """Return the bytes of a whole record, not checked. TaskNotFound."""
+        """Return the bytes of a whole record, not checked.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+
+        Raises:
+            TaskNotFound: there is none.
+        """
         try:
             return pickle.PickleBuffer(self._records.whole(workflow_name, task_name, check=False)[0])
         except Absent:
             raise self._not_found(workflow_name, task_name) from None
 
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
-        """Return the stored result, for a process on any machine."""
+        """Return the stored result, for a process on any machine.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            check: whether to compare the content with its checksums; a signature is always checked.
+
+        Raises:
+            TaskNotFound: there is none.
+        """
         fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
         try:
             return read_record(fetch, self._registry, _BlobsToSend(self, workflow_name))
@@ -101,23 +140,59 @@ class Disk(FileStore):
             raise self._not_found(workflow_name, task_name) from None
 
     def listed(self, workflow_name: str, pattern: str) -> list[tuple[str, str]]:
-        """Return names and stems of what :meth:`rows` tells more of."""
+        """Return names of results and stems of their records, which `rows` needs.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
         return list(self.results(workflow_name, pattern)._listed)
 
     def rows(self, workflow_name: str, listed: Sequence[tuple[str, str]]) -> list[Result]:
-        """Return what is known of some results."""
+        """Return what is known of some results.
+
+        Args:
+            workflow_name: of the workflow.
+            listed: names of results, each with the stem of its record.
+        """
         return read_rows(self._records, workflow_name, listed)
 
     def size_of_blob(self, workflow_name: str, blob: str) -> int:
-        """Return the bytes in the file of a blob. CorruptRecord when it is gone."""
+        """Return the bytes in the file of a blob.
+
+        Args:
+            workflow_name: of the workflow.
+            blob: id of the blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return self.blobs(workflow_name).size(blob)
 
     def location_of_blob(self, workflow_name: str, blob: str) -> tuple[str, str]:
-        """Return the path of a blob, and the machine. CorruptRecord when it is gone."""
+        """Return the path of a blob, and the machine.
+
+        Args:
+            workflow_name: of the workflow.
+            blob: id of the blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         return self.blobs(workflow_name).path(blob), this_machine()
 
     def read_blob(self, workflow_name: str, blob: str, offset: int, length: int) -> pickle.PickleBuffer:
-        """Return bytes of a blob. CorruptRecord when it is gone, or ends before."""
+        """Return bytes of a blob.
+
+        Args:
+            workflow_name: of the workflow.
+            blob: id of the blob.
+            offset: of the first byte.
+            length: how many bytes.
+
+        Raises:
+            CorruptRecord: it ends before, or is missing.
+        """
         return pickle.PickleBuffer(self.blobs(workflow_name).file(blob).read(offset, length))
 
     def blobs(self, workflow_name: str) -> Blobs:
@@ -157,7 +232,7 @@ def _reduce_array(array: Any) -> str | tuple[Any, ...]:
 
 
 class _WritableView:
-    """The memory of a read-only array as an array that says it can be written to; nobody does."""
+    """The memory of a read-only array as an array with the flag that it can be written to; it never is."""
 
     def __init__(self, array: Any) -> None:
         import numpy as np

@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _CHECK_AFTER = 5.0  # seconds without a response after which the cluster is looked at
-_PLACEMENT = {"scheduling_strategy", "label_selector"}  # what else tells Ray where to run a task
+_PLACEMENT = {"scheduling_strategy", "label_selector"}  # what else decides where Ray runs a task
 _SECRET = ("_redis_password", "_redis_username", "runtime_env")  # of ray.init; the last may hold variables
 
 
@@ -49,19 +49,21 @@ def _on_disk_machine(verb: Callable[Concatenate[FileStore, P], R]) -> Callable[C
 class RayStore:
     """Keeps results in a folder of one machine of a Ray cluster, for all processes of the cluster. Needs Ray.
 
-    Every verb is that of :class:`~functionfuse.storage.FileStore`, called in a Ray task on that machine.
+    Every verb is that of `FileStore`, called in a Ray task on that machine.
 
     Args:
         path: the folder there, made when it is not there; a relative path is taken from where this process is now,
-            which makes it an absolute one, and ``~`` is the home folder there.
+            which makes it an absolute one, and `~` is the home folder there.
         remoteArgs: options of Ray tasks that only the machine with the disk fits, like
-            ``{"resources": {"_disk": 0.001}}``. Unless they say so, calls take no CPU, and are tried again when
+            `{"resources": {"_disk": 0.001}}`. Unless they say so, calls take no CPU, and are tried again when
             their process dies.
-        rayInitArgs: arguments for ``ray.init`` where Ray is not initialised, like ``{"address": "auto"}``.
-        timeout: seconds to wait for an answer; without it as long as some machine fits ``remoteArgs``.
+        rayInitArgs: arguments for `ray.init` where Ray is not initialised, like `{"address": "auto"}`.
+        timeout: seconds to wait for a result; without it as long as some machine fits `remoteArgs`.
         durable: as for the file store.
 
-    Raises OptionError for arguments that cannot be used, StorageError where no machine of the cluster fits.
+    Raises:
+        OptionError: an argument cannot be used.
+        StorageError: no machine of the cluster fits.
     """
 
     def __init__(
@@ -114,10 +116,23 @@ class RayStore:
         create: bool = False,
         uid: str | None = None,
     ) -> Footer:
-        """Store a result, or what an ObjectRef refers to, in one visible step, and return its footer.
+        """Store a result, or what an ObjectRef refers to, and return its footer.
 
-        As for the file store. The result that a reference stands for goes to the disk without passing through
-        this process; its arrays are stored as ones that can be written to.
+        The result that a reference stands for goes to the disk without passing through this process; its arrays are
+        stored as ones that can be written to.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            obj: the result, or an ObjectRef of it.
+            recipe: what the result is made from, strings to strings; kept in the footer.
+            meta: further facts that JSON can hold; kept in the footer.
+            create: never replace a valid result: LostRace.
+            uid: of this save; a retry with the same one is no lost race.
+
+        Raises:
+            LostRace: with `create`, another writer was first.
+            StorageError: the machine is unavailable, or the result could not be written.
         """
         draft = make_draft(workflow_name, task_name, recipe, meta, uid)
         if not _is_object_ref(obj):
@@ -132,9 +147,19 @@ class RayStore:
         )
 
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
-        """Return the stored result, which the caller may change freely. As for the file store.
+        """Return the stored result, which the caller may change freely.
 
         The bytes are checked here, after their way through the cluster.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            check: whether to compare the content with its checksums; a signature is always checked.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the bytes are not what was written.
+            StorageError: the machine is unavailable.
         """
 
         def fetch() -> tuple[memoryview, Footer]:
@@ -148,7 +173,12 @@ class RayStore:
         return read_record(fetch, self.serializers, blobs)
 
     def results(self, workflow_name: str, pattern: str = "*") -> Results:
-        """Return what there is, without reading it: a sequence of rows; as for the file store."""
+        """Return what there is, without reading it: a sequence of rows; as for the file store.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
         return Results(workflow_name, self._call("listed", workflow_name, pattern), partial(self._call, "rows"))
 
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
@@ -158,7 +188,7 @@ class RayStore:
         self._serialized = b""
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
-        """Return ``(new_workflow, read_object, save_func)``, bound to a workflow; as for the file store."""
+        """Return `(new_workflow, read_object, save_func)`, bound to a workflow; as for the file store."""
         return (
             WorkflowStarter(self, workflow_name),
             WorkflowReader(self, workflow_name),
@@ -166,7 +196,7 @@ class RayStore:
         )
 
     def config(self) -> dict[str, Any]:
-        """Return what ``storage_factory`` makes this store from again; without secrets."""
+        """Return what `storage_factory` makes this store from again; without secrets."""
         options = {
             "path": self.path,
             "remoteArgs": dict(self._remote_args),
@@ -179,10 +209,15 @@ class RayStore:
     # For backends on Ray
 
     def submit(self, verb: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a verb of the store without waiting, and return the ObjectRef of its answer.
+        """Call a verb of the store without waiting, and return the ObjectRef of its result.
 
-        ObjectRefs among ``args`` and in ``meta`` are passed on as what they refer to: ``submit("save", workflow, task,
-        ref)`` stores a result once it is there, and ``submit("read_task", workflow, task)`` is a reference to one.
+        ObjectRefs among `args` and in `meta` are passed on as what they refer to: `submit("save", workflow, task, ref)`
+        stores a result once it exists, and `submit("read_task", workflow, task)` is a reference to one.
+
+        Args:
+            verb: name of the method.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
         """
         if not self._serialized:
             # Ray's own: classes that travel by value are the same there as those of the results.
@@ -193,11 +228,15 @@ class RayStore:
         return task.remote(self._serialized, verb, kwargs, *args)
 
     def caller_of(self, workflow_name: str) -> Callable[..., Any]:
-        """Return a function that calls a method of the store there: of its name and arguments, for a workflow."""
+        """Return a function that calls methods of `Disk` for a workflow: of the name of a method and its arguments."""
         return partial(self._call_of, workflow_name)
 
     def check_cluster(self) -> None:
-        """Raise StorageError unless some machine of the cluster fits ``remoteArgs``."""
+        """Check that a machine of the cluster fits `remoteArgs`.
+
+        Raises:
+            StorageError: Ray is not initialised, or no machine fits.
+        """
         ray = _ray()
         if not ray.is_initialized():
             raise StorageError(f"{self!r} is reached through Ray, which is not initialised; pass 'rayInitArgs'")
@@ -238,7 +277,7 @@ class RayStore:
         return self._call(verb, workflow_name, *args)
 
     def _call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the store on its machine, and wait for the answer."""
+        """Call a method of the store on its machine, and wait for its result."""
         ray = _ray()
         if not ray.is_initialized():
             self.check_cluster()
@@ -275,7 +314,7 @@ def _ray() -> Any:
 
 
 def _is_object_ref(obj: object) -> bool:
-    """Whether an object is an ObjectRef, of a process of the cluster or of a Ray client."""
+    """Return True if an object is an ObjectRef, of a process of the cluster or of a Ray client."""
     return isinstance(obj, _ray().ObjectRef) or type(obj).__name__ == "ClientObjectRef"
 
 

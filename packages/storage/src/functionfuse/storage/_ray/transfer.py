@@ -25,7 +25,7 @@ _copies: dict[tuple[int, str], str] = {}
 
 
 class FileNeeded(Exception):  # noqa: N818
-    """A serializer asks for a file, so the result has to be written where the disk is."""
+    """A serializer needs a file, so that the result has to be written where the disk is."""
 
 
 class RecordParts:
@@ -40,7 +40,12 @@ class RecordParts:
         self._parts[-1] += data
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of every ``block`` bytes."""
+        """Append, and return the crc32 of each block.
+
+        Args:
+            data: the bytes.
+            block: bytes under one checksum.
+        """
         self._parts += [data, bytearray()] if len(data) >= OUT_OF_BAND else []
         return [crc32(data[at : at + block]) for at in range(0, len(data), block)]
 
@@ -58,18 +63,39 @@ class NoBlobs:
     kind = "file"
 
     def new(self, suffix: str) -> tuple[str, str]:
+        """Raise FileNeeded.
+
+        Raises:
+            FileNeeded: always.
+        """
         raise FileNeeded(suffix)
 
     def path(self, blob: str) -> str:
+        """Raise FileNeeded.
+
+        Raises:
+            FileNeeded: always.
+        """
         raise FileNeeded(blob)
 
     def file(self, blob: str) -> RangeReader:
+        """Raise FileNeeded.
+
+        Raises:
+            FileNeeded: always.
+        """
         raise FileNeeded(blob)
 
     def size(self, blob: str) -> int:
+        """Raise FileNeeded.
+
+        Raises:
+            FileNeeded: always.
+        """
         raise FileNeeded(blob)
 
     def listed(self) -> list[BlobEntry]:
+        """Return an empty list."""
         return []
 
     def discard(self) -> None:
@@ -82,7 +108,7 @@ class RemoteFile:
     Args:
         location: the path there.
         machine: the id of that machine.
-        call: calls a method of the store there: ``call("read_blob", blob, offset, length)``.
+        call: calls a method of the store there: `call("read_blob", blob, offset, length)`.
         blob: the id of the blob.
     """
 
@@ -97,7 +123,15 @@ class RemoteFile:
         return {**self.__dict__, "_near": None}
 
     def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Return bytes of the file. CorruptRecord when it ends before, or is gone."""
+        """Return bytes of the file.
+
+        Args:
+            offset: of the first byte.
+            length: how many bytes.
+
+        Raises:
+            CorruptRecord: the file ends before, or is missing.
+        """
         if this_machine() == self._machine:
             self._near = self._near or BlobFile(self.location, maps=True)
             return self._near.read(offset, length)
@@ -105,7 +139,12 @@ class RemoteFile:
 
 
 class RemoteBlobs:
-    """The blobs of a workflow on another machine. ``path`` copies one here, ``file`` reads it there."""
+    """The blobs of a workflow on another machine. `path` copies one here, `file` reads it there.
+
+    Args:
+        call: calls a method of the store there: `call("read_blob", blob, offset, length)`.
+        location: of the workflow, to tell copies of equal blobs apart.
+    """
 
     kind = "file"
 
@@ -114,7 +153,11 @@ class RemoteBlobs:
         self._location = location
 
     def path(self, blob: str) -> str:
-        """Return the path of a local copy, which stays as long as this process. CorruptRecord when it is gone."""
+        """Return the path of a local copy of a blob, which exists as long as this process.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         known = os.getpid(), f"{self._location}/{blob}"
         if known not in _copies or not Path(_copies[known]).exists():
             size = self.size(blob)
@@ -126,12 +169,20 @@ class RemoteBlobs:
         return _copies[known]
 
     def file(self, blob: str) -> RemoteFile:
-        """Return a blob as a file to read parts of. CorruptRecord when it is gone."""
+        """Return a blob as a file to read parts of.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         location, machine = self._call("location_of_blob", blob)
         return RemoteFile(location, machine, self._call, blob)
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        """Return the bytes in a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
         size: int = self._call("size_of_blob", blob)
         return size
 

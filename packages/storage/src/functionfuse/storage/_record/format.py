@@ -9,11 +9,11 @@
         trailer     where the footer is, crc32 over prefix, footer and trailer, flags, signature, end magic
 
 The footer comes last, so that one pass writes a record to a file or to an upload, a truncated record shows
-itself, and the end of a record alone tells what it holds. The trailer's flags repeat the versions of the
+itself, and the end of a record alone says what it contains. The trailer's flags repeat the versions of the
 prefix for those who read only the end.
 
 A store that cannot publish much in one exclusive step puts prefix and segments into a blob. The record is then
-a prefix, the footer and the trailer, and ``content`` in the footer names the blob.
+a prefix, the footer and the trailer, and `content` in the footer names the blob.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BlobEntry(TypedDict):
 
 
 class Footer(TypedDict):
-    """What a record says of itself; ``info`` returns it."""
+    """What a record says of itself; `info` returns it."""
 
     name: str
     workflow: str
@@ -75,12 +75,26 @@ _REQUIRED = Footer.__annotations__.keys() - {"shape", "sha256", "content"}
 
 
 def pack_prefix(version: int = VERSION, oldest: int = OLDEST) -> bytes:
-    """Return the first 16 bytes of a record."""
+    """Return the first 16 bytes of a record.
+
+    Args:
+        version: of the format.
+        oldest: version that can read it.
+    """
     return PREFIX.pack(MAGIC, version, oldest, 0)
 
 
 def pack_footer(footer: Footer, offset: int, key: bytes | None) -> bytes:
-    """Return footer and trailer of a record whose footer starts at ``offset``."""
+    """Return footer and trailer of a record.
+
+    Args:
+        footer: of the record.
+        offset: where the footer starts.
+        key: to sign with; None for no signature.
+
+    Raises:
+        OptionError: `meta` is not made of what JSON can hold.
+    """
     try:
         text = _JSON.encode(footer)
     except (TypeError, ValueError) as error:
@@ -96,7 +110,15 @@ def pack_footer(footer: Footer, offset: int, key: bytes | None) -> bytes:
 
 
 def tail_length(tail: bytes | memoryview, size: int) -> int:
-    """Return how many bytes from the end of a record of ``size`` bytes hold footer and trailer."""
+    """Return how many bytes from the end of a record hold footer and trailer.
+
+    Args:
+        tail: bytes from the end of the record.
+        size: of the record in bytes.
+
+    Raises:
+        CorruptRecord: the record is truncated.
+    """
     if len(tail) < TRAILER.size or tail[-len(END) :] != END:
         raise CorruptRecord("no end mark: truncated, or not a record")
     offset, length, total, *_ = TRAILER.unpack(tail[-TRAILER.size :])
@@ -106,9 +128,16 @@ def tail_length(tail: bytes | memoryview, size: int) -> int:
 
 
 def unpack_footer(tail: bytes | memoryview, key: bytes | None) -> Footer:
-    """Return the footer; ``tail`` is what :func:`tail_length` asked for, exactly.
+    """Return the footer of a record.
 
-    With a ``key``, a record that is not signed with it is refused.
+    Args:
+        tail: as many bytes from the end of the record as `tail_length` returned.
+        key: that the record must be signed with; None accepts any.
+
+    Raises:
+        CorruptRecord: footer or trailer are damaged.
+        UnsupportedRecord: the format is newer than this release.
+        BadSignature: the record is not signed with the key.
     """
     body = tail[: -TRAILER.size]
     offset, length, total, crc, flags, signature, end = TRAILER.unpack(tail[-TRAILER.size :])
@@ -124,7 +153,15 @@ def unpack_footer(tail: bytes | memoryview, key: bytes | None) -> Footer:
 
 
 def check_prefix(head: bytes | memoryview, tail: bytes | memoryview) -> None:
-    """Refuse a record that does not start as its end, which has been checked already, says."""
+    """Check that the first bytes of a record match its last ones, which have been checked already.
+
+    Args:
+        head: the first bytes.
+        tail: the last bytes.
+
+    Raises:
+        CorruptRecord: they differ.
+    """
     flags = TRAILER.unpack(tail[-TRAILER.size :])[4]
     if head != pack_prefix(*_versions(flags)):
         raise CorruptRecord("the first bytes are damaged, or not those of a record")

@@ -1,8 +1,8 @@
 """File names for workflow and task names: readable, reversible, and safe on every file system.
 
-Kept are ``A-Za-z0-9_-.,+()`` and space, and letters and digits of the basic plane when the name is in
-Unicode normal form C. Everything else becomes ``=XX`` per UTF-8 byte, so that ``=`` itself never stands
-in an encoded name except as an escape, ``==`` (a long name, shortened) or ``=-`` (told apart by case).
+Kept are `A-Za-z0-9_-.,+()` and space, and letters and digits of the basic plane when the name is in
+Unicode normal form C. Everything else becomes `=XX` per UTF-8 byte, so that `=` itself never stands
+in an encoded name except as an escape, `==` (a long name, shortened) or `=-` (distinguished by case).
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 def encode(name: str, *, fold: bool = False) -> str:
     """Return the file name, without suffix, for a workflow or task name.
 
-    ``fold`` is for file systems that ignore case. Raises InvalidNameError for anything but a non-empty
-    string.
+    Args:
+        name: of a workflow or task.
+        fold: tell names apart that differ only by case.
+
+    Raises:
+        InvalidNameError: the name is anything but a non-empty string.
     """
     check(name)
     return _encoded(name, fold)
@@ -51,9 +55,13 @@ def _encoded(name: str, fold: bool) -> str:
 
 
 def decode(stem: str, *, fold: bool = False) -> str | None:
-    """Return the name that :func:`encode` made this file name from.
+    """Return the name that `encode` made a file name from.
 
-    None when the file name was not made by it, or was shortened: then only the record knows its name.
+    None when the file name was not made by it, or was shortened: then only the record knows the name.
+
+    Args:
+        stem: the file name, without suffix.
+        fold: as for `encode`.
     """
     if not fold and _PLAIN.fullmatch(stem):
         return stem
@@ -70,7 +78,7 @@ def decode(stem: str, *, fold: bool = False) -> str | None:
 
 
 def is_shortened(stem: str) -> bool:
-    """Whether only the record knows the name behind this file name."""
+    """Return True if only the record knows the name behind this file name."""
     return _SHORTENED in stem
 
 
@@ -80,7 +88,11 @@ def literal_prefix(pattern: str) -> str:
 
 
 def check(name: object) -> None:
-    """Raise InvalidNameError for what cannot be a name."""
+    """Check that an object can be a name.
+
+    Raises:
+        InvalidNameError: the name is anything but a non-empty string.
+    """
     if not isinstance(name, str) or not name:
         raise InvalidNameError(f"a workflow or task name must be a non-empty string, got {name!r}")
 
@@ -117,7 +129,7 @@ def _start(parts: list[str]) -> str:
 
 
 def _has_case(character: str) -> bool:
-    """Whether some file system could take another character for this one."""
+    """Return True if some file system could take another character for this one."""
     return not character == character.lower() == character.casefold() == character.upper().lower()
 
 

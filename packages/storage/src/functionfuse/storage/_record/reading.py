@@ -27,7 +27,15 @@ _FEW = 4  # blocks that are checked sooner than threads start
 
 
 def footer_of(record: memoryview, key: bytes | None) -> Footer:
-    """Return the footer of a whole record."""
+    """Return the footer of a whole record.
+
+    Args:
+        record: all bytes of the record.
+        key: that the record must be signed with; None accepts any.
+
+    Raises:
+        CorruptRecord: the record is damaged or truncated.
+    """
     length = tail_length(record[-TAIL:], len(record))
     footer = unpack_footer(record[-length:], key)
     check_prefix(record[: PREFIX.size], record[-length:])
@@ -35,7 +43,17 @@ def footer_of(record: memoryview, key: bytes | None) -> Footer:
 
 
 def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: SerializerRegistry, blobs: BlobReader) -> Any:
-    """Return the object in the record that ``fetch`` gives, of the same moment as its blobs."""
+    """Return the object in a record, from the same moment as its blobs.
+
+    Args:
+        fetch: returns record and footer.
+        registry: of the serializers.
+        blobs: of the workflow.
+
+    Raises:
+        CorruptRecord: the record is damaged, or a blob is missing.
+        StorageError: the record is replaced again and again.
+    """
     seen = None
     for _ in range(_TRIES):
         record, footer = fetch()
@@ -52,7 +70,16 @@ def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: Serial
 
 
 def check_content(content: memoryview, record: memoryview, footer: Footer) -> None:
-    """Refuse a blob that is not what this record says of its content, as far as checksums do not cover it."""
+    """Check that a blob is the content of a record, as far as checksums do not cover it.
+
+    Args:
+        content: all bytes of the blob.
+        record: all bytes of the record.
+        footer: of the record.
+
+    Raises:
+        CorruptRecord: it is another content.
+    """
     sizes = {blob["id"]: blob["size"] for blob in footer["blobs"]}
     if sizes.get(footer["content"]) != len(content) or content[: PREFIX.size] != record[: PREFIX.size]:
         raise CorruptRecord(f"blob {footer['content']!r} is not the content that was written")
@@ -63,6 +90,15 @@ def load_record(record: memoryview, footer: Footer, registry: SerializerRegistry
 
     Serializers are looked up before anything is unpickled. Whatever unpickling raises passes through, with a
     note on what saved the record.
+
+    Args:
+        record: all bytes of the record.
+        footer: of the record.
+        registry: of the serializers.
+        blobs: of the workflow.
+
+    Raises:
+        MissingSerializer: the record needs one that is neither registered nor installed.
     """
     for name in footer["serializers"]:
         registry.named(name)
@@ -78,7 +114,15 @@ def load_record(record: memoryview, footer: Footer, registry: SerializerRegistry
 
 
 def verify(record: memoryview, footer: Footer) -> None:
-    """Compare every block with its checksum. CorruptRecord."""
+    """Compare every block of a record with its checksum.
+
+    Args:
+        record: all bytes of the record.
+        footer: of the record.
+
+    Raises:
+        CorruptRecord: a block is damaged.
+    """
     blocks = _blocks(record, footer)
     if len(blocks) <= _FEW or THREADS == 1:
         for block in blocks:
@@ -90,7 +134,12 @@ def verify(record: memoryview, footer: Footer) -> None:
 
 
 def missing_blob(blobs: BlobReader, footer: Footer) -> CorruptRecord | None:
-    """Return what is to be said of a blob that the record refers to and that is gone, if one is."""
+    """Return an error about a blob that the record refers to and that is missing; None when all exist.
+
+    Args:
+        blobs: of the workflow.
+        footer: of the record.
+    """
     try:
         for blob in footer["blobs"]:
             blobs.size(blob["id"])
@@ -100,7 +149,15 @@ def missing_blob(blobs: BlobReader, footer: Footer) -> CorruptRecord | None:
 
 
 def verify_digest(record: memoryview, footer: Footer) -> None:
-    """Compare all segments with the digest that was signed. BadSignature."""
+    """Compare all segments of a record with the digest that was signed.
+
+    Args:
+        record: all bytes of the record.
+        footer: of the record.
+
+    Raises:
+        BadSignature: the content is another one.
+    """
     digest = hashlib.sha256()
     for start, length, _ in footer["segs"]:
         digest.update(record[start : start + length])

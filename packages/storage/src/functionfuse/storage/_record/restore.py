@@ -1,6 +1,6 @@
 """Where pickles find their serializer again while a record is being read.
 
-Every record with serialized objects names ``functionfuse.storage._record.restore.restore``: module and function
+Every record with serialized objects names `functionfuse.storage._record.restore.restore`: module and function
 are part of the format and can never move.
 """
 
@@ -22,7 +22,16 @@ _source: ContextVar[tuple[SerializerRegistry, BlobReader] | None] = ContextVar("
 
 
 def restore(name: str, version: int, state: Any) -> Any:
-    """Load an object from the state that its serializer saved; pickle calls this."""
+    """Load an object from the state that its serializer saved; pickle calls this.
+
+    Args:
+        name: of the serializer.
+        version: of the serializer that saved the object.
+        state: what `save` returned.
+
+    Raises:
+        StorageError: the pickle is not loaded by a store.
+    """
     source = _source.get()
     if source is None:
         raise StorageError("this pickle is part of a stored record; read it with store.read_task")
@@ -32,7 +41,12 @@ def restore(name: str, version: int, state: Any) -> Any:
 
 @contextmanager
 def restoring(registry: SerializerRegistry, blobs: BlobReader) -> Iterator[None]:
-    """Let :func:`restore` find serializers and blobs."""
+    """Context: `restore` finds serializers and blobs.
+
+    Args:
+        registry: of the serializers.
+        blobs: of the workflow.
+    """
     token = _source.set((registry, blobs))
     try:
         yield

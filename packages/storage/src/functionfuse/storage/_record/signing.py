@@ -11,7 +11,11 @@ SHORTEST = 32  # bytes
 
 
 def check_reference(reference: object) -> None:
-    """Refuse what cannot be a reference to a key."""
+    """Check that an object can be a reference to a key.
+
+    Raises:
+        OptionError: it is none.
+    """
     if reference is None:
         return
     kind, _, target = reference.partition(":") if isinstance(reference, str) else ("", "", "")
@@ -23,9 +27,10 @@ def check_reference(reference: object) -> None:
 
 
 def load_key(reference: str | None) -> bytes | None:
-    """Return the key that ``reference`` points to, or None when records are not signed.
+    """Return the key that a reference points to, or None when records are not signed.
 
-    Raises StorageError when there is no key there, or one shorter than 32 bytes.
+    Raises:
+        StorageError: there is no key, or one shorter than 32 bytes.
     """
     if reference is None:
         return None

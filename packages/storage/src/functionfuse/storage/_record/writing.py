@@ -57,11 +57,18 @@ def write_record(
     key: bytes | None,
     reducers: Mapping[type, Reducer],
 ) -> Footer:
-    """Write the whole record of ``obj``, and return its footer.
+    """Write the whole record of an object, and return its footer.
 
-    ``reducers`` come before what types say themselves of how they are pickled.
+    Whatever pickling raises passes through, with a note that names the result that could not be saved.
 
-    Whatever pickling raises passes through, with a note that says which result could not be saved.
+    Args:
+        sink: takes the bytes.
+        blobs: of the workflow.
+        obj: the result.
+        draft: what is known of the result.
+        registry: of the serializers.
+        key: to sign with; None for no signature.
+        reducers: by type; they come before what types say themselves of how they are pickled.
     """
     sink.write(pack_prefix())
     stream = _Segments(sink, hashlib.sha256() if key else None)

@@ -192,7 +192,11 @@ class S3Client:
         ]
 
     def delete_many(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are no error.
+
+        Raises:
+            StorageError: an object could not be deleted.
+        """
         all_keys = list(keys)
         for at in range(0, len(all_keys), _BATCH):
             batch = all_keys[at : at + _BATCH]
@@ -353,11 +357,7 @@ class S3Content:
             self._fail(error)
 
     def read_into(self, view: memoryview) -> None:
-        """Fill a view with the first bytes of the range.
-
-        Raises:
-            ReadInterrupted: they ended early.
-        """
+        """Fill a view from the current position, and return how many bytes there were."""
         filled = 0
         try:
             while filled < len(view):

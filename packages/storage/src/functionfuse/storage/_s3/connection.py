@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NEEDS_BOTO3 = "a store of kind 'S3' needs boto3: pip install 'functionfuse-storage[s3]'"
 
 _NORMAL = {"connect_timeout": 2, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 3}}
-# An endpoint that is not there should be told from a slow one before ten seconds are over.
+# An endpoint that does not exist is an error within ten seconds.
 _PROBING = {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 2}}
 _ACCESS_REFUSED = {
     "AccessDenied", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "403",

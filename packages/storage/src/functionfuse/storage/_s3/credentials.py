@@ -21,7 +21,13 @@ def resolver_of(settings: S3Settings) -> Any:
 
 
 def retry_when_expired(client: Any, session: Any, settings: S3Settings) -> None:
-    """Let a request that is refused because credentials have expired be sent once more, with new ones."""
+    """Retry a request once, with new credentials, when the server says that the old ones have expired.
+
+    Args:
+        client: of boto3.
+        session: of boto3, which the client was made by.
+        settings: of the store.
+    """
     held = session.get_credentials()
     if isinstance(held, RefreshableCredentials):
         return  # knows by itself when
@@ -56,7 +62,7 @@ class _FunctionProvider(CredentialProvider):  # type: ignore[misc]  # botocore h
 
 
 def _metadata(found: dict[str, Any]) -> dict[str, Any]:
-    """Return credentials as botocore wants them when they expire. StorageError when they have."""
+    """Return credentials as botocore wants them when they expire."""
     expiry = found.get("expiry")
     try:
         moment: Any = datetime.fromisoformat(expiry) if isinstance(expiry, str) else expiry

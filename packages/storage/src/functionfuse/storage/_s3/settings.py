@@ -36,7 +36,7 @@ class S3Settings:
     profile: str | None
     credentials: str | None
     options: str
-    """Of botocore's ``Config``, as JSON."""
+    """Of botocore's `Config`, as JSON."""
     workers: int
     literal: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -59,13 +59,16 @@ class S3Settings:
 
     @property
     def calls_function(self) -> bool:
-        """Whether credentials come from a function of the user."""
+        """Return True if credentials come from a function of the user."""
         return self.credentials is not None and not self.credentials.startswith("env:")
 
     def find_credentials(self) -> dict[str, Any]:
         """Return the arguments that boto3 takes for credentials; none leave it to boto3 to find some.
 
-        With those of a function there may be ``expiry``.
+        With those of a function there may be `expiry`.
+
+        Raises:
+            StorageError: there are none where the option says.
         """
         if self.literal:
             return dict(self.literal)
@@ -86,7 +89,21 @@ def make_settings(
     workers: int,
     literal: Mapping[str, str | None],
 ) -> S3Settings:
-    """Return settings of checked options. OptionError."""
+    """Return settings made of checked options.
+
+    Args:
+        path: `"/bucket/prefix"`.
+        endpoint_url: of the server.
+        region: of the bucket.
+        profile: of the AWS configuration.
+        credentials: where credentials are found.
+        options: of botocore's `Config`.
+        workers: parts that are transferred at the same time.
+        literal: `key`, `secret` and `token`.
+
+    Raises:
+        OptionError: an option cannot be used.
+    """
     bucket, prefix = _bucket_and_prefix(path)
     for name, value in (("region", region), ("profile", profile)):
         if value is not None and (not isinstance(value, str) or not value):
@@ -110,7 +127,11 @@ def make_settings(
 
 
 def options_of_s3fs(s3fs: object) -> dict[str, Any]:
-    """Return the options that the original's ``s3fs={...}`` stands for. OptionError."""
+    """Return the options that the original's `s3fs={...}` stands for.
+
+    Raises:
+        OptionError: it cannot be used.
+    """
     if not isinstance(s3fs, Mapping):
         raise OptionError("option 's3fs' must be a mapping with 'key', 'secret' and 'endpoint_url'")
     _refuse_unknown("'s3fs'", s3fs, _S3FS)

@@ -21,27 +21,28 @@ class S3Store(RecordStore):
     """Keeps results in a bucket of S3, or of a server that speaks its protocol. Needs boto3.
 
     Args:
-        path: ``"/bucket/prefix"``; the bucket must be there.
-        endpoint_url: of a server that is not Amazon's, like ``"http://127.0.0.1:8333"``.
+        path: `"/bucket/prefix"`; the bucket must be there.
+        endpoint_url: of a server that is not Amazon's, like `"http://127.0.0.1:8333"`.
         region: where the bucket is; else what the AWS configuration says.
         profile: of the AWS configuration.
-        credentials: where credentials are found, in every process anew: ``"env:PREFIX_"`` for the variables
-            ``PREFIX_ACCESS_KEY_ID``, ``PREFIX_SECRET_ACCESS_KEY`` and ``PREFIX_SESSION_TOKEN``, or
-            ``"package.module:function"`` for a function that returns ``{"key": ..., "secret": ...}``, maybe with
-            ``"token"``. It is called again some minutes before the time in ``"expiry"``, if it returns one, else
+        credentials: where credentials are found, in every process anew: `"env:PREFIX_"` for the variables
+            `PREFIX_ACCESS_KEY_ID`, `PREFIX_SECRET_ACCESS_KEY` and `PREFIX_SESSION_TOKEN`, or
+            `"package.module:function"` for a function that returns `{"key": ..., "secret": ...}`, maybe with
+            `"token"`. It is called again some minutes before the time in `"expiry"`, if it returns one, else
             when the server says that the credentials have expired. Without this option boto3 looks where it
             always does.
-        options: for botocore's ``Config``, like ``{"request_checksum_calculation": "when_required"}``.
+        options: for botocore's `Config`, like `{"request_checksum_calculation": "when_required"}`.
         workers: parts, or ranges, of one result that are transferred at the same time.
         sign_key: as for the file store.
-        key: a literal access key, with ``secret`` and maybe ``token``. Such a store cannot be pickled, and
-            ``config()`` leaves them out.
-        secret: see ``key``.
-        token: see ``key``.
-        s3fs: the original's spelling, ``{"key": ..., "secret": ..., "endpoint_url": ...}``.
+        key: a literal access key, with `secret` and maybe `token`. Such a store cannot be pickled, and
+            `config()` leaves them out.
+        secret: see `key`.
+        token: see `key`.
+        s3fs: the original's spelling, `{"key": ..., "secret": ..., "endpoint_url": ...}`.
 
-    Raises OptionError for arguments that cannot be used; StorageError when endpoint, bucket or credentials
-    cannot, or boto3 is missing.
+    Raises:
+        OptionError: an argument cannot be used.
+        StorageError: endpoint, bucket or credentials cannot be used, or boto3 is missing.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class S3Store(RecordStore):
         return f"S3Store({self.path!r}, endpoint_url={self._settings.endpoint_url!r})"
 
     def config(self) -> dict[str, Any]:
-        """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
+        """Return what `storage_factory` makes this store from again; JSON, without secrets."""
         settings = self._settings
         options = {
             "path": settings.path,

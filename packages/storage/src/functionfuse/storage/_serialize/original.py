@@ -16,16 +16,16 @@ S3_PROTOCOL = "s3 protocol"
 
 
 def is_original(serializer: Any) -> bool:
-    """Whether this has the methods of the original's serializers, and not those of today's."""
+    """Return True if a serializer has the methods of the original's serializers, and not those of today's."""
     original = all(callable(getattr(serializer, method, None)) for method in ("pickle", "unpickle"))
     return original and hasattr(serializer, "serializer_class")
 
 
 class OriginalSerializer:
-    """Calls ``pickle(obj, protocols)`` and ``unpickle(pid, protocols)`` of an original serializer.
+    """Calls `pickle(obj, protocols)` and `unpickle(pid, protocols)` of an original serializer.
 
-    ``protocols[FILE_PROTOCOL].open(name, mode)`` opens a blob of the record, under whatever name the
-    serializer made up. Its ``remove`` is never called: the store deletes the blobs of a record itself, and
+    `protocols[FILE_PROTOCOL].open(name, mode)` opens a blob of the record, under whatever name the
+    serializer made up. Its `remove` is never called: the store deletes the blobs of a record itself, and
     needs no serializer for that.
     """
 
@@ -39,13 +39,24 @@ class OriginalSerializer:
         self.types: tuple[type | str, ...] = (original.serializer_class,)
 
     def save(self, obj: Any, out: BlobWriter) -> Any:
-        """Return what the original returned, and the blobs of the files that it opened."""
+        """Return what the original returned, and the blobs of the files that it opened.
+
+        Args:
+            obj: of one of the types.
+            out: makes files beside the record.
+        """
         files = _NewFiles(out)
         _, pid = self.original.pickle(obj, _protocols(files, out.kind))
         return pid, files.blobs
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
-        """Return the object again."""
+        """Return the object again.
+
+        Args:
+            state: what `save` returned.
+            inp: finds the files of the record.
+            version: of the serializer that saved the object.
+        """
         pid, blobs = state
         return self.original.unpickle(pid, _protocols(_SavedFiles(inp, blobs), inp.kind))
 

@@ -21,8 +21,8 @@ _ENTRY_POINTS = "functionfuse.serializers"
 class Serializer:
     """Saves and loads the objects of some types, wherever they occur inside a result.
 
-    A record refers to a serializer by its name, so that ``name`` must stay when classes move. ``types``
-    are classes, or their full names (``"torch.Tensor"``) so that nothing needs importing. Methods are
+    A record refers to a serializer by its name, so that `name` must stay when classes move. `types`
+    are classes, or their full names (`"torch.Tensor"`) so that nothing needs importing. Methods are
     called on what was registered: an instance, or a class with static methods.
     """
 
@@ -32,20 +32,35 @@ class Serializer:
     subclasses: bool = False
     """Whether subclasses of the types are handled too."""
     requires: tuple[str, ...] = ()
-    """Modules that ``save`` and ``load`` import. Where one is not installed, discovery leaves this one out."""
+    """Modules that `save` and `load` import. Where one is not installed, discovery leaves this one out."""
 
     def save(self, obj: Any, out: BlobWriter) -> Any:
-        """Return a picklable state; each ``pickle.PickleBuffer`` in it is written without a copy.
+        """Return a picklable state; each `pickle.PickleBuffer` in it is written without a copy.
 
         What is too large or too lazy for the record goes into a file of its own:
-        ``blob, path = out.new(".h5")``. ``NotImplemented`` leaves an object to plain pickling.
+        `blob, path = out.new(".h5")`. `NotImplemented` leaves an object to plain pickling.
+
+        Args:
+            obj: of one of the types.
+            out: makes files beside the record.
+
+        Raises:
+            NotImplementedError: the subclass does not define it.
         """
         raise NotImplementedError
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:
-        """Return the object again; ``version`` is that of the serializer which saved it.
+        """Return the object again; `version` is that of the serializer which saved it.
 
-        ``inp.path(blob)`` is the path of a file made with ``out.new``.
+        `inp.path(blob)` is the path of a file made with `out.new`.
+
+        Args:
+            state: what `save` returned.
+            inp: finds the files of the record.
+            version: of the serializer that saved the object.
+
+        Raises:
+            NotImplementedError: the subclass does not define it.
         """
         raise NotImplementedError
 
@@ -53,7 +68,7 @@ class Serializer:
 class SerializerRegistry:
     """The serializers of one store, by name and by type: the registered ones, then the installed ones.
 
-    Installed are those that packages declare as entry points ``functionfuse.serializers``, under the
+    Installed are those that packages declare as entry points `functionfuse.serializers`, under the
     serializer's own name.
     """
 
@@ -66,7 +81,11 @@ class SerializerRegistry:
         return {**self.__dict__, "_found": {}}
 
     def register(self, serializer: Any) -> None:
-        """Add a serializer, or replace the one of the same name."""
+        """Add a serializer, or replace the one of the same name.
+
+        Raises:
+            OptionError: the object is not a serializer.
+        """
         serializer = _adapted(serializer)
         previous = self._by_name.get(serializer.name)
         if previous is not None:
@@ -84,7 +103,11 @@ class SerializerRegistry:
             return found
 
     def named(self, name: str) -> Serializer:
-        """Return the serializer that records call ``name``. MissingSerializer."""
+        """Return the serializer that records refer to by a name.
+
+        Raises:
+            MissingSerializer: there is none, or modules that it needs are not installed.
+        """
         serializer = self._by_name.get(name) or _installed().get(name)
         if serializer is None:
             known = ", ".join(sorted(map(repr, self._by_name))) or "none"
@@ -107,7 +130,7 @@ def _installed() -> dict[str, Serializer]:
     for entry in entry_points(group=_ENTRY_POINTS):
         try:
             serializer = _adapted(entry.load())
-        except Exception as error:  # somebody else's package: results that do not need it must still be saved
+        except Exception as error:  # of another package: results that do not need it must still be saved
             warn_user(f"serializer {entry.name!r} cannot be used: {entry.value!r} failed to load: {error!r}")
         else:
             found[serializer.name] = serializer
@@ -134,7 +157,7 @@ def _look_up(cls: type, by_type: dict[type | str, Serializer]) -> Serializer | N
 
 
 def _adapted(serializer: Any) -> Serializer:
-    """Return what was given as a serializer in today's form. OptionError."""
+    """Return what was given as a serializer in today's form."""
     if is_original(serializer):
         serializer = OriginalSerializer(serializer)
     elif isinstance(serializer, type) and issubclass(serializer, Serializer):

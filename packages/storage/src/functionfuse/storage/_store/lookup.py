@@ -25,6 +25,10 @@ class Records:
 
     The name in the footer must equal the name that was asked for: whatever a file system makes of names, an
     alias is "not found", never wrong data.
+
+    Args:
+        transport: moves the bytes.
+        sign_key: reference to the key of signed records.
     """
 
     def __init__(self, transport: Transport, sign_key: str | None) -> None:
@@ -36,11 +40,23 @@ class Records:
         return load_key(self.sign_key)
 
     def encode(self, name: str) -> str:
-        """Return the folder of a workflow, or the stem of a task."""
+        """Return the file name, without suffix, for a workflow or task name.
+
+        Raises:
+            InvalidNameError: the name is anything but a non-empty string.
+        """
         return encode(name, fold=self.transport.fold)
 
     def find(self, workflow: str, task: str) -> Footer | None:
-        """Return the footer of a result, or None when there is none under this very name. CorruptRecord."""
+        """Return the footer of a result, or None when there is none of exactly this name.
+
+        Args:
+            workflow: name of the workflow.
+            task: name of the result.
+
+        Raises:
+            CorruptRecord: the footer is damaged.
+        """
         try:
             footer = self.footer_at(self.encode(workflow), self.encode(task), self.key())
         except Absent:
@@ -48,7 +64,12 @@ class Records:
         return footer if (footer["name"], footer["workflow"]) == (task, workflow) else None
 
     def is_valid(self, workflow: str, task: str) -> bool:
-        """Whether there is a result with a sound footer, and a good signature if one is needed."""
+        """Return True if there is a result with a sound footer, and a good signature if one is needed.
+
+        Args:
+            workflow: name of the workflow.
+            task: name of the result.
+        """
         try:
             return self.find(workflow, task) is not None
         except CorruptRecord:
@@ -57,7 +78,14 @@ class Records:
     def replaced_by(self, workflow: str, task: str) -> Footer | None:
         """Return the footer of the record that a save would replace, if it can be read.
 
-        StorageError when the record is another task's: nothing that another name refers to is lost.
+        A record of another task is refused: nothing that another name refers to is lost.
+
+        Args:
+            workflow: name of the workflow.
+            task: name of the result.
+
+        Raises:
+            StorageError: the record is of another task.
         """
         folder, stem = self.encode(workflow), self.encode(task)
         try:
@@ -70,9 +98,17 @@ class Records:
         return footer
 
     def whole(self, workflow: str, task: str, *, check: bool = True) -> tuple[memoryview, Footer]:
-        """Return a record and its footer. Absent, CorruptRecord; TaskNotFound when it is another's.
+        """Return a record and its footer.
 
-        A signature is checked in any case, the checksums of the content with ``check``.
+        Args:
+            workflow: name of the workflow.
+            task: name of the result.
+            check: whether to compare the content with its checksums; a signature is always checked.
+
+        Raises:
+            Absent: there is no record.
+            CorruptRecord: it is damaged.
+            TaskNotFound: it is of another task.
         """
         folder, stem = self.encode(workflow), self.encode(task)
         location = self.transport.location(folder, stem)
@@ -93,7 +129,7 @@ class Records:
         return record, footer
 
     def _record_and_content(self, folder: str, stem: str, key: bytes | None) -> tuple[memoryview, Footer]:
-        """Return what holds the segments of a record, a blob maybe, and its footer. Absent, CorruptRecord."""
+        """Return what holds the segments of a record, a blob maybe, and its footer."""
         missing = None
         while True:
             record = self.transport.whole(folder, stem)
@@ -112,7 +148,17 @@ class Records:
             return content, footer
 
     def footer_at(self, folder: str, stem: str, key: bytes | None) -> Footer:
-        """Return the footer of a record, whoever it is of. Absent, CorruptRecord."""
+        """Return the footer of a record, whichever task it is of.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            key: that the record must be signed with; None accepts any.
+
+        Raises:
+            Absent: there is no record.
+            CorruptRecord: its footer is damaged.
+        """
         wanted = TAIL
         try:
             while True:
@@ -127,6 +173,13 @@ class Records:
         """Yield the name and the stem of each result whose name matches a glob.
 
         The name is None, and the stem has to match, where only the footer has the name and cannot be read.
+
+        Args:
+            workflow: name of the workflow.
+            pattern: a glob over names.
+
+        Raises:
+            OptionError: the pattern is no text.
         """
         if not isinstance(pattern, str):
             raise OptionError(f"pattern must be a glob over names, like 'model*', got {pattern!r}")
@@ -143,7 +196,12 @@ class Records:
                 yield name, stem
 
     def task_of(self, folder: str, stem: str) -> str | None:
-        """Return the name of the task; None when a stem was not made by a store, or cannot be read."""
+        """Return the name of the task; None when a stem was not made by a store, or cannot be read.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
         name = decode(stem, fold=self.transport.fold)
         if name is not None or not is_shortened(stem):
             return name

@@ -21,6 +21,11 @@ def check_workflow(records: Records, workflow: str, pattern: str) -> list[tuple[
     """Return the names of damaged results, each with what is wrong.
 
     A result whose very name cannot be read any more goes by its file name.
+
+    Args:
+        records: of the store.
+        workflow: name of the workflow.
+        pattern: a glob over names.
     """
     problems = []
     for name, stem in records.listed(workflow, pattern):
@@ -34,7 +39,16 @@ def check_workflow(records: Records, workflow: str, pattern: str) -> list[tuple[
 
 
 def collect(records: Records, workflow: str, grace: float) -> list[str]:
-    """Delete unreferenced blobs and what dead writers left; return the names of what was deleted."""
+    """Delete unreferenced blobs and what writers that have ended left; return the names of what was deleted.
+
+    Args:
+        records: of the store.
+        workflow: name of the workflow.
+        grace: seconds for which it is kept.
+
+    Raises:
+        OptionError: `grace` is no number of seconds.
+    """
     if not isinstance(grace, (int, float)) or not grace >= 0:
         raise OptionError(f"grace must be 0 seconds or more, got {grace!r}")
     transport, folder = records.transport, records.encode(workflow)
@@ -66,7 +80,7 @@ def _problem(records: Records, workflow: str, name: str) -> str:
 
 
 def _check_blobs(transport: Transport, folder: str, footer: Footer) -> str:
-    """Return what is wrong with the blobs of a record. CorruptRecord when one is gone."""
+    """Return what is wrong with the blobs of a record."""
     blobs = transport.blobs(folder)
     for blob in footer["blobs"]:
         size = blobs.size(blob["id"])
@@ -76,13 +90,13 @@ def _check_blobs(transport: Transport, folder: str, footer: Footer) -> str:
 
 
 def _is_stored(records: Records, workflow: str, name: str, footer: Footer) -> bool:
-    """Whether a record is still there; if not, its blobs went with it."""
+    """Return True if a record is still there; if not, its blobs went with it."""
     now = records.find(workflow, name)
     return now is not None and now["blobs"] == footer["blobs"]
 
 
 def _referenced(records: Records, folder: str) -> set[str] | None:
-    """Return the blobs that records refer to; None when a record cannot be read, and so nobody knows."""
+    """Return the blobs that records refer to; None when a record cannot be read."""
     referenced: set[str] = set()
     for stem in records.transport.stems(folder):
         try:

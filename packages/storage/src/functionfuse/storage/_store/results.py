@@ -61,7 +61,7 @@ class Results(Sequence[Result]):
 
     Args:
         workflow_name: the workflow.
-        listed: names, each with where its record is; for ``read``.
+        listed: names, each with where its record is; for `read`.
         read: reads the rows of some that are listed.
     """
 
@@ -101,13 +101,25 @@ class Results(Sequence[Result]):
 
 
 def read_rows(records: Records, workflow_name: str, listed: Sequence[tuple[str, str]]) -> list[Result]:
-    """Return what is known of results, by their names and the stems of their records."""
+    """Return what is known of results, by their names and the stems of their records.
+
+    Args:
+        records: of the store.
+        workflow_name: of the workflow.
+        listed: names of results, each with the stem of its record.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda one: _read(records, workflow_name, *one), listed))
 
 
 def workflows_table(title: str, counts: Sequence[tuple[str, int]], more: int) -> Table:
-    """Return a table of workflows and how many results each has."""
+    """Return a table of workflows and how many results each has.
+
+    Args:
+        title: of the table.
+        counts: names of workflows, each with the number of its results.
+        more: how many workflows are left out.
+    """
     return Table(title, ("workflow", "results"), [(name, f"{n:,}") for name, n in counts], frozenset({"results"}), more)
 
 
@@ -140,7 +152,7 @@ def _row(footer: Footer) -> Result:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a duration if that is what backends, or anybody else, put into ``meta``."""
+    """Return a duration if that is what backends, or anybody else, put into `meta`."""
     is_duration = isinstance(value, float) and math.isfinite(value) and value >= 0
     return value if is_duration else None
 

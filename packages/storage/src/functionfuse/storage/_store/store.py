@@ -37,14 +37,18 @@ if TYPE_CHECKING:
     from .._serialize.serializers import Serializer
     from .transport import Blobs, Sink, Transport
 
-_FEW = 100  # names that are asked for one by one sooner than by a listing
+_FEW = 100  # names that are looked up one by one sooner than by a listing
 
 
 class RecordStore:
     """Results of workflows, each saved once, atomically and checked.
 
-    All errors are :class:`functionfuse.errors.StorageError`, but for what pickling and unpickling of the
+    All errors are `StorageError`, but for what pickling and unpickling of the
     caller's own objects raises, which passes through with a note.
+
+    Args:
+        transport: moves the bytes.
+        sign_key: reference to the key of signed records.
     """
 
     _reducers: Mapping[type, Reducer] = MappingProxyType({})
@@ -68,7 +72,10 @@ class RecordStore:
         return sorted(name for name in names if name is not None and not name.endswith(OBJECTS))
 
     def remove_workflow(self, workflow_name: str) -> bool:
-        """Remove a workflow with all its results, in one visible step; whether there was one."""
+        """Remove a workflow with all its results; return True if it existed.
+
+        In a folder that is atomic; in a bucket, results are removed before all else.
+        """
         self._transport.remove_folder(self._records.encode(objects_of(workflow_name)))
         return self._transport.remove_folder(self._records.encode(workflow_name))
 
@@ -85,14 +92,23 @@ class RecordStore:
         create: bool = False,
         uid: str | None = None,
     ) -> Footer:
-        """Store a result in one visible step, and return its footer.
+        """Store a result atomically, and return its footer.
 
-        Until that step readers see the old result, and they still do when saving fails. ``recipe`` (strings
-        to strings) and ``meta`` (what JSON can hold) are kept in the footer.
+        Until it is complete readers see the old result, and they still do when saving fails. With `create` one of many
+        writers wins; the others get LostRace and can read the result of the winner.
 
-        With ``create``, an existing valid result is never replaced: of many writers one wins, the others get
-        LostRace and can read the winner's result. A writer that repeats itself with the same ``uid`` after
-        a lost answer is told that it won.
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            obj: the result.
+            recipe: what the result is made from, strings to strings; kept in the footer.
+            meta: further facts that JSON can hold; kept in the footer.
+            create: never replace a valid result: LostRace.
+            uid: of this save; a retry with the same one is no lost race.
+
+        Raises:
+            LostRace: with `create`, another writer was first.
+            StorageError: the result could not be written.
         """
         draft = make_draft(workflow_name, task_name, recipe, meta, uid)
         fill = partial(
@@ -106,7 +122,7 @@ class RecordStore:
         return self._publish(draft, fill, create=create)
 
     def _publish(self, draft: Draft, fill: Callable[[Sink, Blobs], Footer], *, create: bool) -> Footer:
-        """Let ``fill`` write the record of a draft, and delete the blobs of the one that it replaces."""
+        """Let `fill` write the record of a draft, and delete the blobs of the one that it replaces."""
         records = self._records
         workflow_name, task_name = draft.workflow, draft.name
         folder, stem = records.encode(workflow_name), records.encode(task_name)
@@ -121,7 +137,7 @@ class RecordStore:
             footer = self._transport.publish(folder, stem, fill, may_replace=may_replace, create=create)
         except RecordExists:
             return _own_or_lost(previous, draft)
-        # After a lost answer, the record that is replaced by repeating it is this one.
+        # After a lost response, the record that a retry replaces is this one.
         doomed = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []
         if doomed:
             self._transport.remove_blobs(folder, doomed)
@@ -130,9 +146,15 @@ class RecordStore:
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
         """Return the stored result, which the caller may change freely.
 
-        TaskNotFound when there is none, CorruptRecord when the bytes are not what was written,
-        MissingSerializer when it needs one that is not registered. ``check=False`` skips the checksums of
-        the content, never those of the footer, and never a signature.
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            check: whether to compare the content with its checksums; a signature is always checked.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the bytes are not what was written.
+            MissingSerializer: it needs a serializer that is not registered.
         """
         blobs = self._transport.blobs(self._records.encode(workflow_name))
         fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
@@ -142,14 +164,29 @@ class RecordStore:
             raise self._not_found(workflow_name, task_name) from None
 
     def info(self, workflow_name: str, task_name: str) -> Footer:
-        """Return the footer, without reading the result: ``recipe``, ``created``, ``type``, ``meta`` ..."""
+        """Return the footer, without reading the result: `recipe`, `created`, `type`, `meta` ...
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the footer is damaged.
+        """
         footer = self._records.find(workflow_name, task_name)
         if footer is None:
             raise self._not_found(workflow_name, task_name)
         return footer
 
     def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
-        """Whether there is a result, made from this recipe if one is given; its content is not read."""
+        """Return True if there is a result, without reading its content.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the result.
+            recipe: that the result must be made from; None accepts any.
+        """
         try:
             footer = self._records.find(workflow_name, task_name)
         except CorruptRecord:
@@ -159,7 +196,14 @@ class RecordStore:
     file_exists = has_task
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        """Which of these names have a result. By listing: damage shows when a result is read."""
+        """Return which of these names have a result.
+
+        This is found by listing: damage shows when a result is read.
+
+        Args:
+            workflow_name: of the workflow.
+            names: of results.
+        """
         folder = self._records.encode(workflow_name)
         stems = {name: self._records.encode(name) for name in names}
         if len(stems) <= _FEW:
@@ -173,14 +217,23 @@ class RecordStore:
         }
 
     def list_tasks(self, workflow_name: str, pattern: str = "*") -> list[str]:
-        """Return the names with a result, sorted; ``pattern`` is a glob over names."""
+        """Return the names with a result, sorted.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
         return sorted(name for name, _ in self._records.listed(workflow_name, pattern) if name is not None)
 
     def results(self, workflow_name: str, pattern: str = "*") -> Results:
         """Return what there is, without reading it: a sequence of rows that notebooks show as a table.
 
-        Each row has ``name``, ``type``, ``shape``, ``size``, ``created`` and ``duration``. Damaged results are
-        listed with their ``problem``; one whose very name cannot be read goes by its file name.
+        Each row has `name`, `type`, `shape`, `size`, `created` and `duration`. Damaged results are
+        listed with their `problem`; one whose very name cannot be read goes by its file name.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
         """
         listed = ((name or stem, stem) for name, stem in self._records.listed(workflow_name, pattern))
         return Results(workflow_name, sorted(listed), partial(read_rows, self._records))
@@ -188,7 +241,16 @@ class RecordStore:
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
         """Remove one result, or all whose names match a glob; return the names removed.
 
-        No serializer is needed. TaskNotFound for a name without a result.
+        No serializer is needed.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: of the one result to remove.
+            pattern: a glob over names, for all that match.
+
+        Raises:
+            TaskNotFound: there is no result of this name.
+            OptionError: not exactly one of `task_name` and `pattern` is given.
         """
         if (task_name is None) == (pattern is None):
             raise OptionError("remove_task needs either task_name or pattern")
@@ -204,30 +266,42 @@ class RecordStore:
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
         """Use these serializers for saving and loading, from now on and in pickled copies of this store.
 
-        Each is a :class:`Serializer`, an instance or the class; or has the same methods; or is one of the
-        original Function Fuse, a class with ``serializer_class``, ``pickle`` and ``unpickle``. They come
+        Each is a `Serializer`, an instance or the class; or has the same methods; or is one of the
+        original Function Fuse, a class with `serializer_class`, `pickle` and `unpickle`. They come
         before those that installed packages declare as entry points, which need no registering.
+
+        Raises:
+            OptionError: an object is not a serializer.
         """
         for serializer in serializers:
             self._registry.register(serializer)
 
     def check_workflow(self, workflow_name: str, pattern: str = "*") -> list[tuple[str, str]]:
-        """Read and check every result, without unpickling; return the damaged ones and what is wrong."""
+        """Read and check every result, without unpickling; return the damaged ones and what is wrong.
+
+        Args:
+            workflow_name: of the workflow.
+            pattern: a glob over names.
+        """
         return maintenance.check_workflow(self._records, workflow_name, pattern)
 
     def gc(self, workflow_name: str, grace: float = 86400.0) -> list[str]:
-        """Delete what no result refers to and nobody is writing; return the names of what was deleted.
+        """Delete what no result refers to and no process is writing; return the names of what was deleted.
 
-        That is blobs and unfinished records older than ``grace`` seconds, and the unfinished records of
-        processes that have ended. Blobs all stay if any record cannot be read: it may refer to them.
+        That is blobs and unfinished records older than `grace`, and the unfinished records of ended processes.
+        All blobs stay if any record cannot be read: it may refer to them.
+
+        Args:
+            workflow_name: of the workflow.
+            grace: seconds for which it is kept.
         """
         return maintenance.collect(self._records, workflow_name, grace)
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:
-        """Return ``(new_workflow, read_object, save_func)``, bound to a workflow.
+        """Return `(new_workflow, read_object, save_func)`, bound to a workflow.
 
-        ``read_object`` has ``read_task(task_name)``, ``file_exists(task_name)`` and ``list_tasks(pattern)``;
-        ``save_func`` is called with ``(task_name, obj)``. All three can be pickled.
+        `read_object` has `read_task(task_name)`, `file_exists(task_name)` and `list_tasks(pattern)`;
+        `save_func` is called with `(task_name, obj)`. All three can be pickled.
         """
         self._records.encode(workflow_name)
         return (
@@ -237,7 +311,11 @@ class RecordStore:
         )
 
     def config(self) -> dict[str, Any]:
-        """Return what ``storage_factory`` makes this store from again; JSON, without secrets."""
+        """Return what `storage_factory` makes this store from again; JSON, without secrets.
+
+        Raises:
+            NotImplementedError: the subclass does not define it.
+        """
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
@@ -249,7 +327,7 @@ class RecordStore:
     # How
 
     def _remove(self, workflow_name: str, task_name: str) -> bool:
-        """Remove a result, then the blobs that only it referred to; whether there was one."""
+        """Remove a result, then the blobs that only it referred to; return True if there was one."""
         folder, stem = self._records.encode(workflow_name), self._records.encode(task_name)
         blobs: list[str] = []
         try:
@@ -284,7 +362,19 @@ def make_draft(
     meta: Mapping[str, Any] | None,
     uid: str | None,
 ) -> Draft:
-    """Return what is to be said of a new record. InvalidNameError; OptionError for a recipe that is none."""
+    """Return what is known of a new record.
+
+    Args:
+        workflow_name: of the workflow.
+        task_name: of the result.
+        recipe: what the result is made from, strings to strings; kept in the footer.
+        meta: further facts that JSON can hold; kept in the footer.
+        uid: of this save; a retry with the same one is no lost race.
+
+    Raises:
+        InvalidNameError: a name is anything but a non-empty string.
+        OptionError: `recipe` or `meta` cannot be used.
+    """
     check(workflow_name)
     check(task_name)
     for option, given in (("recipe", recipe), ("meta", meta)):

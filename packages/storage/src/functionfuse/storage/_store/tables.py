@@ -39,7 +39,7 @@ class Table:
         return "\n".join([_printable(self.title), *(self._aligned(line, widths) for line in lines), *self._rest()])
 
     def html(self) -> str:
-        """Return a table that tells readers, also those who hear it, what belongs to which row and column."""
+        """Return a table that screen readers can read, too: cells have row and column headers."""
         head = "".join(f'<th scope="col" style="{self._style(name)}">{escape(name)}</th>' for name in self.header)
         body = "".join(f"<tr>{self._html_cells(_cells(row))}</tr>\n" for row in self.rows)
         line = f'<tr><td colspan="{len(self.header)}" style="{_TEXT}">'

@@ -1,7 +1,7 @@
-"""What a store needs of the place where its bytes are: folders of records, and blobs beside them.
+"""What a store needs of the system that keeps its bytes: folders of records, and blobs beside them.
 
-A folder is an encoded workflow name, a stem an encoded task name. All that is about names, records and
-rules lives in the engine, once; a transport moves bytes and makes them visible in one step.
+A folder is an encoded workflow name, a stem an encoded task name. All that is about names, records and rules stands
+in `RecordStore`, once; a transport moves bytes and makes them visible atomically.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Absent(Exception):  # noqa: N818
-    """There is no such record; the engine turns this into a TaskNotFound that helps."""
+    """There is no such record; a store turns this into TaskNotFound."""
 
 
 class RecordExists(Exception):  # noqa: N818
-    """A valid record was there first."""
+    """There is a valid record, of another writer."""
 
 
 class Sink(Protocol):
@@ -33,17 +33,22 @@ class Sink(Protocol):
         """Append."""
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of every ``block`` bytes."""
+        """Append, and return the crc32 of each block.
+
+        Args:
+            data: the bytes.
+            block: bytes under one checksum.
+        """
 
     def end_content(self) -> str | None:
         """Return the id of the blob that all content went into, or None when the footer is to follow it."""
 
 
 class BlobWriter(Protocol):
-    """Places for data that a serializer keeps outside of the record."""
+    """Makes blobs for data that a serializer keeps outside of the record."""
 
     kind: str
-    """``"file"`` when ``new`` and ``path`` give paths of files."""
+    """`"file"` when `new` and `path` give paths of files."""
 
     def new(self, suffix: str) -> tuple[str, str]:
         """Return the id and the path of a new blob, which the caller then writes."""
@@ -56,7 +61,15 @@ class RangeReader(Protocol):
     """Where it is, for messages."""
 
     def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Return bytes, not to be written to. CorruptRecord when it ends before, or is gone."""
+        """Return bytes, read-only.
+
+        Args:
+            offset: of the first byte.
+            length: how many bytes.
+
+        Raises:
+            CorruptRecord: the blob ends before, or is missing.
+        """
 
 
 class BlobReader(Protocol):
@@ -65,21 +78,37 @@ class BlobReader(Protocol):
     kind: str
 
     def path(self, blob: str) -> str:
-        """Return the path of a blob. CorruptRecord when it is gone."""
+        """Return the path of a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
 
     def file(self, blob: str) -> RangeReader:
-        """Return a blob as a file to read parts of, later and elsewhere too. CorruptRecord when it is gone."""
+        """Return a blob as a file to read parts of, later and in other processes too.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob. CorruptRecord when it is gone."""
+        """Return the bytes in a blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
 
 
 @runtime_checkable
 class ZarrBlobs(Protocol):
-    """Blobs of a place that keeps objects: a Zarr array is written and read there, chunk by chunk."""
+    """Blobs that are objects: a Zarr array is written and read there, chunk by chunk."""
 
     def zarr_store(self, blob: str) -> Store:
-        """Return the Zarr store of a blob: writable if it is new. CorruptRecord when it is gone."""
+        """Return the Zarr store of a blob, which is writable if the blob is new.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
 
 
 class Blobs(BlobWriter, BlobReader, Protocol):
@@ -105,22 +134,54 @@ class Transport(Protocol):
         """Return all folders."""
 
     def remove_folder(self, folder: str) -> bool:
-        """Remove a folder in one visible step; whether there was one."""
+        """Remove a folder; return True if it existed."""
 
     def stems(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the stems in a folder; those that do not start with ``prefix`` may be left out."""
+        """Return the stems in a folder; those that do not start with `prefix` may be left out.
+
+        Args:
+            folder: encoded name of the workflow.
+            prefix: of the wanted stems; others may be returned too.
+        """
 
     def exists(self, folder: str, stem: str) -> bool:
-        """Whether there is a record."""
+        """Return True if there is a record.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
 
     def location(self, folder: str, stem: str) -> str:
-        """Return where a record is, for messages."""
+        """Return where a record is, for messages.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+        """
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
-        """Return the last bytes of a record, and its size. Absent."""
+        """Return the last bytes of a record, and its size.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            length: how many bytes.
+
+        Raises:
+            Absent: there is no such record.
+        """
 
     def whole(self, folder: str, stem: str) -> memoryview:
-        """Return all bytes of a record, writable and private to the caller. Absent."""
+        """Return all bytes of a record, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+
+        Raises:
+            Absent: there is no such record.
+        """
 
     def publish(
         self,
@@ -131,30 +192,66 @@ class Transport(Protocol):
         may_replace: Callable[[], bool],
         create: bool,
     ) -> T:
-        """Make what ``fill`` writes the record, in one visible step, and return what it returned.
+        """Make what `fill` writes the record atomically, and return what it returned.
 
-        ``may_replace`` is called before a record is replaced, and may be when there is none; if it says no,
-        RecordExists. With ``create`` that holds for a record of another writer that comes in at any time; without,
-        the last writer wins. When anything fails, the new blobs are gone and the old record is untouched.
+        When anything fails, the new blobs are deleted and the old record is untouched.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            fill: writes the record into a sink, and new blobs.
+            may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
+            create: a record of another writer that becomes visible meanwhile is treated alike; else the last writer
+                wins.
+
+        Raises:
+            RecordExists: `may_replace` returned False.
+            StorageError: the record could not be written.
         """
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record that was there a moment ago. Absent, if this can be told without another look."""
+        """Remove a record, which existed a moment ago.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+
+        Raises:
+            Absent: there is no such record, where this is known without another request.
+        """
 
     def blobs(self, folder: str) -> Blobs:
         """Return access to the blobs of a folder."""
 
     def content(self, folder: str, blob: str) -> memoryview:
-        """Return all bytes of a blob, writable and private to the caller. CorruptRecord when it is gone."""
+        """Return all bytes of a blob, writable and private to the caller.
+
+        Args:
+            folder: encoded name of the workflow.
+            blob: id of the blob.
+
+        Raises:
+            CorruptRecord: it is missing.
+        """
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""
 
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
-        """Delete blobs; those that are gone already do not matter."""
+        """Delete blobs; those that do not exist are no error.
+
+        Args:
+            folder: encoded name of the workflow.
+            blobs: ids of the blobs.
+        """
 
     def is_writing(self, folder: str) -> bool:
-        """Whether somebody may be in the middle of a save into this folder."""
+        """Return True if a save into this folder may be under way."""
 
     def sweep(self, folder: str, grace: float) -> list[str]:
-        """Delete what dead writers left that is older than ``grace`` seconds, and return its names."""
+        """Delete what writers that have ended left; return its names.
+
+        Args:
+            folder: encoded name of the workflow.
+            grace: seconds that what unknown writers left is kept.
+        """
