@@ -120,10 +120,10 @@ def test_text_of_any_length_stays_what_it_is(store):
     assert loaded.compute().tolist() == words.tolist()
 
 
-def test_chunks_too_large_to_keep_are_divided(store, monkeypatch):
-    from functionfuse.serializers import daskarray
-
-    monkeypatch.setattr(daskarray, "_LARGEST", 1000)
+def test_chunks_too_large_to_keep_are_divided(store):
+    serializer = DaskArraySerializer()
+    serializer.largest_chunk = 1000
+    store.register_persistent_serializers(serializer)
     array = np.arange(6000.0).reshape(20, 300)
     store.save("w", "a", da.from_array(array, chunks=(20, 150)))
     loaded = store.read_task("w", "a")

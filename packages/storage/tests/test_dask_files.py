@@ -53,15 +53,15 @@ def test_loading_reads_no_chunk(store, saved, files):
 
 
 def test_chunks_are_read_on_demand(store, saved, monkeypatch):
-    from functionfuse.serializers._dask import hdf5_reading
+    from functionfuse.storage._file.blob_file import BlobFile
 
-    cells = []
-    read = hdf5_reading.ChunkReader._read
-    monkeypatch.setattr(hdf5_reading.ChunkReader, "_read", lambda self, cell: cells.append(cell) or read(self, cell))
+    lengths = []
+    read = BlobFile.read
+    monkeypatch.setattr(BlobFile, "read", lambda self, *span: lengths.append(span[1]) or read(self, *span))
     loaded = store.read_task("w", "a")
-    assert cells == []
+    assert lengths == []
     same(loaded[12:18, 3].compute(), saved[12:18, 3])
-    assert cells == [(1, 0)]
+    assert lengths == [10 * 16 * 8]  # one chunk
 
 
 def test_large_chunks_are_mapped_and_checked_like_small_ones(store, files):
@@ -192,7 +192,7 @@ def test_files_are_closed_with_their_arrays(store, saved, files):
 def test_beyond_some_arrays_files_are_opened_when_read(store, saved, files, monkeypatch):
     from functionfuse.storage._file import blob_file
 
-    monkeypatch.setattr(blob_file, "_MOST_OPEN", 0)
+    monkeypatch.setattr(blob_file, "MOST_OPEN", 0)
     loaded = store.read_task("w", "a")
     gc.collect()
     assert (str(blob_path(files)), True) not in blob_file._open_files

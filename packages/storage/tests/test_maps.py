@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from functionfuse.storage import FileStore
-from functionfuse.storage._file import root as file_root
 from functionfuse.storage._file import transport
+from functionfuse.storage._file.root import is_on_network
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors in /proc")
@@ -66,7 +66,7 @@ def test_no_descriptor_is_left_open(store):
 
 @LINUX
 def test_held_results_do_not_use_up_the_descriptors(store, monkeypatch):
-    monkeypatch.setattr(transport, "_MOST_MAPS", 5)
+    monkeypatch.setattr(transport, "MOST_MAPS", 5)
     gc.collect()
     store.save("w", "a", np.ones(200_000))
     before = descriptors(store)
@@ -83,8 +83,8 @@ def test_what_is_mapped(root, monkeypatch):
         mapped.append(size)
         return real(descriptor, size)
 
-    real = transport._map
-    monkeypatch.setattr(transport, "_map", watch)
+    real = transport.map_file
+    monkeypatch.setattr(transport, "map_file", watch)
     monkeypatch.setenv("FF_TEST_KEY", "k" * 32)
     value = np.ones(200_000)
     for options in ({"mmap": False}, {"sign_key": "env:FF_TEST_KEY"}, {}):
@@ -100,15 +100,13 @@ def test_what_is_mapped(root, monkeypatch):
     ("kind", "expected"),
     [("ext4", False), ("nfs4", True), ("cifs", True), ("fuse.sshfs", True), ("tmpfs", False)],
 )
-def test_network_file_systems_are_told_by_their_mounts(tmp_path, monkeypatch, kind, expected):
+def test_network_file_systems_are_known_by_their_mounts(tmp_path, kind, expected):
     mounts = tmp_path / "mounts"
     store = tmp_path / "with space" / "store"
     escaped = str(tmp_path.resolve() / "with space").replace(" ", "\\040")
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver {escaped} {kind} rw 0 0\nother {escaped}2 nfs rw 0 0\n")
-    monkeypatch.setattr(file_root, "_MOUNTS", mounts)
-    assert file_root.is_on_network(str(store)) == expected
+    assert is_on_network(str(store), mounts) == expected
 
 
-def test_without_a_list_of_mounts_files_are_taken_as_local(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_root, "_MOUNTS", tmp_path / "none")
-    assert not file_root.is_on_network(str(tmp_path))
+def test_without_a_list_of_mounts_files_are_taken_as_local(tmp_path):
+    assert not is_on_network(str(tmp_path), tmp_path / "none")

@@ -253,16 +253,16 @@ class TestLargeAndLazy:
         array = np.arange(400_000.0).reshape(400, 1000)
         store.register_persistent_serializers(DaskArraySerializer)
         store.save("w", "a", da.from_array(array, chunks=(50, 1000), name="test"))
-        asked = []
-        ask = RayStore._ask
+        verbs = []
+        submit = RayStore.submit
         monkeypatch.setattr(
-            RayStore, "_ask", lambda self, verb, *a, **k: asked.append(verb) or ask(self, verb, *a, **k)
+            RayStore, "submit", lambda self, verb, *a, **k: verbs.append(verb) or submit(self, verb, *a, **k)
         )
         monkeypatch.setattr("functionfuse.storage._ray.transfer.BlobFile", None)  # the file is not seen from here
         loaded = store.read_task("w", "a")
-        assert "read_blob" not in asked
+        assert "read_blob" not in verbs
         assert np.array_equal(loaded[60:70].compute(scheduler="sync"), array[60:70])
-        assert asked.count("read_blob") == 1
+        assert verbs.count("read_blob") == 1
 
     def test_a_damaged_chunk_of_a_dask_array(self, store, path):
         da = pytest.importorskip("dask.array")

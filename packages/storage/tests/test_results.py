@@ -9,8 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from functionfuse.storage import FileStore, RayStore
+from functionfuse.storage._file.transport import FileTransport
 from functionfuse.storage._record import reading
 from functionfuse.storage._record.shapes import shape_of
+from functionfuse.storage._store.lookup import Records
 from functionfuse.storage._store.results import Result
 from functionfuse.storage._store.tables import Table
 
@@ -161,8 +163,8 @@ def test_of_many_results_only_those_shown_are_read(store, files, monkeypatch):
     for number in range(5000):
         files.record("w", f"{number:04}").touch()
     read = []
-    real = store._transport.tail
-    monkeypatch.setattr(store._transport, "tail", lambda *asked: read.append(asked) or real(*asked))
+    real = FileTransport.tail
+    monkeypatch.setattr(FileTransport, "tail", lambda *asked: read.append(asked) or real(*asked))
     results = store.results("w")
     assert (len(results), read) == (5000, [])
     lines = repr(results).splitlines()
@@ -211,14 +213,12 @@ def test_what_is_no_duration_is_not_shown_as_one(store, seconds):
         {"blobs": 5},
     ],
 )
-def test_a_sound_footer_of_somebody_else(store, monkeypatch, strange):
+def test_a_sound_footer_that_no_store_wrote(store, monkeypatch, strange):
     store.save("w", "a", 1)
     store.save("w", "b", 2)
     footer = {**store.info("w", "a"), **strange}
-    real = store._records.footer_at
-    monkeypatch.setattr(
-        store._records, "footer_at", lambda folder, stem, key: footer if stem == "a" else real(folder, stem, key)
-    )
+    real = Records.footer_at
+    monkeypatch.setattr(Records, "footer_at", lambda self, *asked: footer if asked[1] == "a" else real(self, *asked))
     damaged, sound = store.results("w")
     assert "its footer is not one of a store" in damaged.problem
     assert sound.problem == ""

@@ -215,8 +215,8 @@ class TestContentApart:
         end_content = ObjectSink.end_content
 
         def end_content_apart(upload):
-            if upload._apart:
-                upload._send(bytes(upload.pending))
+            if upload.apart:
+                upload.send(bytes(upload.pending))
                 upload.pending = bytearray()
             return end_content(upload)
 

@@ -9,6 +9,7 @@ import pytest
 
 from functionfuse.errors import CorruptRecord, MissingSerializer, OptionError, StorageError
 from functionfuse.storage import FileStore, Serializer
+from functionfuse.storage._store.lookup import Records
 
 
 class Text:
@@ -206,8 +207,8 @@ def test_a_failed_save_leaves_no_blobs(blob_store, blobby, files):
 def test_a_lost_race_leaves_no_blobs(blob_store, blobby, files, monkeypatch):
     uid = blob_store.save("w", "a", blobby(b"first"))["uid"]
     before = files.all()
-    look, answers = blob_store._records.replaced_by, iter([None])
-    monkeypatch.setattr(blob_store._records, "replaced_by", lambda *names: next(answers, look(*names)))
+    look, found = Records.replaced_by, iter([None])
+    monkeypatch.setattr(Records, "replaced_by", lambda *names: next(found, look(*names)))
     # The first look comes too early.
     with pytest.raises(FileExistsError):
         blob_store.save("w", "a", blobby(b"second"), create=True)

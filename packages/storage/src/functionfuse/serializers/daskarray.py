@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from functionfuse.serializers._dask.blocks import BlockReader
     from functionfuse.storage._store.transport import BlobReader, BlobWriter
 
-_LARGEST = 1 << 30  # bytes in a chunk; HDF5 ends at 4 GiB
-
 
 class DaskArraySerializer(Serializer):
     """Computes a dask array into an HDF5 file, or on S3 into a Zarr array, and loads it as a dask array over that.
@@ -48,6 +46,8 @@ class DaskArraySerializer(Serializer):
     version = 1
     types = ("dask.array.core.Array",)
     requires = ("dask", "numpy", "h5py")
+    largest_chunk = 1 << 30
+    """Bytes; larger chunks are divided. HDF5 ends at 4 GiB."""
 
     def save(self, obj: Any, out: BlobWriter) -> dict[str, Any]:
         """Compute the array, and return where and how it is kept.
@@ -62,14 +62,19 @@ class DaskArraySerializer(Serializer):
         state = {"shape": array.shape, "chunks": array.chunks, "dtype": array.dtype}
         if not can_keep(array):
             return {**state, "value": array.compute(scheduler="threads")}
+        regular = _regular(array, self.largest_chunk)
         if isinstance(out, ZarrBlobs):
             zarr = _zarr_arrays()
             blob, _ = out.new(".zarr")
-            return {**state, "blob": blob, "zarr": zarr.write(out.zarr_store(blob), _regular(array))}
+            return {
+                **state,
+                "blob": blob,
+                "zarr": zarr.write(out.zarr_store(blob), regular),
+            }
         from functionfuse.serializers._dask import hdf5_writing
 
         blob, path = out.new(".h5")
-        return {**state, "blob": blob, **hdf5_writing.write(path, _regular(array))}
+        return {**state, "blob": blob, **hdf5_writing.write(path, regular)}
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
         """Return a dask array that reads its chunks when they are computed.
@@ -133,10 +138,10 @@ def _with_known_sizes(array: Any) -> Any:
         return own.compute_chunk_sizes()
 
 
-def _regular(array: Any) -> Any:
+def _regular(array: Any, largest: int) -> Any:
     """Return the array in equal chunks, but for the last along an axis: then each task owns what it writes."""
     chunk = [max(sizes) for sizes in array.chunks]
-    while math.prod(chunk) * array.dtype.itemsize > _LARGEST:
+    while math.prod(chunk) * array.dtype.itemsize > largest:
         longest = chunk.index(max(chunk))
         chunk[longest] = -(-chunk[longest] // 2)
     return array.rechunk(tuple(chunk))  # the same array when its chunks are like that already

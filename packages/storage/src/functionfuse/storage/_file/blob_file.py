@@ -14,7 +14,7 @@ from .disk import POSIX, READ, os_errors
 from .root import is_on_network
 
 _MAPPED = 1 << 16  # bytes from which a map is faster than a copy
-_MOST_OPEN = 100  # each takes two file descriptors
+MOST_OPEN = 100  # each takes two file descriptors
 
 _open_files: weakref.WeakValueDictionary[tuple[str, bool], _OpenFile] = weakref.WeakValueDictionary()
 
@@ -55,7 +55,7 @@ class BlobFile:
         if self._file is not None:
             return self._file
         file = _opened(self.location, maps=self._maps)
-        if len(_open_files) <= _MOST_OPEN:
+        if len(_open_files) <= MOST_OPEN:
             self._file = file
         return file
 

@@ -12,7 +12,7 @@ from functionfuse.errors import StorageError
 from .._store.layout import MARKER, marker_text, parse_marker
 from .disk import CREATE, POSIX, move_exclusively, os_errors, sync_folder, unlink_quietly, write_all
 
-_MOUNTS = Path("/proc/self/mounts")
+MOUNTS = Path("/proc/self/mounts")
 _NETWORK = {
     "9p",
     "afs",
@@ -59,15 +59,20 @@ def open_root(path: str, *, durable: bool) -> bool:
     return _read(marker)
 
 
-def is_on_network(path: str) -> bool:
-    """Return True if a path is on a network file system, as far as the system knows."""
+def is_on_network(path: str, mounts: Path = MOUNTS) -> bool:
+    """Return True if a path is on a network file system, as far as the system knows.
+
+    Args:
+        path: of a file or folder.
+        mounts: the list of mounted file systems; without it all paths are taken as local.
+    """
     try:
-        mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return False
     real = os.path.realpath(path)
     best, kind = "", ""
-    for line in mounts:
+    for line in lines:
         _, point, this_kind, *_ = line.split(" ")
         point = point.replace("\\040", " ")
         inside = real == point or real.startswith(point.rstrip("/") + "/")

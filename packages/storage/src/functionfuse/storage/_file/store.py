@@ -63,7 +63,8 @@ class FileStore(RecordStore):
         url = urlsplit(location)
         if url.netloc not in ("", "localhost"):
             raise OptionError(f"'file:{location}' names the host {url.netloc!r}; of this machine it is 'file:///path'")
-        return {"path": unquote(url.path)}
+        path = unquote(url.path)
+        return {"path": path.lstrip("/") if os.name == "nt" else path}  # "/C:/data" there
 
     @property
     def path(self) -> str:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAPPED = 1 << 20  # bytes from which mapping is faster than reading
-_MOST_MAPS = 256  # before Python 3.13 every map holds a file descriptor
+MOST_MAPS = 256  # before Python 3.13 every map holds a file descriptor
 _TRIES = 5
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -318,7 +318,7 @@ class FileTransport:
             try:
                 size = os.fstat(descriptor).st_size
                 if size >= _MAPPED and self._maps_files():
-                    return _map(descriptor, size)
+                    return map_file(descriptor, size)
                 view = memoryview(bytearray(size) if size < _MAPPED else fresh_memory(size))
                 return view[: read_into(descriptor, view)]
             finally:
@@ -381,7 +381,7 @@ class FileTransport:
     def _maps_files(self) -> bool:
         if self._may_map is None:
             self._may_map = self.mapping and POSIX and not is_on_network(self.path)
-        return self._may_map and (sys.version_info >= (3, 13) or len(_maps) < _MOST_MAPS)
+        return self._may_map and (sys.version_info >= (3, 13) or len(_maps) < MOST_MAPS)
 
 
 def _links(path: str) -> int:
@@ -406,8 +406,13 @@ def _open(path: str) -> int:
         raise Absent from None
 
 
-def _map(descriptor: int, size: int) -> memoryview:
-    """Map a file: what the caller writes into it stays in this process, and removal does not matter."""
+def map_file(descriptor: int, size: int) -> memoryview:
+    """Map a file: what the caller writes into it stays in this process, and removal does not matter.
+
+    Args:
+        descriptor: of the open file.
+        size: of the file in bytes.
+    """
     if sys.version_info >= (3, 13):
         return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
     mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)

@@ -28,7 +28,7 @@ class ObjectSink:
         """What has not been sent."""
         self.multipart: MultipartUpload | None = None
         self._start = start
-        self._apart = apart
+        self.apart = apart
         self._is_rest = False
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
@@ -36,7 +36,7 @@ class ObjectSink:
         view = memoryview(data).cast("B")
         while not self._is_rest and len(self.pending) + len(view) >= (size := self._part_size()):
             room = size - len(self.pending)
-            self._send(b"".join((self.pending, view[:room])) if self.pending else view[:room])
+            self.send(b"".join((self.pending, view[:room])) if self.pending else view[:room])
             self.pending = bytearray()
             view = view[room:]
         self.pending += view
@@ -58,7 +58,7 @@ class ObjectSink:
 
     def end_content(self) -> str | None:
         """Make large content visible as a blob, if it goes apart."""
-        if self.multipart is None or not self._apart:
+        if self.multipart is None or not self.apart:
             return None
         self.flush()
         self.multipart.complete()
@@ -71,7 +71,7 @@ class ObjectSink:
         """Send what is left of a large record, and wait until all of it is sent."""
         if self.multipart:
             if self.pending:
-                self._send(bytes(self.pending))
+                self.send(bytes(self.pending))
                 self.pending = bytearray()
             self.multipart.join()
 
@@ -83,7 +83,8 @@ class ObjectSink:
     def _part_size(self) -> int:
         return PART * (1 + (len(self.multipart) if self.multipart else 0) // _LARGER_EACH)
 
-    def _send(self, body: bytes | memoryview) -> None:
+    def send(self, body: bytes | memoryview) -> None:
+        """Send bytes as the next part."""
         if self.multipart is None:
             self.multipart = self._start()
         self.multipart.send(body)
