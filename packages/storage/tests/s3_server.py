@@ -127,8 +127,8 @@ class S3Server:
 class Proxy:
     """Passes requests to the server as they are, but for those that ``rule`` wants treated otherwise.
 
-    ``rule(request)`` runs before a request is passed on, and may return ``"lose answer"``: the server gets the
-    request, the store gets a closed connection; ``"cut answer"``: the store gets half of the body; ``"drop"``: the
+    ``rule(request)`` runs before a request is passed on, and may return ``"lose response"``: the server gets the
+    request, the store gets a closed connection; ``"cut response"``: the store gets half of the body; ``"drop"``: the
     server gets nothing, the store a closed connection; or a status and the code of an error, which the store gets
     while the server gets nothing. With ``without`` a header is taken out on the way.
     """
@@ -172,7 +172,7 @@ def _handler(proxy):
                 return
             if verdict != "drop":
                 answer, content = _ask(proxy, self)
-            if verdict in ("drop", "lose answer"):
+            if verdict in ("drop", "lose response"):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
@@ -184,7 +184,7 @@ def _handler(proxy):
             if length is not None:
                 self.send_header("Content-Length", length)
             self.end_headers()
-            if verdict == "cut answer":
+            if verdict == "cut response":
                 self.close_connection = True
                 content = content[: len(content) // 2]
             self.wfile.write(content)

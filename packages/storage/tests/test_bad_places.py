@@ -44,7 +44,7 @@ def shared_folder():
 
 
 @pytest.fixture
-def as_nobody(shared_folder):
+def without_rights(shared_folder):
     """Run calls on ``store`` as a user without rights; the error of each, or what it returned."""
 
     def run(*calls):
@@ -77,8 +77,8 @@ NOT_ALLOWED = os.strerror(errno.EACCES)
 
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="this system has no users of that kind")
 class TestWithoutRights:
-    def test_what_may_be_read_is_read(self, read_only, as_nobody):
-        said = as_nobody(
+    def test_what_may_be_read_is_read(self, read_only, without_rights):
+        said = without_rights(
             "store.read_task('w', 'a')", "store.list_tasks('w')", "store.list_workflows()", "store.new_workflow('w')",
             "[row.problem for row in store.results('w')][:2]", "store.has_task('w', 'b')", "store.gc('w', grace=0)",
         )  # fmt: skip
@@ -99,8 +99,8 @@ class TestWithoutRights:
             ("FileStore('store/below')", "make a store at", "store/below"),
         ],
     )
-    def test_what_is_forbidden_is_told(self, read_only, as_nobody, call, verb, place):
-        (error, cause), *_ = as_nobody(call).values()
+    def test_what_is_forbidden_is_told(self, read_only, without_rights, call, verb, place):
+        (error, cause), *_ = without_rights(call).values()
         assert error.startswith(f"cannot {verb} '")
         assert place in error
         assert error.endswith(NOT_ALLOWED)
@@ -108,17 +108,17 @@ class TestWithoutRights:
         assert [read_only.read_task("w", name) for name in ("a", "b")] == ["a", "b"]
         assert read_only.list_tasks("w") == ["a", "b", "secret"]
 
-    def test_one_that_may_not_be_read_hides_no_other(self, read_only, as_nobody):
-        said = as_nobody("store.check_workflow('w')", "[row.problem[:11] for row in store.results('w')]")
+    def test_one_that_may_not_be_read_hides_no_other(self, read_only, without_rights):
+        said = without_rights("store.check_workflow('w')", "[row.problem[:11] for row in store.results('w')]")
         (_, problems), (_, rows) = said.values()
         assert "[('secret', \"cannot read" in problems
         assert rows == "['', '', 'cannot read']"
 
-    def test_a_folder_that_may_not_be_entered(self, shared_folder, as_nobody):
+    def test_a_folder_that_may_not_be_entered(self, shared_folder, without_rights):
         (shared_folder / "hidden").mkdir(mode=0o700)
         if os.geteuid() != 0:
             (shared_folder / "hidden").chmod(0)
-        (error, _), *_ = as_nobody("FileStore('hidden/store')").values()
+        (error, _), *_ = without_rights("FileStore('hidden/store')").values()
         assert error == f"cannot open a store at '{shared_folder.resolve()}/hidden/store': {NOT_ALLOWED}"
 
 

@@ -66,7 +66,7 @@ class TestCheck:
         blob_store.save("w", "x" * 300, blobby(b"data"))
         assert blob_store.check_workflow("w") == []
 
-    def test_damage_is_told_by_name(self, blob_store, blobby, files):
+    def test_damage_is_reported_by_name(self, blob_store, blobby, files):
         for name in ("content", "footer", "a/b", "sound"):
             blob_store.save("w", name, b"v" * 1000)
         for stem, at in (("content", 100), ("footer", -100), ("a=2Fb", 200)):

@@ -162,7 +162,7 @@ def test_a_truncated_file_is_found(store, saved, files):
     assert [name for name, _ in store.check_workflow("w")] == ["a"]
 
 
-def test_a_file_that_is_gone(store, saved, files):
+def test_a_missing_file(store, saved, files):
     blob_path(files).unlink()
     with pytest.raises(CorruptRecord, match="missing"):
         store.read_task("w", "a")

@@ -115,7 +115,7 @@ store.register_persistent_serializers(Mine)
     assert run(program + USE, point="found_module:PointSerializer") == "[101, 0] {'mine': 1}"
 
 
-def test_a_broken_one_is_told_once_and_left_out(run):
+def test_a_broken_one_is_reported_once_and_left_out(run):
     program = """
 warnings.simplefilter("always")
 warnings.showwarning = lambda message, *rest: print(message)

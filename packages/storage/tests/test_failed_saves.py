@@ -253,7 +253,7 @@ class TestRemovalDuringASave:
 
 
 class TestCreate:
-    def test_a_writer_that_repeats_itself_is_told_that_it_won(self, store):
+    def test_a_retry_of_the_winner_is_no_lost_race(self, store):
         first = store.save("w", "a", "value", create=True, uid="mine")
         assert store.save("w", "a", "again", create=True, uid="mine") == first
         assert store.read_task("w", "a") == "value"

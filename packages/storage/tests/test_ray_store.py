@@ -349,7 +349,7 @@ class TestErrors:
 
         occupied = occupy.remote()
         try:
-            with pytest.raises(StorageError, match=r"no answer from the machine of RayStore.* within 0.5 s to 'save"):
+            with pytest.raises(StorageError, match=r"no response from the machine of RayStore.* within 0.5 s to 'save"):
                 store.save("w", "a", 1)
         finally:
             ray.cancel(occupied, force=True)

@@ -104,7 +104,7 @@ def test_code_of_main_is_kept_by_value(root, store):
     assert store.info("w", "model")["type"] == "__main__.Model"
 
 
-def test_a_class_that_is_gone_is_explained(store, monkeypatch):
+def test_a_missing_class_is_explained(store, monkeypatch):
     module = type(sys)("ff_test_gone")
     module.Model = type("Model", (), {"__module__": "ff_test_gone"})
     monkeypatch.setitem(sys.modules, "ff_test_gone", module)

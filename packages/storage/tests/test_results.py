@@ -322,7 +322,7 @@ class TestShapes:
         store.save("w", "a", Lazy())
         assert "shape" not in store.info("w", "a")
 
-    def test_a_shape_that_cannot_be_told(self):
+    def test_a_shape_that_is_not_known(self):
         np = pytest.importorskip("numpy", reason="numpy is not installed")
 
         class Raising(np.ndarray):

@@ -62,7 +62,7 @@ def kill_writer(s3_proxy, s3_options):
     return save_and_kill
 
 
-def lose(count, wanted, verdict="lose answer"):
+def lose(count, wanted, verdict="lose response"):
     """Lose the answers to the first ``count`` requests that are wanted."""
     left = iter([verdict] * count)
     return lambda request: next(left, None) if wanted(request) else None
@@ -94,7 +94,7 @@ class TestLostAnswers:
         assert uploads() == []
 
     @pytest.mark.parametrize("size", [1, LARGE])
-    def test_all_answers_lost_but_the_last_look(self, behind, s3_proxy, size):
+    def test_all_responses_lost_but_the_last(self, behind, s3_proxy, size):
         s3_proxy.rule = lose(100, lambda request: is_put(request) or is_complete(request))
         behind.save("w", "a", bytes(size), create=True)
         s3_proxy.rule = lambda request: None
@@ -104,7 +104,7 @@ class TestLostAnswers:
         for store in (behind, s3_store):
             store.register_persistent_serializers(blobby_serializer)
         s3_proxy.rule = lose(100, lambda request: is_put(request) or request.command == "HEAD")
-        with pytest.raises(StorageError, match=r"cannot write 's3://results/.*/w/a\.ffr': no answer from"):
+        with pytest.raises(StorageError, match=r"cannot write 's3://results/.*/w/a\.ffr': no response from"):
             behind.save("w", "a", blobby(b"content"))
         # The record did arrive, and so its blob must not have been cleaned up.
         assert s3_store.read_task("w", "a").content == b"content"
@@ -146,7 +146,7 @@ class TestReading:
         with pytest.raises(StorageError, match="replaced faster than read"):
             behind.read_task("w", "a")
 
-    @pytest.mark.parametrize("verdict", ["lose answer", "cut answer"])
+    @pytest.mark.parametrize("verdict", ["lose response", "cut response"])
     @pytest.mark.parametrize("span", ["bytes=0-", "bytes=1048576-", "bytes=-"])
     def test_what_is_cut_is_read_again(self, behind, s3_proxy, s3_store, verdict, span):
         s3_store.save("w", "a", b"v" * 4_000_000)
@@ -264,7 +264,7 @@ class TestContentApart:
         with pytest.raises(CorruptRecord, match="is not the content that was written"):
             s3_store.read_task("w", "a", check=check)
 
-    def test_content_that_is_gone(self, s3_store, s3_api, content):
+    def test_missing_content(self, s3_store, s3_api, content):
         s3_store.save("w", "a", "value", create=True)
         s3_api.delete_object(**content())
         with pytest.raises(CorruptRecord, match=r"w/a\.ffr'.*blob 's3://results/.*/w/\.big/.*' is missing"):
@@ -344,7 +344,7 @@ class TestAServerThatIgnoresConditions:
         assert careless.read_task("w", "a") == 2
         assert S3Store(**s3_options)._transport.conditional is False  # the marker says so to everybody
 
-    def test_a_server_that_honours_them_is_told_apart(self, s3_store, s3_options, keys):
+    def test_a_server_that_honours_them_is_known(self, s3_store, s3_options, keys):
         assert s3_store._transport.conditional is True
         assert S3Store(**s3_options)._transport.conditional is True
         assert keys() == ["ffstore.json"]  # and no probe
@@ -366,7 +366,7 @@ class TestBlobs:
         blob_store.remove_task("w", "a")
         assert keys() == ["ffstore.json"]
 
-    def test_a_blob_that_is_gone_is_damage(self, blob_store, blobby, s3_api, keys):
+    def test_a_missing_blob_is_damage(self, blob_store, blobby, s3_api, keys):
         blob_store.save("w", "a", blobby(b"one"))
         (blob,) = [key for key in keys() if ".big/" in key]
         s3_api.delete_object(Bucket=s3.BUCKET, Key=f"{blob_store._settings.prefix}{blob}")

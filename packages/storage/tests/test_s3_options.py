@@ -91,7 +91,7 @@ class TestCredentialsThatExpire:
         return {**s3_options, "endpoint_url": s3_proxy.endpoint, "credentials": f"{vault.__name__}:read"}
 
     @pytest.mark.parametrize("form", [datetime.isoformat, lambda moment: moment])
-    def test_at_a_known_time_the_function_is_asked_before(self, expiring, s3_proxy, vault, form):
+    def test_before_a_known_time_the_function_is_called_again(self, expiring, s3_proxy, vault, form):
         for answer, minutes in zip(vault.answers, (5, 600), strict=True):
             answer["expiry"] = form(datetime.now(UTC) + timedelta(minutes=minutes))
         keys = []
@@ -215,7 +215,7 @@ def test_an_endpoint_that_does_not_respond_is_tried_twice(listens):
         port = silent.getsockname()[1]
         if not listens:
             silent.close()
-        with pytest.raises(StorageError, match=rf"cannot open a store at .*no answer from 'http://127.0.0.1:{port}'"):
+        with pytest.raises(StorageError, match=rf"cannot open a store at .*no response from 'http://127.0.0.1:{port}'"):
             make(**{**NOWHERE, "endpoint_url": f"http://127.0.0.1:{port}"})
         if listens:
             assert len(list(waiting_connections(silent))) == 2

@@ -33,7 +33,7 @@ class TestCounts:
         assert requests(lambda: behind.info("w", "a")) == ["GET"]
         assert requests(lambda: behind.remove_task("w", "a")) == ["GET", "DELETE"]
 
-    def test_what_is_replaced_is_looked_at(self, behind, requests):
+    def test_what_is_replaced_is_read_first(self, behind, requests):
         behind.save("w", "a", 1)
         assert requests(lambda: behind.save("w", "a", 2)) == ["PUT", "GET", "PUT"]
         assert behind.read_task("w", "a") == 2
@@ -60,7 +60,7 @@ class TestCounts:
 class TestReplacing:
     def test_a_save_repeated_after_a_lost_answer_keeps_its_own_blobs(self, behind, s3_proxy, blobby, blobby_serializer):
         behind.register_persistent_serializers(blobby_serializer)
-        lost = iter(["lose answer"])
+        lost = iter(["lose response"])
         s3_proxy.rule = lambda request: next(lost, None) if ".ffr" in request.path else None
         behind.save("w", "a", blobby(b"content"))
         assert sum("PUT" in line and ".ffr" in line for line in s3_proxy.seen) == 3  # lost, refused, not conditional
@@ -144,11 +144,11 @@ def test_a_server_that_dies_while_a_result_is_read(behind, s3_proxy, s3_store, s
             return "drop"
         if size == 1 or "If-Match" in request.headers:
             died.set()
-            return "cut answer"
+            return "cut response"
         return None
 
     s3_proxy.rule = rule
-    with pytest.raises(StorageError, match=r"cannot read 's3://results/.*/w/a\.ffr': no answer from 'http"):
+    with pytest.raises(StorageError, match=r"cannot read 's3://results/.*/w/a\.ffr': no response from 'http"):
         behind.read_task("w", "a")
     s3_proxy.rule = lambda request: None
     assert behind.read_task("w", "a") == b"v" * size

@@ -250,7 +250,7 @@ def test_an_id_that_leads_elsewhere(store, blob):
         store.read_task("w", "a")
 
 
-def test_a_blob_that_is_gone(blob_store, blobby, files):
+def test_a_missing_blob(blob_store, blobby, files):
     blob = blob_store.save("w", "a", blobby(b"data"))["blobs"][0]["id"]
     (files.root / "w" / ".big" / blob).unlink()
     with pytest.raises(CorruptRecord, match=f"{blob}' is missing"):

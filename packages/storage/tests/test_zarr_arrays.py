@@ -97,7 +97,7 @@ def test_its_description_is_in_the_record(store, saved, objects):
     assert np.array_equal(store.read_task("w", "a").compute(), saved)
 
 
-def test_an_array_that_is_gone_is_told_when_its_result_is_read(store, saved, objects):
+def test_a_missing_array_is_an_error_when_its_result_is_read(store, saved, objects):
     for name in objects.all():
         if "/.big/" in name:
             objects.delete(name)
@@ -142,18 +142,18 @@ def test_a_server_that_ends_is_an_error_of_the_store(saved, s3_proxy, s3_options
     )
     loaded = reader.read_task("w", "a")
     s3_proxy.stop()
-    with pytest.raises(StorageError, match=r"cannot read 's3://results/.*/c/\d/\d': no answer from") as caught:
+    with pytest.raises(StorageError, match=r"cannot read 's3://results/.*/c/\d/\d': no response from") as caught:
         loaded.compute()
     assert not isinstance(caught.value, CorruptRecord)
 
 
-@pytest.mark.parametrize("verdict", ["lose answer", "cut answer"])
+@pytest.mark.parametrize("verdict", ["lose response", "cut response"])
 def test_answers_that_are_lost_or_cut_are_asked_for_again(behind, saved, s3_proxy, verdict):
     left = iter([verdict] * 2)
     s3_proxy.rule = lambda request: next(left, None) if "/c/" in request.path else None
     assert np.array_equal(behind.read_task("w", "a").compute(), saved)
     assert next(left, None) is None
-    left = iter(["lose answer"] * 2)
+    left = iter(["lose response"] * 2)
     behind.save("w", "a", da.ones(100, chunks=10))
     assert next(left, None) is None
     assert behind.read_task("w", "a").sum().compute() == 100

@@ -42,11 +42,11 @@ class TensorSerializer(Serializer):
         dense = obj.detach().cpu().resolve_conj().resolve_neg()
         # Transposed and channels-last tensors are stored as they lie, not turned.
         axes = sorted(range(dense.dim()), key=lambda axis: (-dense.stride(axis), axis))
-        lying = dense.permute(axes).contiguous()
-        elements = lying.reshape(-1).view(torch.uint8).numpy() if obj.numel() else b""
+        in_memory = dense.permute(axes).contiguous()
+        elements = in_memory.reshape(-1).view(torch.uint8).numpy() if obj.numel() else b""
         return {
             "dtype": str(obj.dtype).removeprefix("torch."),
-            "shape": tuple(lying.shape),
+            "shape": tuple(in_memory.shape),
             "axes": axes,
             "requires_grad": obj.requires_grad,
             "parameter": type(obj) is not torch.Tensor,
@@ -66,12 +66,12 @@ class TensorSerializer(Serializer):
         dtype, shape, axes = getattr(torch, state["dtype"]), state["shape"], state["axes"]
         view = memoryview(state["elements"])
         if view.nbytes == 0:
-            lying = torch.empty(shape, dtype=dtype)
+            in_memory = torch.empty(shape, dtype=dtype)
         else:
             if view.readonly:  # a small one, that was kept inside the pickle
                 view = memoryview(bytearray(view))
-            lying = torch.frombuffer(view, dtype=dtype).reshape(shape)
-        tensor = lying.permute([axes.index(axis) for axis in range(len(axes))])
+            in_memory = torch.frombuffer(view, dtype=dtype).reshape(shape)
+        tensor = in_memory.permute([axes.index(axis) for axis in range(len(axes))])
         if state["parameter"]:
             return torch.nn.Parameter(tensor, requires_grad=state["requires_grad"])
         return tensor.requires_grad_(state["requires_grad"])

@@ -38,8 +38,8 @@ class FileStore(RecordStore):
         mmap: bool = True,
         sign_key: str | None = None,
     ) -> None:
-        _check_flag("durable", durable)
-        _check_flag("mmap", mmap)
+        check_flag("durable", durable)
+        check_flag("mmap", mmap)
         check_reference(sign_key)
         load_key(sign_key)  # better now than after the first long task
         # Mapped bytes can change after their signature was checked.
@@ -86,6 +86,15 @@ def _folder(path: object) -> str:
     return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111  ".." goes, links stay
 
 
-def _check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Check that an option is True or False.
+
+    Args:
+        name: of the option.
+        value: given for it.
+
+    Raises:
+        OptionError: it is anything else.
+    """
     if not isinstance(value, bool):
         raise OptionError(f"option {name!r} must be True or False, got {value!r}")

@@ -90,18 +90,18 @@ class FileTransport:
     def remove_folder(self, folder: str) -> bool:
         """Remove a folder atomically; return True if it existed."""
         path = self._folder(folder)
-        doomed = Path(self.path, TRASH, uuid.uuid4().hex)
+        trash = Path(self.path, TRASH, uuid.uuid4().hex)
         self._synced.discard(folder)
         with os_errors("remove", path):
             while os.path.isdir(path):  # noqa: PTH112  a file of that name is no workflow
-                doomed.parent.mkdir(exist_ok=True)
+                trash.parent.mkdir(exist_ok=True)
                 try:
-                    os.rename(path, doomed)  # noqa: PTH104
+                    os.rename(path, trash)  # noqa: PTH104
                 except FileNotFoundError:
                     continue  # another process removed it, or swept the trash
                 if self.durable:
                     sync_folder(self.path)
-                shutil.rmtree(doomed, ignore_errors=True)
+                shutil.rmtree(trash, ignore_errors=True)
                 return True
         return False
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from functionfuse._warning import warn_user
 from functionfuse.errors import OptionError, StorageError
 
-from .._file.store import FileStore
+from .._file.store import FileStore, check_flag
 from .._record.reading import footer_of, read_record, verify
 from .._record.writing import write_record
 from .._serialize.serializers import SerializerRegistry
@@ -81,6 +81,7 @@ class RayStore:
         self._remote_args = _checked_mapping("remoteArgs", remoteArgs)
         self._init_args = _checked_mapping("rayInitArgs", {} if rayInitArgs is None else rayInitArgs)
         self._timeout = _checked_timeout(timeout)
+        check_flag("durable", durable)
         self.durable = durable
         self.serializers = SerializerRegistry()
         self._serialized = b""
@@ -294,7 +295,7 @@ class RayStore:
                 raise
             if deadline is not None and time.monotonic() >= deadline:
                 ray.cancel(reference)
-                raise StorageError(f"no answer from the machine of {self!r} within {self._timeout:g} s to {verb!r}")
+                raise StorageError(f"no response from the machine of {self!r} within {self._timeout:g} s to {verb!r}")
         try:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as error:

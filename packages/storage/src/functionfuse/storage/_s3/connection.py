@@ -104,39 +104,16 @@ def reason_of(error: Exception, settings: S3Settings) -> str:
         return f"there is no profile {settings.profile!r} in the AWS configuration"
     if isinstance(error, (known.HTTPClientError, known.ConnectionError)):
         where = settings.endpoint_url or f"S3 in region {settings.region or 'of the AWS configuration'}"
-        return f"no answer from {where!r}: {error}"
+        return f"no response from {where!r}: {error}"
     return str(error)
 
 
 def _make(settings: S3Settings, *, probing: bool) -> Any:
     try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
         from .credentials import retry_when_expired
     except ImportError as error:
         raise StorageError(NEEDS_BOTO3) from error
-    chosen = json.loads(settings.options)
-    for name in chosen:
-        if name not in Config.OPTION_DEFAULTS:
-            hint = did_you_mean(name, Config.OPTION_DEFAULTS)
-            raise OptionError(f"option 'options': botocore's Config has no {name!r}{hint}")
-    try:
-        config = Config(
-            **{
-                **_NORMAL,
-                "max_pool_connections": max(10, 2 * settings.workers),
-                "response_checksum_validation": "when_required",  # records carry checksums of their own
-                # A text of one's own is not put together anew for every request, which takes a tenth of its time.
-                "user_agent": f"functionfuse-storage boto3/{boto3.__version__}",
-                **chosen,
-            }
-        )
-    except (AttributeError, TypeError, ValueError, BotoCoreError) as error:
-        raise OptionError(f"option 'options': botocore's Config cannot be made of it: {error}") from error
-    if probing:
-        config = config.merge(Config(**_PROBING))
+    config = _config(settings, probing=probing)
     try:
         session = _session(settings)
         made = session.client(
@@ -155,6 +132,33 @@ def _make(settings: S3Settings, *, probing: bool) -> Any:
     if settings.calls_function:
         retry_when_expired(made, session, settings)
     return made
+
+
+def _config(settings: S3Settings, *, probing: bool) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise StorageError(NEEDS_BOTO3) from error
+    chosen = json.loads(settings.options)
+    for name in chosen:
+        if name not in Config.OPTION_DEFAULTS:
+            hint = did_you_mean(name, Config.OPTION_DEFAULTS)
+            raise OptionError(f"option 'options': botocore's Config has no {name!r}{hint}")
+    options = {
+        **_NORMAL,
+        "max_pool_connections": max(10, 2 * settings.workers),
+        "response_checksum_validation": "when_required",  # records carry checksums of their own
+        # A text of one's own is not put together anew for every request, which takes a tenth of its time.
+        "user_agent": f"functionfuse-storage boto3/{boto3.__version__}",
+        **chosen,
+    }
+    try:
+        config = Config(**options)
+    except (AttributeError, TypeError, ValueError, BotoCoreError) as error:
+        raise OptionError(f"option 'options': botocore's Config cannot be made of it: {error}") from error
+    return config.merge(Config(**_PROBING)) if probing else config
 
 
 def _session(settings: S3Settings) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Records:
     """The records that a transport holds.
 
-    The name in the footer must equal the name that was asked for: whatever a file system makes of names, an
+    The name in the footer must equal the wanted name: whatever a file system makes of names, an
     alias is "not found", never wrong data.
 
     Args:

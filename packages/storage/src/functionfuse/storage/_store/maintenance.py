@@ -57,11 +57,11 @@ def collect(records: Records, workflow: str, grace: float) -> list[str]:
     ages = transport.blob_ages(folder)
     limit = max(grace, _DAY) if transport.is_writing(folder) else grace
     referenced = _referenced(records, folder) if ages else set()
-    doomed = []
+    unreferenced = []
     if referenced is not None:
-        doomed = [blob for blob, age in ages if age >= limit and blob not in referenced]
-        transport.remove_blobs(folder, doomed)
-    return sorted(doomed) + sorted(transport.sweep(folder, grace))
+        unreferenced = [blob for blob, age in ages if age >= limit and blob not in referenced]
+        transport.remove_blobs(folder, unreferenced)
+    return sorted(unreferenced) + sorted(transport.sweep(folder, grace))
 
 
 def _problem(records: Records, workflow: str, name: str) -> str:

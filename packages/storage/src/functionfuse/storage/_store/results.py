@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._record.format import Footer
     from .lookup import Records
 
-_READERS = 8  # footers that are asked for at the same time
+_READERS = 8  # footers that are read at the same time
 _HEADER = ("name", "type", "shape", "size", "created", "took")
 
 

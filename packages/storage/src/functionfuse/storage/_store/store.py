@@ -138,9 +138,9 @@ class RecordStore:
         except RecordExists:
             return _own_or_lost(previous, draft)
         # After a lost response, the record that a retry replaces is this one.
-        doomed = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []
-        if doomed:
-            self._transport.remove_blobs(folder, doomed)
+        replaced = [blob["id"] for blob in previous["blobs"] if blob not in footer["blobs"]] if previous else []
+        if replaced:
+            self._transport.remove_blobs(folder, replaced)
         return footer
 
     def read_task(self, workflow_name: str, task_name: str, *, check: bool | None = None) -> Any:
