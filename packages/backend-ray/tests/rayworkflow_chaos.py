@@ -23,6 +23,8 @@ from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWor
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import FileStore
 
+WAITS = tuple(f"functionfuse.backends.addons.rayworkflow.{name}" for name in ("sleep", "wait_for_event"))  # tasks
+
 
 def store_of(root):
     return FileStore(Path(root) / "store", durable=False)
@@ -191,7 +193,7 @@ class Case:
         if stored is None:
             return set()
         waits = {"polled" for key in stored.journal.names("wait") if "wait_for_event" in key}
-        return waits | {key.partition("@")[0] for key in Results(stored.journal).tasks() if "._waits." not in key}
+        return waits | {key.partition("@")[0] for key in Results(stored.journal).tasks() if not key.startswith(WAITS)}
 
     def ran(self):
         return noted(self.notes)

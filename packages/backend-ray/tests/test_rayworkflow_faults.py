@@ -82,7 +82,7 @@ def test_workflows_outlive_their_cluster(path, root, tmp_path):
     assert workflow.run(workflow.wait_for_event(HTTPListener, "go"), workflow_id="later") == ("go", "later")
 
 
-COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow._dag.waits._wait_for_event"
+COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow.wait_for_event"
 
 
 def post(address, event):

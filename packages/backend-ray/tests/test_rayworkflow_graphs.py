@@ -77,7 +77,7 @@ def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path,
 
 
 def _pid_of_the_runner():
-    return pid_of(b"ray::functionfuse.backends.addons.rayworkflow._graph.graph.run_graph")
+    return pid_of(b"ray::functionfuse.backends.addons.rayworkflow.run_graph")
 
 
 def test_an_object_goes_on_from_its_last_state(path, tmp_path):

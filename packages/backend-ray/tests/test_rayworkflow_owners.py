@@ -124,7 +124,7 @@ def test_a_lease_does_not_depend_on_the_clock(path, root, elsewhere, clock):
     assert records(root, "another time", "end") == ["00000001"]
 
 
-SLEEP = "functionfuse.backends.addons.rayworkflow._dag.waits._sleep"
+SLEEP = "functionfuse.backends.addons.rayworkflow.sleep"
 
 
 def test_a_sleep_ends_by_the_clock_when_its_process_is_restarted(root, elsewhere, clock):

@@ -12,8 +12,9 @@ from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._dag.code import codes_of
+from functionfuse.backends.addons.rayworkflow._dag.graphs import GraphRun, graph_task
 from functionfuse.backends.addons.rayworkflow._graph.events import new_relay
-from functionfuse.backends.addons.rayworkflow._graph.graph import RETRIES, GraphFailed, Shipment, run_graph
+from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.base import refuse_blocked
 from functionfuse.backends.builtin import rayback
@@ -79,9 +80,8 @@ class RayWorkflow(rayback.RayWorkflow):
         refuse_blocked(plan, type(self).__name__)
         packed = self._packed(plan, on_error, reuse)
         self._forget_former_run()
-        task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_graph).bind(packed)
         try:
-            rayworkflow.run_async(task, workflow_id=self.workflow_name)
+            rayworkflow.run_async(graph_task(packed), workflow_id=self.workflow_name)
         except RuntimeError as error:
             raise EngineError(
                 f"a run of workflow {self.workflow_name!r} is going on: wait for its output(), or cancel() it"
@@ -156,7 +156,7 @@ class RayWorkflow(rayback.RayWorkflow):
         }
         prepared = {name: initializer(plugin, name) for name, plugin in plugins.items()}
         steps, wanted = list(plan), self._wanted()
-        shipment = Shipment(
+        shipment = GraphRun(
             self.workflow_name, steps, wanted, self._options, store, on_error, reuse, name, prepared, codes_of(steps)
         )
         try:

@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
+from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
 from functionfuse.backends.addons.rayworkflow._dag.options import options
 from functionfuse.backends.addons.rayworkflow._dag.waits import sleep, wait_for_event
-from functionfuse.backends.addons.rayworkflow._graph.graph import as_dag
 from functionfuse.backends.addons.rayworkflow.api import (
     cancel,
     continuation,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from .._controller import logs
+from .._dag.spec import WAITS
+from .._graph.task import execute_graph
 from .._records.references import load, remote
 from .._worker.task import Job, References, Report, execute, recall_many
 from .._worker.task_actor import runner
@@ -62,10 +64,12 @@ class Workers:
     def task(self, spec: TaskSpec, more: dict[str, Any]) -> Any:
         """Return our wrapper with the options of a task, and more of them."""
         options = spec.options
-        kind = spec.function, repr(options.ray_options), options.max_retries, repr(more)
+        kind = spec.kind, spec.function, repr(options.ray_options), options.max_retries, repr(more)
         if kind not in self._tasks:
             named = {"name": spec.name, **more, **options.ray_options, "max_retries": options.max_retries}
-            self._tasks[kind] = remote(execute).options(num_returns=2, **named)
+            self._tasks[kind] = remote(execute if spec.kind == "task" else execute_graph).options(
+                num_returns=2, **named
+            )
         return self._tasks[kind]
 
     def watch(self, reference: Reference, ended: Callable[[Any], None]) -> None:
@@ -137,7 +141,7 @@ class Submission:
 
     def _sender(self, node: Node) -> Callable[..., Any]:
         spec = node.spec
-        if spec.kind != "task":
+        if spec.kind in WAITS:
             return getattr(self._workers.hub, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
         if not node.is_isolated:
             sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
@@ -177,7 +181,7 @@ class Submission:
         if node in self._runners:
             ray.kill(self._runners[node])
         else:
-            ray.cancel(node.report, force=node.spec.kind == "task")
+            ray.cancel(node.report, force=node.spec.kind not in WAITS)
         self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, execution, node)
 
     def _function(self, sha: str) -> tuple[bytes, Reference | None]:

@@ -13,7 +13,7 @@ from ray import cloudpickle
 from ray.dag import DAGNode, FunctionNode, InputNode
 from ray.dag.input_node import DAGInputData
 
-from .._dag import waits
+from . import waits
 from .code import code_of
 from .options import CARRIER, task_options, workflow_options
 from .serialization import pack_arguments, unpack_arguments
@@ -115,6 +115,8 @@ class Captured:
 
 
 def _default_name(body: Any) -> str:
+    if waits.kind_of(body) != "task":
+        return waits.name_of(body)
     module = getattr(body, "__module__", "__anonymous_module__")
     qualname = getattr(body, "__qualname__", "__anonymous_func__")
     plain = unicodedata.normalize("NFKD", qualname).encode("ascii", "ignore").decode("ascii")

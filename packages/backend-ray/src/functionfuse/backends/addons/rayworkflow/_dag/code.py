@@ -14,7 +14,6 @@ from functionfuse.fingerprint.project import file_of
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotResumableError
 from .serialization import unpack_arguments
-from .spec import GRAPH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from functionfuse.plan import Step
 
     from .._records.references import Place
+    from .graphs import GraphRun
     from .spec import TaskSpec
 
 _HEX = 32  # 128 bits of a SHA-256, as in recipes
-_RUNS_GRAPHS = f"{__name__.rpartition('.')[0]}._graph"
 
 
 class _Codes(Fingerprinter):
@@ -35,8 +34,6 @@ class _Codes(Fingerprinter):
 
 def code_of(function: object) -> str:
     """Return a digest of the code of a function, and of all code of the project that it uses; "" if there is none."""
-    if getattr(function, "__module__", "") == _RUNS_GRAPHS:
-        return GRAPH
     try:
         return _Codes().digest(function).hex()[:_HEX]
     except Unfingerprintable:
@@ -95,11 +92,11 @@ def changed_code(place: Place, tasks: Sequence[TaskSpec]) -> list[str]:
 
 
 def _changed(place: Place, task: TaskSpec) -> list[str]:
-    if task.code == GRAPH:
-        (shipment,), _ = unpack_arguments(task.arguments, (), (), ())
-        shipped = cloudpickle.loads(shipment)
-        codes = codes_of(shipped.steps)
-        return [name for name, code in shipped.codes.items() if codes[name] != code]
+    if task.kind == "graph":
+        (serialized,), _ = unpack_arguments(task.arguments, (), (), ())
+        graph_run: GraphRun = cloudpickle.loads(serialized)
+        codes = codes_of(graph_run.steps)
+        return [name for name, code in graph_run.codes.items() if codes[name] != code]
     record = place.journal.get(f"fn/{task.function}")
     if record is None:
         return []  # which is told when it is to run

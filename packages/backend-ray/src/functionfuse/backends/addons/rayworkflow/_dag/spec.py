@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["task", "event", "sleep"]
-GRAPH = "graph"  # in the place of a digest of code: that is in the arguments, a graph of Function Fuse
+Kind = Literal["task", "graph", "event", "sleep"]
+WAITS = ("event", "sleep")  # kinds that hold no worker
 Checkpoint = Literal["strict", "grouped", ""]  # how a result is stored; "" for not at all
 
 
@@ -41,7 +41,7 @@ class TaskSpec(NamedTuple):
 
     Attributes:
         name: unique in its graph.
-        kind: a function to call, an event to wait for, or a time to sleep.
+        kind: a function to call, a graph of Function Fuse to run, an event to wait for, or a time to sleep.
         function: the sha256 under which it is stored.
         arguments: a pickle with gaps for nodes and references.
         needs: places in the graph of the tasks that fill the gaps for nodes.
@@ -49,7 +49,7 @@ class TaskSpec(NamedTuple):
         inner: which of them are taken within containers, by reference.
         objects: the sha256 under which the values of the references are stored.
         options: what was set.
-        code: a digest of the function's code, or GRAPH; "" if there is none.
+        code: a digest of the function's code; "" if there is none.
     """
 
     name: str

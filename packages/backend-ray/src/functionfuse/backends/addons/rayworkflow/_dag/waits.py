@@ -1,4 +1,4 @@
-"""Nodes of a DAG that wait and need no worker: for a time, or for an event."""
+"""Nodes of a DAG that call no function of the user: they wait for a time or an event, or run a graph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ray.dag import FunctionNode
 
     from .spec import Kind
+
+_MODULE = "functionfuse.backends.addons.rayworkflow"  # where users find these functions
 
 
 def sleep(duration: float) -> FunctionNode:
@@ -36,9 +38,19 @@ def wait_for_event(event_listener_type: type[EventListener], *args: Any, **kwarg
     return ray.remote(_wait_for_event).bind(event_listener_type, *args, **kwargs)
 
 
+def run_graph(serialized: bytes) -> Any:
+    """Stand for a graph of Function Fuse, which runs in a worker."""
+    raise NotImplementedError
+
+
 def kind_of(body: Any) -> Kind:
-    """Say whether what a node calls is a function, or one of the two above."""
-    return "event" if body is _wait_for_event else "sleep" if body is _sleep else "task"
+    """Return what a node does, by what it calls."""
+    return _KINDS.get(body, ("task", ""))[0]
+
+
+def name_of(body: Any) -> str:
+    """Return the name of a node that calls no function of the user, which does not depend on private modules."""
+    return _KINDS.get(body, ("task", ""))[1]
 
 
 def _sleep(duration: float) -> None:
@@ -49,3 +61,10 @@ def _sleep(duration: float) -> None:
 def _wait_for_event(event_listener_type: type[EventListener], *args: Any, **kwargs: Any) -> Any:
     """Stands for a wait, which takes place in the hub."""
     raise NotImplementedError
+
+
+_KINDS: dict[Any, tuple[Kind, str]] = {
+    _sleep: ("sleep", f"{_MODULE}.sleep"),
+    _wait_for_event: ("event", f"{_MODULE}.wait_for_event"),
+    run_graph: ("graph", f"{_MODULE}.run_graph"),
+}

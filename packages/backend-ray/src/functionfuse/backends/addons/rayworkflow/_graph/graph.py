@@ -7,66 +7,25 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ray
-from ray import cloudpickle
-
 from functionfuse.backends.builtin.rayback import RayWorkflow
 from functionfuse.backends.objects import Verdict
 from functionfuse.backends.planning import Planner
 from functionfuse.backends.plugins import InitializerPlugin
-from functionfuse.backends.query import Options
 from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.errors import StorageError
-from functionfuse.graph import Graph
-from functionfuse.nodes import Item, Node
-from functionfuse.plan import ref_of, steps_of
 from functionfuse.stores import OBJECTS
 
-from .._dag.code import codes_of
-from .._dag.options import options
 from .._records.journal import NODES, opened
 from .._worker.context import current
 from .events import pack_failure, teller_to
 
-RETRIES = 20  # of a task that runs a graph, when its worker dies
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from ray.dag import FunctionNode
-
-    from functionfuse.nodes import Deferred
     from functionfuse.plan import Ref, Step
 
+    from .._dag.graphs import GraphRun
     from .._worker.context import TaskContext
-
-
-class Shipment(NamedTuple):
-    """A graph as it travels.
-
-    Attributes:
-        workflow_name: under which the store keeps results.
-        steps: the plan.
-        wanted: what is asked for.
-        options: what queries set.
-        store: the store, pickled; empty when the user set none.
-        on_error: see :meth:`~functionfuse.backends.base.BaseWorkflow.run`.
-        reuse: likewise.
-        relay: the name of the actor that passes events on; "" when nobody wants to hear of them.
-        prepared: by step, what its plugin wants called in the worker.
-        codes: by step, a digest of its code.
-    """
-
-    workflow_name: str
-    steps: Sequence[Step]
-    wanted: Sequence[Ref]
-    options: Options
-    store: bytes
-    on_error: str
-    reuse: str
-    relay: str
-    prepared: Mapping[str, Callable[[], object]]
-    codes: Mapping[str, str]
 
 
 class Ran(NamedTuple):
@@ -98,13 +57,30 @@ class GraphFailed(Exception):  # noqa: N818
         return str(self.args[0])
 
 
-def run_graph(packed: bytes) -> Ran:
-    """Run a graph here, as a driver would. GraphFailed."""
+def run_graph(serialized: bytes) -> Any:
+    """Run a graph here, as a driver would.
+
+    Returns:
+        What came of it; of one that stands for a node, the value of that.
+
+    Raises:
+        GraphFailed: the graph failed.
+        NodeError: so did one that stands for a node.
+    """
+    graph_run: GraphRun = pickle.loads(serialized)
+    if not graph_run.is_node:
+        return _ran(graph_run)
+    try:
+        return _ran(graph_run).results[0]
+    except GraphFailed as failure:
+        raise pickle.loads(failure.packed) from failure
+
+
+def _ran(shipment: GraphRun) -> Ran:
     context = current.get()
     assert context is not None
-    shipment: Shipment = pickle.loads(packed)
     workflow = _Shipped(shipment, context)
-    if shipment.relay and (teller := teller_to(shipment.relay)) is not None:
+    if shipment.event_channel and (teller := teller_to(shipment.event_channel)) is not None:
         workflow.add_observer(teller)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -115,33 +91,10 @@ def run_graph(packed: bytes) -> Ran:
     return Ran(results if len(shipment.wanted) > 1 else [results], _said(told))
 
 
-def run_node(packed: bytes) -> Any:
-    """Run a graph here, and return the one result that was asked for. NodeError."""
-    try:
-        return run_graph(packed).results[0]
-    except GraphFailed as failure:
-        raise pickle.loads(failure.packed) from failure
-
-
-def as_dag(node: Deferred) -> FunctionNode:
-    """Return a node for Ray's ``bind`` whose result is that of a node of Function Fuse.
-
-    The graph that the node needs runs as one durable task; its results are stored one by one.
-    """
-    assert isinstance(node, Node | Item)
-    graph = Graph([node._node if isinstance(node, Item) else node], scope="ancestors")
-    wanted = ref_of(node, graph)
-    steps = steps_of(graph)
-    shipment = Shipment(wanted.step, steps, [wanted], Options(), b"", "raise", "recipe", "", {}, codes_of(steps))
-    task = ray.remote(num_cpus=0, max_retries=RETRIES)(run_node)
-    named: FunctionNode = task.options(**options(task_id=wanted.step)).bind(cloudpickle.dumps(shipment))
-    return named
-
-
 class _Shipped(RayWorkflow):
     """A workflow that came from a driver, without its nodes."""
 
-    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
+    def __init__(self, shipment: GraphRun, context: TaskContext) -> None:
         self.workflow_name = shipment.workflow_name
         self._given = list(shipment.wanted)  # type: ignore[arg-type]  # only counted
         self._shipment = shipment
@@ -172,7 +125,7 @@ class RunStore:
     Without a store of the user's it is a part of the one for durable workflows.
     """
 
-    def __init__(self, shipment: Shipment, context: TaskContext) -> None:
+    def __init__(self, shipment: GraphRun, context: TaskContext) -> None:
         place = context.place
         self._packed = shipment.store or place.store
         self._folder = "" if shipment.store else f"{NODES}{place.workflow_id}/{place.run}"

@@ -12,7 +12,7 @@ from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
 from .._controller import lease
 from .._dag.serialization import pack_error
-from .._dag.spec import GRAPH, key_of
+from .._dag.spec import WAITS, key_of
 from .._worker.task import keep_function
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotFoundError, WorkflowStillActiveError
@@ -134,8 +134,8 @@ class StoredWorkflow:
         """Return tasks in which all code of the graph is."""
         found: dict[tuple[str, bytes], TaskSpec] = {}
         for task in pickle.loads(self.graph).tasks:
-            if task.code:
-                found.setdefault((task.function, task.arguments if task.code == GRAPH else b""), task)
+            if task.code or task.kind == "graph":
+                found.setdefault((task.function, task.arguments if task.kind == "graph" else b""), task)
         return list(found.values())
 
     def reached(self) -> dict[str, tuple[str, int]]:
@@ -190,7 +190,7 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
     return {
         "task_id": spec.name,
         "task_options": {
-            "task_type": "FUNCTION" if spec.kind == "task" else "WAIT",
+            "task_type": "WAIT" if spec.kind in WAITS else "FUNCTION",
             "max_retries": options.max_retries,
             "catch_exceptions": bool(options.catch_exceptions),
             "retry_exceptions": options.retry_exceptions,

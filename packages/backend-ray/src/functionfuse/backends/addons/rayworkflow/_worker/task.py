@@ -15,6 +15,7 @@ from functionfuse.errors import StorageError
 from functionfuse.nodes import Deferred
 
 from .._dag.capture import Captured
+from .._dag.graphs import as_dag
 from .._dag.serialization import pack, pack_error, unpack, unpack_arguments, unpack_error
 from .._dag.spec import key_of
 from .._records.references import Place, are_kept, keep_all, load_all
@@ -114,7 +115,8 @@ def execute(packed: bytes, *taken: Any) -> tuple[bytes, Any]:
     Returns:
         The pickled report, and the value.
     """
-    report, value = _execute(*unpacked_job(packed, taken))
+    job, references, needs = unpacked_job(packed, taken)
+    report, value = execute_with(lambda: _function_of(job, references), job, references, needs)
     return pickle.dumps(report), value
 
 
@@ -124,7 +126,20 @@ def unpacked_job(packed: bytes, taken: tuple[Any, ...]) -> tuple[Job, References
     return (job, taken[0], taken[1:]) if job.refers else (job, References(), taken)
 
 
-def _execute(job: Job, references: References, needs: Sequence[Any]) -> tuple[Report, Any]:
+def execute_with(
+    function: Callable[[], Callable[..., Any]], job: Job, references: References, needs: Sequence[Any]
+) -> tuple[Report, Any]:
+    """Run a task with a function, unless its result is stored.
+
+    Args:
+        function: returns what to call.
+        job: the task.
+        references: that it takes.
+        needs: what there is of each need.
+
+    Returns:
+        How it ended, and its value.
+    """
     if is_blocked(job, needs):
         return Report("blocked"), NoValue()
     token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
@@ -134,8 +149,7 @@ def _execute(job: Job, references: References, needs: Sequence[Any]) -> tuple[Re
             stored = recall(job.place, job.key)
             if stored[0].ended != "lost":
                 return stored
-        call = _call_of(job, references)
-        return _persistently(job, call, lambda: arguments_of(job, references, needs), start)
+        return _persistently(job, function(), lambda: arguments_of(job, references, needs), start)
     except StorageError as error:
         return unstored(error, start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
@@ -223,8 +237,6 @@ def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], An
             if not again or 0 < job.attempts <= attempt:
                 return failed(job, error, start, attempt)
     if isinstance(value, Deferred):
-        from .._graph.graph import as_dag  # which takes long to import
-
         value = as_dag(value)
     if isinstance(value, DAGNode):
         return _kept_graph(job, value, start, attempt)
@@ -303,7 +315,7 @@ def keep_function(place: Place, sha: str, pickled: bytes) -> None:
 _functions: dict[str, Callable[..., Any]] = {}
 
 
-def _call_of(job: Job, references: References) -> Callable[..., Any]:
+def _function_of(job: Job, references: References) -> Callable[..., Any]:
     """Return the function of a task; it is loaded once in each process."""
     function = _functions.get(job.function)
     if function is None:
