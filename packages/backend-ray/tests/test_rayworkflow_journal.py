@@ -169,7 +169,7 @@ def test_one_owner_at_a_time(journal, own):
 def test_a_lease_that_ended_is_free(journal, own):
     first, second = own("a"), own("b")
     epoch = lease.acquire(journal, first)
-    journal.put(f"end/{lease.key(epoch)}", "end", "FAILED", "", b"", "")
+    journal.put(f"end/{lease.epoch_key(epoch)}", "end", "FAILED", "", b"", "")
     assert lease.acquire(journal, second) == 2
     assert not lease.is_held(journal, first, 1)
 

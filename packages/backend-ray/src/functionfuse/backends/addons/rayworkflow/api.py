@@ -13,12 +13,12 @@ from ray.dag.input_node import DAGInputData
 
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._controller.logs import logger
-from functionfuse.backends.addons.rayworkflow._controller.settings import Order
 from functionfuse.backends.addons.rayworkflow._dag.capture import Captured, execute_plainly
 from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
 from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS, check_metadata
 from functionfuse.backends.addons.rayworkflow._records.references import Place, keep_all
 from functionfuse.backends.addons.rayworkflow._records.retention import is_retention
+from functionfuse.backends.addons.rayworkflow._records.submit_request import Order
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred

@@ -1,1 +1,4 @@
-"""The controller of a cluster: one actor that runs all workflows."""
+"""The controller of a cluster: one actor that runs all workflows.
+
+It imports all other rooms; only the public modules import it.
+"""

@@ -16,9 +16,9 @@ from ray.exceptions import RaySystemError, RayTaskError
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
 
-from .._controller import logs
 from .._records.retention import ALL
 from .._worker.task_actor import NAMESPACE
+from . import logs
 from .engine import Engine
 from .settings import Settings
 

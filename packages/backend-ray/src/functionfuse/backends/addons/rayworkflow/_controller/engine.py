@@ -12,31 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
-from .._controller import lease, logs
-from .._dag.code import changed_code, refuse_changed, refuse_other
+from .._records.changed_code import changed_code, refuse_changed, refuse_other
 from .._records.journal import Journal, opened, stored_ids
 from .._records.references import Place, remote
 from .._records.retention import expire, period
-from .._records.workflow import StoredWorkflow, delete, left_by, store_order
+from .._records.submit_request import store_order
+from .._records.workflow import StoredWorkflow, delete, left_by
 from ..common import WorkflowStatus
 from ..exceptions import (
     WorkflowNotFoundError,
     WorkflowNotResumableError,
     WorkflowStillActiveError,
 )
+from . import lease, logs
 from .lease_guard import Vigil
 from .output import failure, has_output, stored_output
 from .running import Active, Means
-from .scheduler import Ending
 from .submission import Workers
+from .tasks import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from .._dag.spec import TaskSpec
+    from .._records.submit_request import Order
     from .output import Output
     from .scheduler import Execution
-    from .settings import Order, Settings
+    from .settings import Settings
 
 MOST_PENDING = 4_000
 IN_TURN = 200  # tasks of one workflow that are submitted before others have their turn
@@ -139,7 +141,7 @@ class Engine:
         if active is None:
             stored = await self._find(workflow_id)
             epoch = await self._acquire(stored.journal, {})
-            await asyncio.to_thread(stored.end, epoch, Ending("CANCELED"))
+            await asyncio.to_thread(stored.end, epoch, Ending("CANCELED").stored())
             return
         active.cancel()
         if active in self._pending:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
 
 from .._records.journal import patiently
+from .._records.lease_records import epoch_key, latest_epoch, owner_of
 
 if TYPE_CHECKING:
     from functionfuse.stores import Catalogue
@@ -120,32 +121,18 @@ class Owner:
             self._try_beat()
 
 
-def latest(journal: Journal) -> int:
-    """Return the highest epoch of a workflow, 0 when nobody ran it."""
-    epoch = 0
-    while journal.has(f"lease/{key(epoch + 1)}"):
-        epoch += 1
-    return epoch
-
-
-def owner_of(journal: Journal, epoch: int) -> str:
-    """Return who took an epoch; "" if that cannot be read."""
-    found = journal.get(f"lease/{key(epoch)}")
-    return found[1] if found else ""
-
-
 def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
     """Take the next epoch of a workflow; None while another owner that lives has it.
 
     An epoch that has ended is nobody's. What is said ``about`` the new one, its record keeps.
     """
-    epoch = latest(journal)
-    if epoch and not journal.has(f"end/{key(epoch)}"):
+    epoch = latest_epoch(journal)
+    if epoch and not journal.has(f"end/{epoch_key(epoch)}"):
         other = owner_of(journal, epoch)
         if other and other != owner.name and owner.is_alive(other):
             return None
     taken = epoch + 1
-    record = journal.put_or_get(f"lease/{key(taken)}", "lease", owner.name, about, start_time=time.time())
+    record = journal.put_or_get(f"lease/{epoch_key(taken)}", "lease", owner.name, about, start_time=time.time())
     return taken if record[1] == owner.name else None
 
 
@@ -154,13 +141,8 @@ def is_held(journal: Journal, owner: Owner, epoch: int) -> bool:
 
     A lease that is damaged meanwhile is that of whoever took it.
     """
-    is_last = journal.has(f"lease/{key(epoch)}") and not journal.has(f"lease/{key(epoch + 1)}")
+    is_last = journal.has(f"lease/{epoch_key(epoch)}") and not journal.has(f"lease/{epoch_key(epoch + 1)}")
     return is_last and owner_of(journal, epoch) in (owner.name, "")
-
-
-def key(epoch: int) -> str:
-    """Return an epoch as the names of records have it."""
-    return f"{epoch:08d}"
 
 
 def _machine() -> str:

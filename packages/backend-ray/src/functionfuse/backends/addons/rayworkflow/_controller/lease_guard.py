@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from functionfuse.errors import StorageError
 
-from .._controller import lease
 from ..exceptions import WorkflowStillActiveError
-from .scheduler import Ending
+from . import lease
+from .tasks import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

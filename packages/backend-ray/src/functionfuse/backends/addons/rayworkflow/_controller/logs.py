@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from ray.exceptions import RayError
 
 if TYPE_CHECKING:
-    from .scheduler import Ending
-    from .tasks import Node
+    from .._dag.spec import TaskSpec
 
 logger = logging.getLogger(__name__.rpartition(".")[0])
 
@@ -30,37 +29,44 @@ def started(workflow_id: str) -> None:
     logger.info("Workflow job [id=%s] started.", workflow_id)
 
 
-def ended(workflow_id: str, ending: Ending) -> None:
-    """Log how a workflow ended."""
-    if ending.status == "SUCCESSFUL":
+def ended(workflow_id: str, status: str, task: str, error: BaseException | None) -> None:
+    """Log how a workflow ended.
+
+    Args:
+        workflow_id: its id.
+        status: "SUCCESSFUL", "FAILED" or "CANCELED".
+        task: the name of the task that failed.
+        error: what that raised.
+    """
+    if status == "SUCCESSFUL":
         logger.info("Workflow '%s' completes successfully.", workflow_id)
-    elif ending.status == "CANCELED":
+    elif status == "CANCELED":
         logger.warning("Workflow '%s' is cancelled.", workflow_id)
     else:
-        if ending.task:
-            reason = "a system error" if isinstance(ending.error, RayError) else "an exception raised by the task"
-            logger.error("Task status [FAILED] due to %s.\t[%s@%s]", reason, workflow_id, ending.task)
-        logger.error("Workflow '%s' failed due to %s", workflow_id, ending.error)
+        if task:
+            reason = "a system error" if isinstance(error, RayError) else "an exception raised by the task"
+            logger.error("Task status [FAILED] due to %s.\t[%s@%s]", reason, workflow_id, task)
+        logger.error("Workflow '%s' failed due to %s", workflow_id, error)
 
 
-def running(workflow_id: str, node: Node) -> None:
+def running(workflow_id: str, task: str) -> None:
     """Log that a task was handed to Ray; for debugging, as there are so many."""
-    logger.debug("Task status [RUNNING]\t[%s@%s]", workflow_id, node.spec.name)
+    logger.debug("Task status [RUNNING]\t[%s@%s]", workflow_id, task)
 
 
-def successful(workflow_id: str, node: Node) -> None:
+def successful(workflow_id: str, task: str) -> None:
     """Log that a task has a result."""
-    logger.debug("Task status [SUCCESSFUL]\t[%s@%s]", workflow_id, node.spec.name)
+    logger.debug("Task status [SUCCESSFUL]\t[%s@%s]", workflow_id, task)
 
 
-def retried(workflow_id: str, node: Node, attempts: int) -> None:
+def retried(workflow_id: str, task: TaskSpec, attempts: int) -> None:
     """Log that a function was called again."""
-    logger.info("Retry [%s@%s] (%s/%s)", workflow_id, node.spec.name, attempts - 1, node.spec.options.max_retries)
+    logger.info("Retry [%s@%s] (%s/%s)", workflow_id, task.name, attempts - 1, task.options.max_retries)
 
 
-def caught(workflow_id: str, source: Node, catcher: Node) -> None:
+def caught(workflow_id: str, source: str, catcher: str) -> None:
     """Log which task caught an exception of another one."""
     logger.info(
         "Exception raised by '%s@%s' is caught by '%s@%s'",
-        workflow_id, source.spec.name, workflow_id, catcher.spec.name,
+        workflow_id, source, workflow_id, catcher,
     )  # fmt: skip

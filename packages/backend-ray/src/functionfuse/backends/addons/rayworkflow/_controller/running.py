@@ -12,7 +12,6 @@ import ray
 
 from functionfuse.errors import StorageError
 
-from .._controller import lease, logs
 from .._dag.serialization import pack_error, unpack_error
 from .._records.references import Place
 from .._records.results import Log
@@ -20,10 +19,12 @@ from .._records.retention import FINAL, keep_final
 from .._worker.task import Report, about
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowCancellationError, WorkflowStillActiveError
+from . import lease, logs
 from .commits import Commits
 from .output import Output, failure, stored_output
-from .scheduler import Ending, Execution
+from .scheduler import Execution
 from .submission import Submission
+from .tasks import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -97,7 +98,7 @@ class Active:
         try:
             if not await asyncio.to_thread(lease.is_held, self.journal, self._means.owner, self.epoch):
                 raise WorkflowStillActiveError("RUN", self.workflow_id)
-            await asyncio.to_thread(self.stored.end, self.epoch, ending)
+            await asyncio.to_thread(self.stored.end, self.epoch, ending.stored())
         except StorageError:
             if ending.error is None:
                 raise
@@ -143,7 +144,7 @@ class Active:
 
     def end(self, ending: Ending) -> None:
         """Tell everybody who waits."""
-        logs.ended(self.workflow_id, ending)
+        logs.ended(self.workflow_id, ending.status, ending.task, ending.error)
         self.ended.set_result(ending)
         for task, futures in self._asked.items():
             self._means.keep(self._answer_late(task, futures, ending))
@@ -155,7 +156,7 @@ class Active:
         self._nodes.setdefault(node.key, node)
 
     def _settled(self, node: Node) -> None:
-        logs.successful(self.workflow_id, node)
+        logs.successful(self.workflow_id, node.spec.name)
         for name in (node.spec.name, node.key):
             if self._asked and self._nodes.get(name) is node:
                 for asked in self._asked.pop(name, ()):
@@ -183,7 +184,7 @@ class Active:
 
     def _catch(self, node: Node, source: Node, error: BaseException) -> None:
         """Store the exception that a task caught from its graph, then go on with it."""
-        logs.caught(self.workflow_id, source, node)
+        logs.caught(self.workflow_id, source.spec.name, node.spec.name)
 
         async def store() -> None:
             packed = pack_error(error)

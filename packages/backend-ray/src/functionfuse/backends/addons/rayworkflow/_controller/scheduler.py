@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
@@ -18,7 +18,7 @@ from functionfuse.errors import CorruptRecord, StorageError
 
 from .._dag.serialization import unpack_error
 from ..exceptions import WorkflowTaskNotRecoverableError
-from .tasks import Frame, Node, State
+from .tasks import Ending, Frame, Node, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,22 +31,6 @@ _RELOADS = 5  # of what a task needs, when objects are lost
 _STRIDE = 100  # links of a recursion between two that are written down
 
 
-class Ending(NamedTuple):
-    """How an execution ended.
-
-    Attributes:
-        status: "SUCCESSFUL", "FAILED" or "CANCELED".
-        output: the task whose result is the workflow's.
-        error: of the task that failed.
-        task: its name.
-    """
-
-    status: str
-    output: Node | None = None
-    error: BaseException | None = None
-    task: str = ""
-
-
 class Execution:
     """The state of one workflow that is executed.
 
@@ -55,7 +39,7 @@ class Execution:
         checkpoint: how results are stored where nothing else is said.
         stored: keys of tasks whose results are stored.
         reached: of such tasks that are deep recursions, the key of a late link, and how many are before it.
-        submission: hands tasks to Ray, and has :meth:`take_in` called.
+        submission: hands tasks to Ray.
         ended: called once with the ending, when nothing runs any more.
         commit: stores a value that a worker left to the controller.
         reach: notes a late link of a recursion, as in ``reached``.
@@ -110,7 +94,7 @@ class Execution:
             batch = [node for node in batch if not node.frame.dead]
             most -= len(batch)
             self._started(batch)
-            self._submission.recall(self, batch)
+            self._submission.recall(batch, self.take_in)
             for node in batch:
                 self._release(node)
         while self._ready and most > 0 and self._ending is None:
@@ -119,7 +103,7 @@ class Execution:
                 continue
             most -= 1
             try:
-                self._submission.execute(self, node)
+                self._submission.execute(node, self.take_in)
             except StorageError as error:  # its function cannot be read
                 name, is_away = node.spec.name, not isinstance(error, CorruptRecord)
                 problem = error if is_away else WorkflowTaskNotRecoverableError(name, str(error))
@@ -214,7 +198,7 @@ class Execution:
             for inside in frame.nodes:
                 stack.append(inside.inner)
                 if inside in self.running:
-                    self._submission.cancel(self, inside)
+                    self._submission.cancel(inside)
 
     def _broken(self, node: Node, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
@@ -248,7 +232,7 @@ class Execution:
         self._ready.clear()
         self._recalls.clear()
         for node in self.running:
-            self._submission.cancel(self, node)
+            self._submission.cancel(node)
         self._end_if_quiet()
 
     def _end_if_quiet(self) -> None:

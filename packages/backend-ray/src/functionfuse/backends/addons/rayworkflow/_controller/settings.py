@@ -1,12 +1,10 @@
-"""What the workflows of a cluster have in common, and what a driver sends of one."""
+"""What the workflows of a cluster have in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .._dag.spec import Checkpoint
 
 
@@ -28,23 +26,3 @@ class Settings(NamedTuple):
     retention: str | float
     max_running: int
     max_pending: int
-
-
-class Order(NamedTuple):
-    """What a driver wants to be run.
-
-    Attributes:
-        workflow_id: its id.
-        run: a word that tells this order from others.
-        graph: the pickle of its graph.
-        functions: by sha256, the pickles of its functions.
-        metadata: the user's own.
-        runtime_env: for its tasks, but for those that have their own.
-    """
-
-    workflow_id: str
-    run: str
-    graph: bytes
-    functions: Mapping[str, bytes]
-    metadata: dict[str, Any]
-    runtime_env: dict[str, Any]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from .._controller import logs
 from .._dag.spec import WAITS
 from .._graph.task import execute_graph
 from .._records.references import load, remote
 from .._worker.task import Job, References, Report, execute, recall_many
 from .._worker.task_actor import runner
 from .._worker.wait_actor import Hub
+from . import logs
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from .._dag.spec import TaskSpec
     from .._records.journal import Journal
     from .._records.references import Place
-    from .scheduler import Execution
     from .tasks import Node
+
+    TakeIn = Callable[[Node, Report | BaseException], None]
 
 
 _SHORT = 4096  # bytes of a function that is sent along with each task
@@ -120,9 +121,15 @@ class Submission:
         self._functions: dict[str, tuple[bytes, Reference | None]] = {}
         self._objects: dict[str, Reference] = {}
         self._runners: dict[Node, Any] = {}
+        self._pending: set[Node] = set()
 
-    def execute(self, execution: Execution, node: Node) -> None:
-        """Submit a task, with references to the results that it takes."""
+    def execute(self, node: Node, ended: TakeIn) -> None:
+        """Submit a task, with references to the results that it takes.
+
+        Args:
+            node: the task.
+            ended: called when it has ended.
+        """
         spec, needs = node.spec, node.needs()
         code, long_code = self._function(spec.function) if spec.kind == "task" else (b"", None)
         references: list[References] = []
@@ -136,8 +143,13 @@ class Submission:
         )  # fmt: skip
         taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
         node.report, node.value = self._sender(node)(pickle.dumps(job), *references, *taken)
-        self._workers.watch(node.report, partial(self._take_in, execution, node))
-        logs.running(self._place.workflow_id, node)
+        self._watch(node, ended)
+        logs.running(self._place.workflow_id, spec.name)
+
+    def _watch(self, node: Node, ended: TakeIn) -> None:
+        assert node.report is not None
+        self._pending.add(node)
+        self._workers.watch(node.report, partial(self._take_in, node, ended))
 
     def _sender(self, node: Node) -> Callable[..., Any]:
         spec = node.spec
@@ -150,39 +162,45 @@ class Submission:
         self._runners[node] = runner(self._place, node.key, options)
         return self._runners[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
 
-    def _take_in(self, execution: Execution, node: Node, report: Report | BaseException) -> None:
+    def _take_in(self, node: Node, ended: TakeIn, report: Report | BaseException) -> None:
+        self._pending.discard(node)
         actor = self._runners.pop(node, None)
         if actor is not None and isinstance(report, Report) and report.ended in ("value", "graph"):
             ray.kill(actor)
         if isinstance(report, Report) and report.attempts > 1:
-            logs.retried(self._place.workflow_id, node, report.attempts)
-        execution.take_in(node, report)
+            logs.retried(self._place.workflow_id, node.spec, report.attempts)
+        ended(node, report)
 
-    def recall(self, execution: Execution, nodes: list[Node]) -> None:
-        """Let stored results be read, many of them by one task."""
+    def recall(self, nodes: list[Node], ended: TakeIn) -> None:
+        """Let stored results be read, many of them by one task.
+
+        Args:
+            nodes: the tasks whose results they are.
+            ended: called for each of them.
+        """
         many = remote(recall_many).options(num_returns=2 * len(nodes))
         keys = [node.final for node in nodes]
         references = many.remote(self._place, keys, list(map(self._log_of, keys)))
         for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
             node.report, node.value = report, value
-            self._workers.watch(report, partial(execution.take_in, node))
+            self._watch(node, ended)
 
-    def cancel(self, execution: Execution, node: Node) -> None:
+    def cancel(self, node: Node) -> None:
         """Stop a task, whatever it does, unless it ends at once.
 
         A process of Ray dies that cancels what it submits just then; and a task that begins just then is not cancelled.
         """
-        self._workers.loop.call_later(_SUBMITTED, self._cancel, execution, node)
+        self._workers.loop.call_later(_SUBMITTED, self._cancel, node)
 
-    def _cancel(self, execution: Execution, node: Node) -> None:
-        if node not in execution.running:
+    def _cancel(self, node: Node) -> None:
+        if node not in self._pending:
             return
         assert node.report is not None
         if node in self._runners:
             ray.kill(self._runners[node])
         else:
             ray.cancel(node.report, force=node.spec.kind not in WAITS)
-        self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, execution, node)
+        self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, node)
 
     def _function(self, sha: str) -> tuple[bytes, Reference | None]:
         """Return the pickle of a function, or a reference to a long one."""

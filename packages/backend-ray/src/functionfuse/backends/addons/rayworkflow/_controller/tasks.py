@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from .._dag.serialization import pack_error
 from .._dag.spec import key_of
+from .._records.workflow import Ended
 
 if TYPE_CHECKING:
     from .._dag.serialization import Reference
@@ -135,3 +137,25 @@ class Frame:
         if isinstance(wanted, str):
             return "grouped" if wanted == "grouped" else "strict"
         return self.checkpoint if wanted else ""
+
+
+class Ending(NamedTuple):
+    """How an execution ended.
+
+    Attributes:
+        status: "SUCCESSFUL", "FAILED" or "CANCELED".
+        output: the task whose result is the workflow's.
+        error: of the task that failed.
+        task: its name.
+    """
+
+    status: str
+    output: Node | None = None
+    error: BaseException | None = None
+    task: str = ""
+
+    def stored(self) -> Ended:
+        """Return it as the store has it."""
+        output = "" if self.output is None else self.output.final
+        error = b"" if self.error is None else pack_error(self.error)
+        return Ended(self.status, output, error, self.task)

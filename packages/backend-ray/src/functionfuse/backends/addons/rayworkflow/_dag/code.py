@@ -1,28 +1,17 @@
-"""Whether a workflow that goes on would run other code than the one that it was stored with."""
+"""Digests of the code of functions."""
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
-from ray import cloudpickle
 from ray.remote_function import RemoteFunction
 
 from functionfuse.fingerprint import Fingerprinter, Unfingerprintable
-from functionfuse.fingerprint.project import file_of
-
-from ..common import WorkflowStatus
-from ..exceptions import WorkflowNotResumableError
-from .serialization import unpack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from functionfuse.plan import Step
-
-    from .._records.references import Place
-    from .graphs import GraphRun
-    from .spec import TaskSpec
 
 _HEX = 32  # 128 bits of a SHA-256, as in recipes
 
@@ -45,66 +34,3 @@ def codes_of(steps: Sequence[Step]) -> dict[str, str]:
     targets = {id(step.target): step.target for step in steps}
     codes = {key: code_of(target) for key, target in targets.items()}
     return {step.name: codes[id(step.target)] for step in steps}
-
-
-def refuse_other(workflow_id: str, status: WorkflowStatus, stored: bytes, wanted: bytes) -> None:
-    """Refuse to let a stored workflow go on in the place of one that differs.
-
-    Args:
-        workflow_id: of both.
-        status: of the stored one.
-        stored: its graph, pickled.
-        wanted: the graph of the other one.
-
-    Raises:
-        WorkflowNotResumableError: tasks are in one of them only, or have other code; or the stored one was cancelled.
-    """
-    if status is WorkflowStatus.SUCCESSFUL:
-        return
-    further = "resume() lets it go on, delete() forgets it."
-    if status is WorkflowStatus.CANCELED:
-        raise WorkflowNotResumableError(workflow_id, f"It was cancelled; {further}")
-    codes, others = ({task.name: task.code for task in pickle.loads(graph).tasks} for graph in (stored, wanted))
-    known = {name for name in codes.keys() & others.keys() if codes[name] and others[name]}
-    changed = {name for name in known if codes[name] != others[name]} | (codes.keys() ^ others.keys())
-    if changed:
-        raise WorkflowNotResumableError(
-            workflow_id, f"It is stored with other code of {_listed(sorted(changed))}; {further}"
-        )
-
-
-def refuse_changed(workflow_id: str, changed: list[str]) -> None:
-    """Refuse to let a workflow go on of which these tasks have changed.
-
-    Raises:
-        WorkflowNotResumableError: there are any.
-    """
-    if changed:
-        raise WorkflowNotResumableError(
-            workflow_id,
-            f"The code of {_listed(changed)} has changed since it was stored; allow_changed_code=True lets it go on.",
-        )
-
-
-def changed_code(place: Place, tasks: Sequence[TaskSpec]) -> list[str]:
-    """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored."""
-    return [name for task in tasks for name in _changed(place, task)]
-
-
-def _changed(place: Place, task: TaskSpec) -> list[str]:
-    if task.kind == "graph":
-        (serialized,), _ = unpack_arguments(task.arguments, (), (), ())
-        graph_run: GraphRun = cloudpickle.loads(serialized)
-        codes = codes_of(graph_run.steps)
-        return [name for name, code in graph_run.codes.items() if codes[name] != code]
-    record = place.journal.get(f"fn/{task.function}")
-    if record is None:
-        return []  # which is told when it is to run
-    function = cloudpickle.loads(record[1])
-    is_known = function.__module__ == "__main__" or file_of(function.__module__) is not None
-    return [task.name] if is_known and code_of(function) != task.code else []
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:3]))
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

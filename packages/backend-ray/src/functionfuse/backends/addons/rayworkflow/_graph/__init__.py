@@ -1,1 +1,4 @@
-"""A Function Fuse graph as one durable task."""
+"""A graph of Function Fuse as one durable task.
+
+It imports `_dag`, `_records` and `_worker`; only the controller and the public modules import it.
+"""

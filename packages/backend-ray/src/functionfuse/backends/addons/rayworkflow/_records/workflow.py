@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 
-from .._controller import lease
-from .._dag.serialization import pack_error
 from .._dag.spec import WAITS, key_of
-from .._worker.task import keep_function
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotFoundError, WorkflowStillActiveError
 from .journal import FORMAT, Journal, patiently, stored_ids
+from .lease_records import epoch_key, latest_epoch, owner_of
 from .results import Results
 
 if TYPE_CHECKING:
@@ -24,10 +22,8 @@ if TYPE_CHECKING:
 
     from functionfuse.stores import Catalogue
 
-    from .._controller.scheduler import Ending
-    from .._controller.settings import Order
     from .._dag.spec import GraphSpec, TaskSpec
-    from .references import Place
+    from .lease_records import OwnerCheck
 
 logger = logging.getLogger(__name__)
 
@@ -74,47 +70,44 @@ class StoredWorkflow:
         run, graph, user_metadata = rest
         return cls(Journal(store, workflow_id, run), graph, user_metadata)
 
-    def status(self, reader: lease.Owner | None = None) -> WorkflowStatus:
+    def status(self, reader: OwnerCheck | None = None) -> WorkflowStatus:
         """Return the status, of a workflow that ``reader`` does not run; this may take as long as a lease."""
-        epoch = lease.latest(self.journal)
+        epoch = latest_epoch(self.journal)
         ended = self.ended(epoch)
         if ended is not None:
             return WorkflowStatus(ended.status)
-        owner = lease.owner_of(self.journal, epoch) if epoch else ""
+        owner = owner_of(self.journal, epoch) if epoch else ""
         alive = reader is not None and bool(owner) and owner != reader.name and reader.is_alive(owner)
         return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
 
     def left_by(self, actor: str) -> dict[str, Any] | None:
         """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
-        epoch = lease.latest(self.journal)
-        record = self.journal.get(f"lease/{lease.key(epoch)}") if epoch and self.ended(epoch) is None else None
+        epoch = latest_epoch(self.journal)
+        record = self.journal.get(f"lease/{epoch_key(epoch)}") if epoch and self.ended(epoch) is None else None
         if record is None or not record[1].startswith(f"{actor}|"):
             return None
         return record[2] or {}
 
     def queued(self) -> float:
         """Return when the workflow came to wait for its last run, in seconds since the epoch; inf if it never did."""
-        epoch = lease.latest(self.journal)
-        meta = self.journal.meta(f"lease/{lease.key(epoch)}") if epoch else None
+        epoch = latest_epoch(self.journal)
+        meta = self.journal.meta(f"lease/{epoch_key(epoch)}") if epoch else None
         return inf if meta is None else float(meta["start_time"])
 
     def ended(self, epoch: int | None = None) -> Ended | None:
         """Return how the workflow ended, None if it did not."""
-        epoch = lease.latest(self.journal) if epoch is None else epoch
-        record = self.journal.get(f"end/{lease.key(epoch)}") if epoch else None
+        epoch = latest_epoch(self.journal) if epoch is None else epoch
+        record = self.journal.get(f"end/{epoch_key(epoch)}") if epoch else None
         return None if record is None else Ended(*record[1:])
 
     def ended_at(self) -> float | None:
         """Return when the workflow ended, in seconds since the epoch of Unix; None if it did not."""
-        meta = self.journal.meta(f"end/{lease.key(lease.latest(self.journal))}")
+        meta = self.journal.meta(f"end/{epoch_key(latest_epoch(self.journal))}")
         return None if meta is None else float(meta["end_time"])
 
-    def end(self, epoch: int, ending: Ending) -> None:
-        """Write how the workflow ended."""
-        output = "" if ending.output is None else ending.output.final
-        error = b"" if ending.error is None else pack_error(ending.error)
-        name = f"end/{lease.key(epoch)}"
-        self.journal.put(name, "end", ending.status, output, error, ending.task, end_time=time.time())
+    def end(self, epoch: int, ended: Ended) -> None:
+        """Write how the workflow ended, for its owner since an epoch."""
+        self.journal.put(f"end/{epoch_key(epoch)}", "end", *ended, end_time=time.time())
 
     def key_of(self, task: str) -> str:
         """Return the key of a stored task, found by that or by its name.
@@ -140,23 +133,21 @@ class StoredWorkflow:
 
     def reached(self) -> dict[str, tuple[str, int]]:
         """Return, by the keys of tasks that are deep recursions, the key of a late link, and how many are before it."""
-        latest = {}
+        last = {}
         for name in self.journal.names("link"):
             head, _, links = name.rpartition("/")
-            latest[head] = links
-        records = {head: self.journal.get(f"link/{head}/{links}") for head, links in latest.items()}
-        caught = {head for head in latest if self.journal.has(f"caught/{head}")}
-        return {
-            head: (record[1], int(latest[head])) for head, record in records.items() if record and head not in caught
-        }
+            last[head] = links
+        records = {head: self.journal.get(f"link/{head}/{links}") for head, links in last.items()}
+        caught = {head for head in last if self.journal.has(f"caught/{head}")}
+        return {head: (record[1], int(last[head])) for head, record in records.items() if record and head not in caught}
 
     # -- metadata
 
     def metadata(self, status: WorkflowStatus) -> dict[str, Any]:
         """Return what is known of the workflow."""
-        epoch = lease.latest(self.journal)
+        epoch = latest_epoch(self.journal)
         stats = {}
-        first, last = self.journal.meta(f"lease/{lease.key(1)}"), self.journal.meta(f"end/{lease.key(epoch)}")
+        first, last = self.journal.meta(f"lease/{epoch_key(1)}"), self.journal.meta(f"end/{epoch_key(epoch)}")
         if first is not None:
             stats["start_time"] = first["start_time"]
         if last is not None:
@@ -218,7 +209,7 @@ def left_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str
     return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]
 
 
-def delete(store: Catalogue, workflow_id: str, reader: lease.Owner) -> None:
+def delete(store: Catalogue, workflow_id: str, reader: OwnerCheck) -> None:
     """Remove a workflow that does not run, also one whose graph is damaged.
 
     Raises:
@@ -235,10 +226,3 @@ def delete(store: Catalogue, workflow_id: str, reader: lease.Owner) -> None:
     if stored.status(reader) is WorkflowStatus.RUNNING:
         raise WorkflowStillActiveError("DELETE", workflow_id)
     stored.journal.remove()
-
-
-def store_order(journal: Journal, place: Place, order: Order) -> None:
-    """Store a workflow that is new; functions before the graph that refers to them."""
-    for sha, pickled in order.functions.items():
-        keep_function(place, sha, pickled)
-    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())

@@ -1,1 +1,4 @@
-"""What runs in Ray's workers."""
+"""What runs in the workers of Ray: tasks, the actors of isolated tasks, and the actor of waits.
+
+It imports `_dag` and `_records` only.
+"""

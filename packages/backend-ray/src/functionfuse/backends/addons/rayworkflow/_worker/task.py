@@ -18,6 +18,7 @@ from .._dag.capture import Captured
 from .._dag.graphs import as_dag
 from .._dag.serialization import pack, pack_error, unpack, unpack_arguments, unpack_error
 from .._dag.spec import key_of
+from .._records.functions import keep_function
 from .._records.references import Place, are_kept, keep_all, load_all
 from .._records.results import Results, results_in
 from .context import TaskContext, current
@@ -300,16 +301,6 @@ def about(name: str, report: Report) -> dict[str, Any]:
         "end_time": report.end,
         "attempts": report.attempts,
     }
-
-
-_kept_functions: set[tuple[str, str]] = set()
-
-
-def keep_function(place: Place, sha: str, pickled: bytes) -> None:
-    """Store a function, unless this process did."""
-    if (place.run, sha) not in _kept_functions:
-        place.journal.put(f"fn/{sha}", "function", pickled)
-        _kept_functions.add((place.run, sha))
 
 
 _functions: dict[str, Callable[..., Any]] = {}
