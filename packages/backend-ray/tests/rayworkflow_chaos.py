@@ -18,7 +18,7 @@ from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow._records.results import Results
+from functionfuse.backends.addons.rayworkflow._records.results import TaskResults
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import FileStore
@@ -193,7 +193,9 @@ class Case:
         if stored is None:
             return set()
         waits = {"polled" for key in stored.journal.names("wait") if "wait_for_event" in key}
-        return waits | {key.partition("@")[0] for key in Results(stored.journal).tasks() if not key.startswith(WAITS)}
+        return waits | {
+            key.partition("@")[0] for key in TaskResults(stored.journal).tasks() if not key.startswith(WAITS)
+        }
 
     def ran(self):
         return noted(self.notes)
@@ -261,10 +263,10 @@ class Prey:
         return self._one_of(pids_of(b"ray::Controller"))
 
     def _kill_hub(self):
-        return self._one_of(pids_of(b"ray::Hub"))
+        return self._one_of(pids_of(b"ray::WaitActor"))
 
     def _kill_worker(self):
-        others = (b"ray::Controller", b"ray::Hub", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+        others = (b"ray::Controller", b"ray::WaitActor", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
         return self._one_of(set(pids_of(b"ray::")).difference(*map(pids_of, others)))
 
     def _kill_driver(self):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ray_addresses import PATH
-from rayworkflow_tasks import await_that, pids_of
+from rayworkflow_tasks import pids_of, wait_until
 
 PROGRAM = """
 import json, os, sys
@@ -63,10 +63,10 @@ class Driver:
             )  # fmt: skip
 
     def await_ready(self):
-        await_that(lambda: Path(f"{self._log}.ready").exists() or self.process.poll() is not None, 120)
+        wait_until(lambda: Path(f"{self._log}.ready").exists() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, self._log.read_text()
 
-    def tell(self, expression):
+    def send(self, expression):
         """Let it evaluate an expression."""
         print(expression, file=self.process.stdin, flush=True)
 
@@ -76,7 +76,7 @@ class Driver:
         return said["value"] if "value" in said else (said["error"], said["message"])
 
     def ask(self, expression):
-        self.tell(expression)
+        self.send(expression)
         return self.answer()
 
     def kill(self):

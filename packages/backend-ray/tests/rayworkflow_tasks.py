@@ -26,7 +26,7 @@ def noted(path):
         return []
 
 
-def await_that(condition, seconds=60):
+def wait_until(condition, seconds=60):
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not condition():
@@ -75,7 +75,7 @@ def counted(path, value, *_):
 def held(path, value=1):
     """Runs until a file is there."""
     note(f"{path}.started")
-    await_that(lambda: Path(path).exists())
+    wait_until(lambda: Path(path).exists())
     return value
 
 
@@ -84,7 +84,7 @@ def nth_attempt(path):
     """Returns which attempt it is, when a file of that number is there."""
     note(f"{path}.attempts")
     attempt = len(noted(f"{path}.attempts"))
-    await_that(lambda: Path(f"{path}.{attempt}").exists())
+    wait_until(lambda: Path(f"{path}.{attempt}").exists())
     return attempt
 
 

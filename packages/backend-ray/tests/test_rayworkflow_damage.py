@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import ray
-from rayworkflow_tasks import Polled, add, await_that, counted, held, note, noted
+from rayworkflow_tasks import Polled, add, counted, held, note, noted, wait_until
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._controller import lease
-from functionfuse.backends.addons.rayworkflow._records.journal import Inbox, Journal
+from functionfuse.backends.addons.rayworkflow._records.journal import EventInbox, Journal
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowTaskNotRecoverableError
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from functionfuse.storage import FileStore
@@ -112,7 +112,7 @@ def test_a_damaged_end_counts_as_none(path, root, damage):
 def test_a_damaged_lease_stops_nobody(path, root, damage):
     name = f"lease-{Path(path).parent.name}"
     output = workflow.run_async(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow_id=name)
-    await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
+    wait_until(lambda: noted(path) and noted(f"{path}.gate.started"))
     assert spoil(root, name, "/lease/", damage) == 1
     assert workflow.get_status(name) == workflow.RUNNING
     note(f"{path}.gate")
@@ -152,7 +152,7 @@ def test_a_damaged_exception_that_was_caught_is_caught_again(path, root, damage)
     name = f"caught-{Path(path).parent.name}"
 
     @ray.remote
-    def goes_on(path):
+    def continues_creator(path):
         note(path)
         return workflow.continuation(add.bind(broken.bind()))
 
@@ -166,7 +166,7 @@ def test_a_damaged_exception_that_was_caught_is_caught_again(path, root, damage)
             raise OSError("not yet")
         return type(pair[1]).__name__
 
-    careful = goes_on.options(**workflow.options(catch_exceptions=True)).bind(path)
+    careful = continues_creator.options(**workflow.options(catch_exceptions=True)).bind(path)
     interrupted(kind.bind(path, careful), path, name)
     assert spoil(root, name, "/caught/", damage) == 1
     assert workflow.resume(name) == "ValueError"
@@ -181,11 +181,11 @@ def test_a_damaged_function_is_named_with_what_to_do(path, root, damage):
     assert spoil(root, name, "/fn/", damage) == len(kept) == 2
     with pytest.raises(
         workflow.WorkflowExecutionError, match=f"a function of workflow '{name}' cannot be read"
-    ) as told:
+    ) as raised:
         workflow.resume(name)
-    assert type(told.value.__cause__) is WorkflowTaskNotRecoverableError
-    assert f"{root}/durable=2F{name}/" in str(told.value)
-    assert "put it back from a copy, or delete the workflow and run it anew" in str(told.value)
+    assert type(raised.value.__cause__) is WorkflowTaskNotRecoverableError
+    assert f"{root}/durable=2F{name}/" in str(raised.value)
+    assert "put it back from a copy, or delete the workflow and run it anew" in str(raised.value)
     assert workflow.run(add.bind(1, 1)) == 2  # the controller lives
     for file, data in kept.items():
         file.write_bytes(data)
@@ -229,7 +229,7 @@ def test_a_workflow_of_a_newer_release_hides_no_other(root):
 @damaged
 def test_a_damaged_event_can_be_sent_again(tmp_path, damage):
     store = FileStore(tmp_path, durable=False)
-    inbox = Inbox(store, "w")
+    inbox = EventInbox(store, "w")
     assert inbox.put("key", json.dumps(1))
     assert spoil(tmp_path, "w", "key", damage, "durable*events") == 1
     assert inbox.get("key") is None
@@ -242,7 +242,7 @@ def test_a_damaged_sign_of_life_is_no_death(tmp_path, damage, monkeypatch):
     """Whoever lives writes the next one."""
     store = FileStore(tmp_path, durable=False)
     monkeypatch.setattr(lease, "_machine", lambda: "")  # as for one on another machine
-    with closing(lease.Owner(store, "a", 1.0)) as owner:
+    with closing(lease.LeaseOwner(store, "a", 1.0)) as owner:
         (file,) = tmp_path.glob("durable*owners/*.ffr")
         file.write_bytes(damage(file.read_bytes()))
-        assert lease.Owner(store, "b", 1.0, shown=False).is_alive(owner.name)
+        assert lease.LeaseOwner(store, "b", 1.0, shown=False).is_alive(owner.name)

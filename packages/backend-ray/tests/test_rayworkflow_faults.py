@@ -10,10 +10,10 @@ import urllib.request
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of, pids_of
+from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, pids_of, wait_until
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.backends.addons.rayworkflow._worker.task_actor import Runner
+from functionfuse.backends.addons.rayworkflow._worker.task_actor import TaskActor
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
 
 pytestmark = pytest.mark.usefixtures("durable")
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("durable")
 def test_a_killed_controller_comes_back_and_goes_on(path):
     dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow.sleep(1))
     output = workflow.run_async(dag, workflow_id="controller")
-    await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
-    await_that(lambda: "rayworkflow_tasks.counted" in stored("controller"))
+    wait_until(lambda: noted(path) and noted(f"{path}.gate.started"))
+    wait_until(lambda: "rayworkflow_tasks.counted" in stored("controller"))
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == (2, None)
@@ -38,16 +38,16 @@ def stored(workflow_id):
 
 
 def workflow_store():
-    from functionfuse.backends.addons.rayworkflow._controller.actor import packed_store
+    from functionfuse.backends.addons.rayworkflow._controller.actor import serialized_store
 
-    return ray.cloudpickle.loads(packed_store())
+    return ray.cloudpickle.loads(serialized_store())
 
 
 def test_a_workflow_outlives_its_driver(path, tmp_path):
     with driver(tmp_path / "log", address=ray.get_runtime_context().gcs_address) as other:
         dag = f"add.bind(counted.bind('{path}', 1), held.bind('{path}.gate'))"
-        other.tell(f"workflow.run({dag}, workflow_id='driver')")
-        await_that(lambda: noted(f"{path}.gate.started"))
+        other.send(f"workflow.run({dag}, workflow_id='driver')")
+        wait_until(lambda: noted(f"{path}.gate.started"))
     note(f"{path}.gate")
     assert workflow.get_output("driver") == 2
     assert len(noted(path)) == 1
@@ -63,7 +63,7 @@ def test_workflows_outlive_their_cluster(path, root, tmp_path):
         address = other.ask("http_event_provider.start(port=0)")
         for workflow_id in ("cluster", "later"):
             post(f"{address}/send_event/{workflow_id}", {"event_key": "go", "event_payload": workflow_id})
-        await_that(lambda: noted(f"{path}.gate.started") and {COUNTED, EVENT} <= set(stored("cluster")))
+        wait_until(lambda: noted(f"{path}.gate.started") and {COUNTED, EVENT} <= set(stored("cluster")))
         (deadline,) = root.glob("durable=2Fcluster/*wait=2F*sleep.ffr")
         before = deadline.read_bytes()
         assert workflow.get_status("cluster") == workflow.RUNNING
@@ -129,15 +129,15 @@ def test_isolated_tasks_go_on_while_their_controller_is_away(path):
     gates = [f"{path}.gate-{number}" for number in range(2)]
     isolated = held.options(**workflow.options(isolate=True))
     output = workflow.run_async(add.bind(*[isolated.bind(gate) for gate in gates]), workflow_id="isolated")
-    await_that(lambda: all(noted(f"{gate}.started") for gate in gates))
-    runners = pids_of(b"ray::Runner")
+    wait_until(lambda: all(noted(f"{gate}.started") for gate in gates))
+    runners = pids_of(b"ray::TaskActor")
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     assert workflow.get_status("isolated") == workflow.RUNNING
     for gate in gates:
         note(gate)
     assert ray.get(output, timeout=60) == 2
     assert [len(noted(f"{gate}.started")) for gate in gates] == [1, 1]
-    await_that(lambda: not set(runners) & set(pids_of(b"ray::")))
+    wait_until(lambda: not set(runners) & set(pids_of(b"ray::")))
 
 
 def test_isolated_tasks_leave_room_for_what_they_take(path):
@@ -146,8 +146,8 @@ def test_isolated_tasks_leave_room_for_what_they_take(path):
     isolated = counted.options(**workflow.options(isolate=True))
     tasks = [isolated.bind(path, add.bind(first, 1)) for _ in range(3)]
     output = workflow.run_async(add.bind(*tasks), workflow_id="room")
-    await_that(lambda: noted(f"{path}.gate.started"))
-    assert not pids_of(b"ray::Runner")
+    wait_until(lambda: noted(f"{path}.gate.started"))
+    assert not pids_of(b"ray::TaskActor")
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == 6
 
@@ -155,18 +155,18 @@ def test_isolated_tasks_leave_room_for_what_they_take(path):
 def test_an_actor_that_nobody_asks_ends():
     """Ray starts the actor of an isolated task anew when it was killed, also if the task had ended."""
     options = {"name": "nobody's", "lifetime": "detached", "max_restarts": -1}
-    ray.remote(num_cpus=0)(Runner).options(**options).remote(2.0)
-    await_that(lambda: pids_of(b"ray::Runner"))
-    os.kill(pid_of(b"ray::Runner"), signal.SIGKILL)
-    await_that(lambda: "nobody's" not in ray.util.list_named_actors() and not pids_of(b"ray::Runner"))
+    ray.remote(num_cpus=0)(TaskActor).options(**options).remote(2.0)
+    wait_until(lambda: pids_of(b"ray::TaskActor"))
+    os.kill(pid_of(b"ray::TaskActor"), signal.SIGKILL)
+    wait_until(lambda: "nobody's" not in ray.util.list_named_actors() and not pids_of(b"ray::TaskActor"))
 
 
 def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
     isolated = held.options(**workflow.options(isolate=True))
     workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and cancelled")
-    await_that(lambda: noted(f"{path}.gate.started"))
+    wait_until(lambda: noted(f"{path}.gate.started"))
     workflow.cancel("isolated and cancelled")
-    await_that(lambda: not pids_of(b"ray::Runner"))
+    wait_until(lambda: not pids_of(b"ray::TaskActor"))
     note(f"{path}.gate")
     assert workflow.resume("isolated and cancelled") == 1
 
@@ -174,8 +174,8 @@ def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
 def test_an_isolated_task_whose_process_dies_is_tried_again(path):
     isolated = held.options(**workflow.options(isolate=True))
     output = workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and killed")
-    await_that(lambda: noted(f"{path}.gate.started"))
-    os.kill(pid_of(b"ray::Runner"), signal.SIGKILL)
-    await_that(lambda: len(noted(f"{path}.gate.started")) == 2)
+    wait_until(lambda: noted(f"{path}.gate.started"))
+    os.kill(pid_of(b"ray::TaskActor"), signal.SIGKILL)
+    wait_until(lambda: len(noted(f"{path}.gate.started")) == 2)
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == 1

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import ray
-from rayworkflow_tasks import await_that, note, noted, pid_of
+from rayworkflow_tasks import note, noted, pid_of, wait_until
 
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
@@ -37,16 +37,16 @@ def once(path, value):
     """Ends the process that runs the graph, the first time."""
     if not noted(f"{path}.once"):
         note(f"{path}.once")
-        await_that(lambda: noted(f"{path}.runner"))
+        wait_until(lambda: noted(f"{path}.runner"))
         os.kill(int(noted(f"{path}.runner")[-1]), signal.SIGKILL)
-        await_that(lambda: False)
+        wait_until(lambda: False)
     return value
 
 
 @workflow
 def held(path, value):
     note(f"{path}.started")
-    await_that(lambda: os.path.exists(f"{path}.gate"))  # noqa: PTH110
+    wait_until(lambda: os.path.exists(f"{path}.gate"))  # noqa: PTH110
     return value
 
 
@@ -70,7 +70,7 @@ def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path,
     if kept != "beside the workflow":
         flow.set_storage(f"file:{tmp_path / 'store'}")
     flow.start(reuse="never" if "never" in kept else "recipe")
-    await_that(lambda: noted(path))
+    wait_until(lambda: noted(path))
     note(f"{path}.runner", _pid_of_the_runner())
     assert flow.output() == 2
     assert (len(noted(path)), len(noted(f"{path}.once"))) == (1, 1)
@@ -94,7 +94,7 @@ def test_an_object_goes_on_from_its_last_state(path, tmp_path):
     )
     flow.set_storage(FileStore(tmp_path / "store", durable=False))
     flow.start()
-    await_that(lambda: flow._store.has_tasks("object", ["one"]))
+    wait_until(lambda: flow._store.has_tasks("object", ["one"]))
     note(f"{path}.runner", _pid_of_the_runner())
     assert flow.output() == 3
     assert noted(path) == ["made", "added", "added"]
@@ -106,7 +106,7 @@ def test_status_and_cancel_and_another_run(path):
     with pytest.raises(rayworkflow.WorkflowNotFoundError):
         flow.status()
     flow.start()
-    await_that(lambda: noted(f"{path}.started"))
+    wait_until(lambda: noted(f"{path}.started"))
     assert flow.status() == rayworkflow.RUNNING
     with pytest.raises(EngineError, match=r"a run of workflow 'cancelled' is going on: wait for its output\(\)"):
         flow.run()
@@ -127,9 +127,9 @@ def test_a_failed_run_is_resumed_from_what_is_stored(path, tmp_path):
         return value
 
     flow = RayWorkflow(second(counted(path, 5)).set_name("second"), workflow_name="failed")
-    with pytest.raises(NodeError, match="'second' failed: OSError: not yet") as told:
+    with pytest.raises(NodeError, match="'second' failed: OSError: not yet") as raised:
         flow.run()
-    assert repr(told.value.__cause__) == "OSError('not yet')"
+    assert repr(raised.value.__cause__) == "OSError('not yet')"
     note(f"{path}.ready")
     other = RayWorkflow(counted(path, 0), workflow_name="failed")  # resumes what was stored, whatever its own graph
     assert other.resume() == 5

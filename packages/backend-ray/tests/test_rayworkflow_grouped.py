@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import ray
-from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted, pid_of
+from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._records.journal import Journal
-from functionfuse.backends.addons.rayworkflow._records.results import Log, Results, results_in
+from functionfuse.backends.addons.rayworkflow._records.results import ResultLog, TaskResults, results_in
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.storage import FileStore
 
@@ -46,7 +46,7 @@ def journal(tmp_path):
 
 
 def results_of(store, workflow_id):
-    return Results(StoredWorkflow.find(store, workflow_id).journal)
+    return TaskResults(StoredWorkflow.find(store, workflow_id).journal)
 
 
 def test_small_results_share_records(store):
@@ -119,7 +119,7 @@ def test_what_happens_is_logged_in_the_words_of_ray(log):
         "Task status [FAILED] due to an exception raised by the task.\t[logged too@rayworkflow_tasks.failing]",
         "Workflow 'logged too' failed due to oops",
     ):
-        await_that(lambda said=said: said in log())
+        wait_until(lambda said=said: said in log())
 
 
 def test_after_a_crash_what_is_in_the_log_does_not_run_again(path, store):
@@ -128,7 +128,7 @@ def test_after_a_crash_what_is_in_the_log_does_not_run_again(path, store):
         last = counted.bind(f"{path}.{place}", place, last)
     held_too = gather.bind(last, held.bind(f"{path}.gate"))
     output = workflow.run_async(held_too, workflow_id="crash")
-    await_that(lambda: results_of(store, "crash").tasks())
+    wait_until(lambda: results_of(store, "crash").tasks())
     committed = set(results_of(store, "crash").tasks())
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     note(f"{path}.gate")
@@ -144,11 +144,11 @@ def test_after_a_crash_what_is_in_the_log_does_not_run_again(path, store):
 
 
 def test_the_log_gives_back_what_it_was_given(journal):
-    log = Log(journal, 1)
+    log = ResultLog(journal, 1)
     log.open()
     log.append({"a": ("value", b"1", [])}, {"a": {"attempts": 1}})
     log.append({"b": ("value", b"2", [])}, {"b": {"attempts": 2}})
-    for results in (log, Results(journal)):
+    for results in (log, TaskResults(journal)):
         assert (results.tasks(), results.has("b"), results.has("c")) == (["a", "b"], True, False)
         assert (results.get("b"), results.about("b"), results.log_of("b")) == (
             ("value", b"2", []), {"attempts": 2}, "log/00000002",
@@ -156,7 +156,7 @@ def test_the_log_gives_back_what_it_was_given(journal):
 
 
 def test_a_former_owner_finds_its_place_taken(journal):
-    former, later = Log(journal, 1), Log(journal, 2)
+    former, later = ResultLog(journal, 1), ResultLog(journal, 2)
     former.open()
     former.append({"a": ("value", b"1", [])}, {"a": {}})
     later.open()
@@ -164,23 +164,23 @@ def test_a_former_owner_finds_its_place_taken(journal):
     with pytest.raises(workflow.WorkflowStillActiveError):
         former.append({"b": ("value", b"2", [])}, {"b": {}})
     later.append({"b": ("value", b"3", [])}, {"b": {}})
-    assert Results(journal).get("b") == ("value", b"3", [])
+    assert TaskResults(journal).get("b") == ("value", b"3", [])
 
 
 def test_an_owner_that_comes_to_the_log_late_stays_out(journal):
-    Log(journal, 3).open()
+    ResultLog(journal, 3).open()
     with pytest.raises(workflow.WorkflowStillActiveError):
-        Log(journal, 2).open()
+        ResultLog(journal, 2).open()
 
 
 def test_a_damaged_record_of_the_log_counts_as_missing(journal):
-    log = Log(journal, 1)
+    log = ResultLog(journal, 1)
     log.open()
     log.append({"a": ("value", b"1" * 100, [])}, {"a": {}})
     (record,) = [path for path in Path(journal.store.path).rglob("*.ffr") if "log" in path.name]
     data = record.read_bytes()
     record.write_bytes(data.replace(b"1" * 100, b"2" * 100))
     assert results_in(journal, "log/00000001") == {}
-    assert Results(journal).get("a") is None
+    assert TaskResults(journal).get("a") is None
     log.append({"a": ("value", b"3", [])}, {"a": {}})
-    assert Results(journal).get("a") == ("value", b"3", [])
+    assert TaskResults(journal).get("a") == ("value", b"3", [])

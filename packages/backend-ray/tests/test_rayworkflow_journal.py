@@ -12,7 +12,7 @@ import pytest
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._controller import lease
-from functionfuse.backends.addons.rayworkflow._records.journal import Journal, place_of, stored_ids
+from functionfuse.backends.addons.rayworkflow._records.journal import Journal, records_name, stored_ids
 from functionfuse.backends.addons.rayworkflow._records.retention import expire, keep_final
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
@@ -38,7 +38,7 @@ def own(store):
     with ExitStack() as ended:
 
         def own(actor, seconds=PATIENT):
-            return ended.enter_context(closing(lease.Owner(store, actor, seconds)))
+            return ended.enter_context(closing(lease.LeaseOwner(store, actor, seconds)))
 
         yield own
 
@@ -89,9 +89,9 @@ def test_workflows_are_found_by_their_ids_and_removed(journal, store):
 
 def test_an_id_is_a_text_that_is_not_empty():
     with pytest.raises(TypeError, match="has to be a string"):
-        place_of(1)
+        records_name(1)
     with pytest.raises(OptionError, match="must not be empty"):
-        place_of("")
+        records_name("")
 
 
 def test_a_newer_format_is_refused(store):
@@ -186,7 +186,7 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, st
         "from functionfuse.backends.addons.rayworkflow._controller import lease\n"
         "from functionfuse.backends.addons.rayworkflow._records.journal import Journal\n"
         "store = FileStore(sys.argv[1], durable=False)\n"
-        "print(lease.acquire(Journal(store, 'w', 'run'), lease.Owner(store, 'elsewhere', 1000)))\n"
+        "print(lease.acquire(Journal(store, 'w', 'run'), lease.LeaseOwner(store, 'elsewhere', 1000)))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program, store.path], capture_output=True, text=True, check=True)
     assert ended.stdout == "1\n"
@@ -204,7 +204,7 @@ def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, own, monkeypatc
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
     counts = iter(range(100))
-    monkeypatch.setattr(lease.Owner, "_count_of", lambda self, owner: next(counts))
+    monkeypatch.setattr(lease.LeaseOwner, "_count_of", lambda self, owner: next(counts))
     assert lease.acquire(journal, own("here")) is None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 from ray.dag import InputNode
-from rayworkflow_tasks import add, await_that, counted, failing, gather, held, note, noted, pid_of
+from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -122,7 +122,7 @@ def test_task_ids_are_names_with_numbers():
 def test_the_output_of_a_task_can_be_asked_for_before_it_runs(path):
     waiting = add.options(**workflow.options(task_id="late")).bind(held.bind(path, 5), 1)
     workflow.run_async(waiting, workflow_id="ahead")
-    await_that(lambda: noted(f"{path}.started"))
+    wait_until(lambda: noted(f"{path}.started"))
     output = workflow.get_output_async("ahead", task_id="late")
     assert workflow.get_status("ahead") == workflow.RUNNING
     assert ("ahead", workflow.RUNNING) in workflow.list_all(workflow.RUNNING)
@@ -229,13 +229,13 @@ def test_a_node_in_a_returned_container_is_an_error_that_says_what_to_do():
 
 
 def test_a_failure_is_told_with_its_cause_and_recorded():
-    with pytest.raises(workflow.WorkflowExecutionError, match="failing': ValueError: oops") as told:
+    with pytest.raises(workflow.WorkflowExecutionError, match="failing': ValueError: oops") as raised:
         workflow.run(add.bind(failing.bind()), workflow_id="failed")
-    assert repr(told.value.__cause__) == "ValueError('oops')"
+    assert repr(raised.value.__cause__) == "ValueError('oops')"
     assert workflow.get_status("failed") == workflow.FAILED
-    with pytest.raises(workflow.WorkflowExecutionError) as told:
+    with pytest.raises(workflow.WorkflowExecutionError) as raised:
         workflow.get_output("failed")
-    assert repr(told.value.__cause__) == "ValueError('oops')"
+    assert repr(raised.value.__cause__) == "ValueError('oops')"
     with pytest.raises(workflow.WorkflowExecutionError):
         ray.get(workflow.get_output_async("failed"))
 
@@ -258,7 +258,7 @@ def test_a_failed_workflow_goes_on_from_what_is_stored(path):
 def test_a_failure_stops_what_runs(path):
     @ray.remote
     def late(path):
-        await_that(lambda: noted(f"{path}.started"))
+        wait_until(lambda: noted(f"{path}.started"))
         raise ValueError("late")
 
     with pytest.raises(workflow.WorkflowExecutionError):
@@ -369,7 +369,7 @@ def test_metadata():
 
 def test_cancel_stops_running_tasks(path):
     output = workflow.run_async(gather.bind(held.bind(path)), workflow_id="cancelled")
-    await_that(lambda: noted(f"{path}.started"))
+    wait_until(lambda: noted(f"{path}.started"))
     workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.CANCELED
     with pytest.raises(workflow.WorkflowCancellationError):
@@ -383,7 +383,7 @@ def test_cancel_stops_running_tasks(path):
 
 def test_delete(path):
     workflow.run_async(held.bind(path), workflow_id="deleted")
-    await_that(lambda: noted(f"{path}.started"))
+    wait_until(lambda: noted(f"{path}.started"))
     with pytest.raises(workflow.WorkflowStillActiveError):
         workflow.delete("deleted")
     with pytest.raises(RuntimeError, match="already running or pending"):
@@ -453,7 +453,7 @@ def test_sleep_ends_not_before_its_time():
 
 class FileListener(workflow.EventListener):
     async def poll_for_event(self, path):
-        await_that(lambda: Path(path).exists())  # blocks its thread, as users' listeners do
+        wait_until(lambda: Path(path).exists())  # blocks its thread, as users' listeners do
         return Path(path).name
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 import ray
 from rayworkflow_outage import Unreliable
-from rayworkflow_tasks import add, await_that, counted, gather, held, note, noted, pid_of
+from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, wait_until
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
@@ -65,7 +65,7 @@ def test_a_storage_that_comes_back(path, store):
     careful = breaks.options(**workflow.options(catch_exceptions=True)).bind(first)
     dag = gather.bind(first, grows.bind(path, first), workflow.sleep(0.1), careful)
     output = workflow.run_async(dag, workflow_id="comes back")
-    await_that(lambda: noted(f"{path}.gate.started"))
+    wait_until(lambda: noted(f"{path}.gate.started"))
     with store.failing():
         note(f"{path}.gate")
         ray.wait([output], timeout=2)
@@ -79,7 +79,7 @@ class Polled(workflow.EventListener):
 
     async def poll_for_event(self, path):
         note(f"{path}.polled")
-        await_that(lambda: noted(path))
+        wait_until(lambda: noted(path))
         return "event"
 
 
@@ -91,7 +91,7 @@ def caught(pair):
 @node_of
 def ended(path):
     note(f"{path}.started")
-    await_that(lambda: noted(path))
+    wait_until(lambda: noted(path))
     return 1
 
 
@@ -112,15 +112,15 @@ def test_a_storage_that_stays_away_is_told_within_a_bounded_time(path, store):
         "begins": add.bind(add.bind(held.bind(gates["begins"]), 1), 1),
     }
     outputs = {name: workflow.run_async(dag, workflow_id=f"away {name}") for name, dag in dags.items()}
-    await_that(lambda: all(noted(f"{gates[name]}.started") for name in ("ends", "catches", "begins", "nodes")))
-    await_that(lambda: noted(f"{gates['event']}.polled") and noted(path))
+    wait_until(lambda: all(noted(f"{gates[name]}.started") for name in ("ends", "catches", "begins", "nodes")))
+    wait_until(lambda: noted(f"{gates['event']}.polled") and noted(path))
     with store.failing():
         for gate in gates.values():
             note(gate)
         for name, output in outputs.items():
-            with pytest.raises(workflow.WorkflowExecutionError, match=f"id=away {name}.* cannot be reached") as told:
+            with pytest.raises(workflow.WorkflowExecutionError, match=f"id=away {name}.* cannot be reached") as raised:
                 workflow_error(output)
-            assert store.path in str(told.value)
+            assert store.path in str(raised.value)
     assert workflow.run(add.bind(1, 1)) == 2
     results = {name: workflow.resume(f"away {name}") for name in dags}
     assert results == {"ends": 2, "catches": (1, None), "event": "event", "nodes": 2, "begins": 3}
@@ -129,14 +129,14 @@ def test_a_storage_that_stays_away_is_told_within_a_bounded_time(path, store):
 
 def workflow_error(output):
     """Raise what came of a workflow as it was in the controller."""
-    from functionfuse.backends.addons.rayworkflow._controller.actor import awaited
+    from functionfuse.backends.addons.rayworkflow._controller.actor import result_of
 
-    awaited(output)
+    result_of(output)
 
 
 def test_a_controller_that_dies_meanwhile_comes_back_with_its_storage(path, store):
     output = workflow.run_async(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow_id="taken up")
-    await_that(lambda: noted(path) and noted(f"{path}.gate.started"))
+    wait_until(lambda: noted(path) and noted(f"{path}.gate.started"))
     with store.failing():
         os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
         with pytest.raises(StorageError, match=r"wait for their store: .* cannot be reached"):
@@ -144,7 +144,7 @@ def test_a_controller_that_dies_meanwhile_comes_back_with_its_storage(path, stor
         with pytest.raises(StorageError, match="cannot be reached"):
             workflow_error(output)
     note(f"{path}.gate")
-    await_that(lambda: status_or_none("taken up") == workflow.SUCCESSFUL)
+    wait_until(lambda: status_or_none("taken up") == workflow.SUCCESSFUL)
     assert workflow.get_output("taken up") == 2
     assert len(noted(path)) == 1
 
@@ -158,7 +158,7 @@ def status_or_none(workflow_id):
 
 def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     workflow.run_async(held.bind(f"{path}.gate"), workflow_id="cancelled")
-    await_that(lambda: noted(f"{path}.gate.started"))
+    wait_until(lambda: noted(f"{path}.gate.started"))
     with store.failing(), pytest.raises(workflow.WorkflowExecutionError, match=r"id=cancelled.* cannot be reached"):
         workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.RESUMABLE
@@ -184,7 +184,7 @@ def test_a_workflow_that_waits_and_cannot_be_stored_as_cancelled(path, store):
 def large(path):
     """A megabyte, when a file is there."""
     note(f"{path}.started")
-    await_that(lambda: noted(path))
+    wait_until(lambda: noted(path))
     return bytes(1 << 20)
 
 
@@ -198,7 +198,7 @@ def test_a_disk_that_is_full(path, disk, store):
         pytest.skip("no file system can be mounted here")
     dag = length.bind(large.bind(f"{path}.gate")), counted.bind(path, 1)
     output = workflow.run_async(add.bind(*dag), workflow_id="full")
-    await_that(lambda: noted(f"{path}.gate.started") and store.list_tasks("durable/full", "*/out/*"))
+    wait_until(lambda: noted(f"{path}.gate.started") and store.list_tasks("durable/full", "*/out/*"))
     with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while True:
             filler.write(bytes(1 << 16))

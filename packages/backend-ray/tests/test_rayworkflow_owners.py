@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import await_that, counted, note, noted, pid_of
+from rayworkflow_tasks import counted, note, noted, pid_of, wait_until
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -59,7 +59,7 @@ def test_two_drivers_run_the_same_ids_at_once(path, root, where, request, tmp_pa
 def check_two_drivers(path, root, where, other):
     ids = [f"{where} {number}" for number in range(4)]
     for number, workflow_id in enumerate(ids):
-        other.tell(f"workflow.run(counted.bind('{path}-{number}', 'theirs'), workflow_id='{workflow_id}')")
+        other.send(f"workflow.run(counted.bind('{path}-{number}', 'theirs'), workflow_id='{workflow_id}')")
     ours = [what_comes_of(counted.bind(f"{path}-{number}", "ours"), name) for number, name in enumerate(ids)]
     theirs = [other.answer() for _ in ids]
     for number, pair in enumerate(zip(ours, theirs, strict=True)):
@@ -84,8 +84,8 @@ def what_comes_of(dag, workflow_id):
 def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_nobody(path, root, elsewhere):
     """Its task ends while another controller runs the workflow, and is the first one to store a result."""
     dag = f"gather.bind(nth_attempt.bind('{path}'), counted.bind('{path}', 5))"
-    elsewhere.tell(f"workflow.run({dag}, workflow_id='paused past its lease')")
-    await_that(
+    elsewhere.send(f"workflow.run({dag}, workflow_id='paused past its lease')")
+    wait_until(
         lambda: (
             noted(f"{path}.attempts") and "rayworkflow_tasks.counted" in records(root, "paused past its lease", "out")
         )
@@ -93,11 +93,11 @@ def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_no
     paused = pid_of(b"ray::Controller", elsewhere.process.pid)
     os.kill(paused, signal.SIGSTOP)
     try:
-        await_that(lambda: workflow.get_status("paused past its lease") == workflow.RESUMABLE)
+        wait_until(lambda: workflow.get_status("paused past its lease") == workflow.RESUMABLE)
         output = workflow.resume_async("paused past its lease")
-        await_that(lambda: len(noted(f"{path}.attempts")) == 2)
+        wait_until(lambda: len(noted(f"{path}.attempts")) == 2)
         note(f"{path}.1")
-        await_that(lambda: "rayworkflow_tasks.nth_attempt" in records(root, "paused past its lease", "out"))
+        wait_until(lambda: "rayworkflow_tasks.nth_attempt" in records(root, "paused past its lease", "out"))
         note(f"{path}.2")
         assert ray.get(output, timeout=60) == (1, 5)
     finally:
@@ -111,7 +111,7 @@ def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_no
 
 def test_a_lease_does_not_depend_on_the_clock(path, root, elsewhere, clock):
     elsewhere.ask(f"workflow.run_async(held.bind('{path}'), workflow_id='another time') and None")
-    await_that(lambda: noted(f"{path}.started"))
+    wait_until(lambda: noted(f"{path}.started"))
     for moved in (3600, -3600):
         clock.write_text(str(moved))
         assert workflow.get_status("another time") == workflow.RUNNING
@@ -130,14 +130,14 @@ SLEEP = "functionfuse.backends.addons.rayworkflow.sleep"
 def test_a_sleep_ends_by_the_clock_when_its_process_is_restarted(root, elsewhere, clock):
     """Its deadline is absolute: an hour back it has not come, an hour later it is over."""
     elsewhere.ask("workflow.run_async(workflow.sleep(1800), workflow_id='slept') and None")
-    await_that(lambda: records(root, "slept", "wait") == [SLEEP])
+    wait_until(lambda: records(root, "slept", "wait") == [SLEEP])
     until = record(root, "slept", "wait", SLEEP)
     for moved in (-3600, 3600):
         clock.write_text(str(moved))
         before = pid_of(b"ray::Controller", elsewhere.process.pid)
         leases = len(records(root, "slept", "lease"))
         os.kill(before, signal.SIGKILL)
-        await_that(lambda leases=leases: len(records(root, "slept", "lease")) == leases + 1)
+        wait_until(lambda leases=leases: len(records(root, "slept", "lease")) == leases + 1)
         if moved < 0:
             assert elsewhere.ask("workflow.get_status('slept')") == "RUNNING"
     assert elsewhere.ask("workflow.get_output('slept')") is None

@@ -13,7 +13,7 @@ from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._dag.code import codes_of
 from functionfuse.backends.addons.rayworkflow._dag.graphs import GraphRun, graph_task
-from functionfuse.backends.addons.rayworkflow._graph.events import new_relay
+from functionfuse.backends.addons.rayworkflow._graph.events import start_event_channel
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.base import refuse_blocked
@@ -26,7 +26,7 @@ from functionfuse.errors import EngineError, NodeError, OptionError, WorkflowFai
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functionfuse.backends.addons.rayworkflow._graph.graph import Ran
+    from functionfuse.backends.addons.rayworkflow._graph.graph import GraphOutcome
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
     from functionfuse.backends.observers import Event
     from functionfuse.plan import Plan, Step
@@ -46,7 +46,7 @@ class RayWorkflow(rayback.RayWorkflow):
         scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
     """
 
-    _relay: Any = None  # the actor that events come from
+    _event_channel: Any = None  # the actor that events come from
 
     def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
@@ -78,10 +78,10 @@ class RayWorkflow(rayback.RayWorkflow):
             self._store.new_workflow(self.workflow_name)
         plan = self.plan(reuse=reuse)
         refuse_blocked(plan, type(self).__name__)
-        packed = self._packed(plan, on_error, reuse)
+        serialized = self._serialized(plan, on_error, reuse)
         self._forget_former_run()
         try:
-            rayworkflow.run_async(graph_task(packed), workflow_id=self.workflow_name)
+            rayworkflow.run_async(graph_task(serialized), workflow_id=self.workflow_name)
         except RuntimeError as error:
             raise EngineError(
                 f"a run of workflow {self.workflow_name!r} is going on: wait for its output(), or cancel() it"
@@ -106,64 +106,64 @@ class RayWorkflow(rayback.RayWorkflow):
         Raises:
             WorkflowNotResumableError: there is no such run, or code has changed.
         """
-        return self._came_of(rayworkflow.resume_async(self.workflow_name, allow_changed_code=allow_changed_code))
+        return self._results_of(rayworkflow.resume_async(self.workflow_name, allow_changed_code=allow_changed_code))
 
     def output(self) -> Any:
         """Return the results of the run, once it has ended; errors are raised as by :meth:`run`."""
-        return self._came_of(rayworkflow.get_output_async(self.workflow_name))
+        return self._results_of(rayworkflow.get_output_async(self.workflow_name))
 
-    def _came_of(self, reference: Any) -> Any:
-        heard = self._listen(reference)
+    def _results_of(self, reference: Any) -> Any:
+        received = self._listen(reference)
         try:
-            ran: Ran = actor.awaited(reference)
+            ran: GraphOutcome = actor.result_of(reference)
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if not isinstance(failure, GraphFailed):
                 raise
             self._warn(failure.warnings)
-            told = _as_heard(pickle.loads(failure.packed), heard)
-            raise told from told.__cause__
+            reported = _as_received(pickle.loads(failure.serialized), received)
+            raise reported from reported.__cause__
         self._warn(ran.warnings)
         return ran.results[0] if len(self._given) == 1 else list(ran.results)
 
     def _listen(self, reference: Any) -> dict[str, NodeError]:
         """Pass events on to observers until a run has ended; return the errors among them by name."""
-        heard: dict[str, NodeError] = {}
-        if self._relay is None:
-            return heard
+        received: dict[str, NodeError] = {}
+        if self._event_channel is None:
+            return received
         announcer = Announcer(self.workflow_name, self._observers)
         while True:
-            event = self._relay.next.remote()
+            event = self._event_channel.next.remote()
             ray.wait([event, reference])
             if not ray.wait([event], timeout=0)[0]:
                 break
-            told: Event = pickle.loads(ray.get(event))
-            if told.error is not None:
-                heard[told.error.name] = told.error
-            announcer.tell(told.kind, told.name, told.seconds, told.error)
-        self._relay = None
-        return heard
+            reported: Event = pickle.loads(ray.get(event))
+            if reported.error is not None:
+                received[reported.error.name] = reported.error
+            announcer.tell(reported.kind, reported.name, reported.seconds, reported.error)
+        self._event_channel = None
+        return received
 
     def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
             warn_user(warning)
 
-    def _packed(self, plan: Plan, on_error: str, reuse: str) -> bytes:
+    def _serialized(self, plan: Plan, on_error: str, reuse: str) -> bytes:
         store = b"" if self._store is None else cloudpickle.dumps(self._store)
-        name, self._relay = new_relay() if self._observers else ("", None)
+        name, self._event_channel = start_event_channel() if self._observers else ("", None)
         plugins = {
             step.name: step.options["plugin"] for step in plan if step.action == "run" and "plugin" in step.options
         }
         prepared = {name: initializer(plugin, name) for name, plugin in plugins.items()}
         steps, wanted = list(plan), self._wanted()
-        shipment = GraphRun(
+        graph_run = GraphRun(
             self.workflow_name, steps, wanted, self._options, store, on_error, reuse, name, prepared, codes_of(steps)
         )
         try:
-            packed: bytes = cloudpickle.dumps(shipment)
+            serialized: bytes = cloudpickle.dumps(graph_run)
         except Exception as error:
-            raise _culprit(steps, error) from error
-        return packed
+            raise _unserializable_step(steps, error) from error
+        return serialized
 
     def _forget_former_run(self) -> None:
         """Make room for another run of this name; what the former one stored of nodes stays."""
@@ -175,18 +175,18 @@ class RayWorkflow(rayback.RayWorkflow):
             pass
 
 
-def _as_heard(error: BaseException, heard: dict[str, NodeError]) -> BaseException:
+def _as_received(error: BaseException, received: dict[str, NodeError]) -> BaseException:
     """Let an error that an observer heard of be the same object."""
     if isinstance(error, NodeError):
-        return heard.get(error.name, error)
+        return received.get(error.name, error)
     if isinstance(error, WorkflowFailed):
-        error.report.failed = {name: heard.get(name, failed) for name, failed in error.report.failed.items()}
+        error.report.failed = {name: received.get(name, failed) for name, failed in error.report.failed.items()}
         if isinstance(error.__cause__, NodeError):
-            error.__cause__ = heard.get(error.__cause__.name, error.__cause__)
+            error.__cause__ = received.get(error.__cause__.name, error.__cause__)
     return error
 
 
-def _culprit(steps: Sequence[Step], problem: Exception) -> Exception:
+def _unserializable_step(steps: Sequence[Step], problem: Exception) -> Exception:
     """Return the error of the step that cannot be pickled."""
     for step in steps:
         try:

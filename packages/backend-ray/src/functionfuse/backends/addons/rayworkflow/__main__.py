@@ -11,7 +11,7 @@ import ray
 
 from functionfuse.backends.addons.rayworkflow import api
 from functionfuse.backends.addons.rayworkflow._controller import actor
-from functionfuse.backends.addons.rayworkflow._controller.lease import Owner
+from functionfuse.backends.addons.rayworkflow._controller.lease import LeaseOwner
 from functionfuse.backends.addons.rayworkflow._records.journal import stored_ids
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow, delete
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
     """Do what needs no cluster."""
-    reader = Owner(store, "command", given.lease, shown=False)
+    reader = LeaseOwner(store, "command", given.lease, shown=False)
     if given.command == "list":
         for workflow_id in stored_ids(store):
             try:

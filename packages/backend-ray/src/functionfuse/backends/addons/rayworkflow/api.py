@@ -13,12 +13,12 @@ from ray.dag.input_node import DAGInputData
 
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._controller.logs import logger
-from functionfuse.backends.addons.rayworkflow._dag.capture import Captured, execute_plainly
+from functionfuse.backends.addons.rayworkflow._dag.capture import CapturedDag, execute_plainly
 from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
 from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS, check_metadata
-from functionfuse.backends.addons.rayworkflow._records.references import Place, keep_all
+from functionfuse.backends.addons.rayworkflow._records.references import RecordLocation, store_references
 from functionfuse.backends.addons.rayworkflow._records.retention import is_retention
-from functionfuse.backends.addons.rayworkflow._records.submit_request import Order
+from functionfuse.backends.addons.rayworkflow._records.submit_request import SubmitRequest
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.nodes import Deferred
@@ -69,7 +69,7 @@ def init(
     if storage_options and isinstance(storage, str):
         storage = open_store(storage, **storage_options)
     elif storage_options:
-        raise ValueError(f"storage_options are for a place that is text, not for {storage!r}")
+        raise ValueError(f"storage_options are for a location that is text, not for {storage!r}")
     actor.start(
         storage,
         max_running=max_running_workflows,
@@ -103,7 +103,7 @@ def run(
         WorkflowCancellationError: somebody cancelled it.
         WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
     """
-    return actor.awaited(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
+    return actor.result_of(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
 
 
 def run_async(
@@ -129,13 +129,15 @@ def run_async(
     check_metadata(metadata)
     if workflow_id is None:
         workflow_id = f"{uuid.uuid4()}.{time.time():.9f}"
-    place = Place(actor.packed_store(), workflow_id, uuid.uuid4().hex[:8])
-    captured = Captured(dag, lambda references: keep_all(place, references), DAGInputData(*args, **kwargs))
+    location = RecordLocation(actor.serialized_store(), workflow_id, uuid.uuid4().hex[:8])
+    captured = CapturedDag(
+        dag, lambda references: store_references(location, references), DAGInputData(*args, **kwargs)
+    )
     graph = cloudpickle.dumps(captured.graph)
-    order = Order(workflow_id, place.run, graph, captured.functions, metadata or {}, _runtime_env())
-    actor.asked("submit", order)
+    request = SubmitRequest(workflow_id, location.run, graph, captured.functions, metadata or {}, _runtime_env())
+    actor.call("submit", request)
     logger.info('Workflow job created. [id="%s"].', workflow_id)
-    return actor.ask("output", workflow_id, None)
+    return actor.call_async("output", workflow_id, None)
 
 
 def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
@@ -149,15 +151,15 @@ def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
         RuntimeError: it is running or pending.
         WorkflowNotResumableError: nothing is stored under this id, or code has changed.
     """
-    return actor.awaited(resume_async(workflow_id, allow_changed_code=allow_changed_code))
+    return actor.result_of(resume_async(workflow_id, allow_changed_code=allow_changed_code))
 
 
 def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
     """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
     logger.info('Resuming workflow [id="%s"].', workflow_id)
-    actor.asked("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
+    actor.call("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
     logger.info("Workflow job %s resumed.", workflow_id)
-    return actor.ask("output", workflow_id, None)
+    return actor.call_async("output", workflow_id, None)
 
 
 def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[Any]]]:
@@ -188,12 +190,12 @@ def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
         WorkflowExecutionError: the workflow failed; the ``__cause__`` is what was raised.
         ValueError: there is no such output, and nothing that would make it.
     """
-    return actor.awaited(get_output_async(workflow_id, task_id=task_id))
+    return actor.result_of(get_output_async(workflow_id, task_id=task_id))
 
 
 def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.ObjectRef[Any]:
     """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun."""
-    return actor.ask("output", _checked(workflow_id), task_id)
+    return actor.call_async("output", _checked(workflow_id), task_id)
 
 
 def list_all(
@@ -212,7 +214,7 @@ def list_all(
         wanted = {WorkflowStatus(status) for status in status_filter}
     else:
         raise TypeError("status_filter must be WorkflowStatus or a set of WorkflowStatus.")
-    return [(workflow_id, status) for workflow_id, status in actor.asked("list_all") if status in wanted]
+    return [(workflow_id, status) for workflow_id, status in actor.call("list_all") if status in wanted]
 
 
 def get_status(workflow_id: str) -> WorkflowStatus:
@@ -221,7 +223,7 @@ def get_status(workflow_id: str) -> WorkflowStatus:
     Raises:
         WorkflowNotFoundError: nothing is stored under this id.
     """
-    status: WorkflowStatus = actor.asked("status", _checked(workflow_id))
+    status: WorkflowStatus = actor.call("status", _checked(workflow_id))
     return status
 
 
@@ -231,13 +233,13 @@ def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]
     Raises:
         ValueError: there is no such workflow or task.
     """
-    known: dict[str, Any] = actor.asked("metadata", _checked(workflow_id), task_id)
+    known: dict[str, Any] = actor.call("metadata", _checked(workflow_id), task_id)
     return known
 
 
 def cancel(workflow_id: str) -> None:
     """Stop a workflow, its running tasks too. What it stored stays; see :func:`delete`."""
-    actor.asked("cancel", _checked(workflow_id))
+    actor.call("cancel", _checked(workflow_id))
 
 
 def delete(workflow_id: str) -> None:
@@ -247,7 +249,7 @@ def delete(workflow_id: str) -> None:
         WorkflowStillActiveError: it is running or pending.
         WorkflowNotFoundError: nothing is stored under this id.
     """
-    actor.asked("delete", _checked(workflow_id))
+    actor.call("delete", _checked(workflow_id))
 
 
 def continuation(dag_node: DAGNode | Deferred) -> Any:

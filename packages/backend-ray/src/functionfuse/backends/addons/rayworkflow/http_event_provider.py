@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from functionfuse.backends.addons.rayworkflow._controller import actor
-from functionfuse.backends.addons.rayworkflow._records.journal import Inbox, opened
+from functionfuse.backends.addons.rayworkflow._records.journal import EventInbox, deserialized_store
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow._worker.task_actor import NAMESPACE
 from functionfuse.backends.addons.rayworkflow.event_listener import EventListener
@@ -43,7 +43,7 @@ class HTTPListener(EventListener):
         context = current.get()
         assert context is not None
         key = context.task_id if event_key is None else event_key
-        inbox = Inbox(opened(context.place.store), context.workflow_id)
+        inbox = EventInbox(deserialized_store(context.location.store), context.workflow_id)
         pause = _SHORTEST
         while (found := inbox.get(key)) is None:
             await asyncio.sleep(pause)
@@ -70,15 +70,15 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
         raise OptionError("events over HTTP need aiohttp: pip install functionfuse-backend-ray[events]")
     kind = ray.remote(num_cpus=0, max_restarts=-1)(HTTPEventProvider)
     options = {"name": PROVIDER, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    address: str = ray.get(kind.options(**options).remote(actor.packed_store(), host, port).address.remote())
+    address: str = ray.get(kind.options(**options).remote(actor.serialized_store(), host, port).address.remote())
     return address
 
 
 class HTTPEventProvider:
     """The actor with the server; see :func:`start`."""
 
-    def __init__(self, packed_store: bytes, host: str, port: int) -> None:
-        self._store = opened(packed_store)
+    def __init__(self, serialized_store: bytes, host: str, port: int) -> None:
+        self._store = deserialized_store(serialized_store)
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True, name="http events").start()
         self._address = asyncio.run_coroutine_threadsafe(self._serve(host, port), loop).result()
@@ -109,7 +109,7 @@ class HTTPEventProvider:
         if not isinstance(key, str) or not key:
             return _refused(HTTPStatus.BAD_REQUEST, "event_key must be a text that is not empty")
         workflow_id = request.match_info["workflow_id"]
-        inbox = Inbox(self._store, workflow_id)
+        inbox = EventInbox(self._store, workflow_id)
         if not await asyncio.to_thread(inbox.put, key, json.dumps(payload, sort_keys=True)):
             said = f"another event {key!r} was sent to workflow {workflow_id!r} before"
             return _refused(HTTPStatus.CONFLICT, said)

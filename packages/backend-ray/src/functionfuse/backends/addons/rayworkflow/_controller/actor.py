@@ -20,7 +20,7 @@ from .._records.retention import ALL
 from .._worker.task_actor import NAMESPACE
 from . import logs
 from .engine import Engine
-from .settings import Settings
+from .settings import ControllerSettings
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,27 +41,27 @@ class Controller:
         actor: a word that tells it from controllers of other clusters.
     """
 
-    def __init__(self, settings: Settings, actor: str) -> None:
+    def __init__(self, settings: ControllerSettings, actor: str) -> None:
         logs.show()
         self._settings = settings
         self._engine = Engine(settings, actor)
-        self._retaken: Future[None] | None = None
+        self._recovered: Future[None] | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
-            self._retaken = asyncio.run_coroutine_threadsafe(self._engine.retake(actor), self._engine.loop)
+            self._recovered = asyncio.run_coroutine_threadsafe(self._engine.recover(actor), self._engine.loop)
         elif self._engine.problem is not None:
             raise self._engine.problem
 
-    async def settings(self) -> Settings:
+    async def settings(self) -> ControllerSettings:
         """Return what was set."""
         return self._settings
 
-    async def ask(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the engine in its loop."""
-        if self._retaken is not None:
-            await asyncio.shield(asyncio.wrap_future(self._retaken))
-        self._engine.refuse_unless_retaken()
-        asked = asyncio.run_coroutine_threadsafe(getattr(self._engine, method)(*args), self._engine.loop)
-        return await asyncio.wrap_future(asked)
+        if self._recovered is not None:
+            await asyncio.shield(asyncio.wrap_future(self._recovered))
+        self._engine.refuse_until_recovered()
+        result = asyncio.run_coroutine_threadsafe(getattr(self._engine, method)(*args), self._engine.loop)
+        return await asyncio.wrap_future(result)
 
 
 def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> None:
@@ -72,9 +72,9 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
     """
     if not ray.is_initialized():
         ray.init()
-    actor = _found()
+    actor = _find_controller()
     if actor is None:
-        settings = Settings(
+        settings = ControllerSettings(
             cloudpickle.dumps(_store_at(storage)),
             limits.get("lease") or LEASE,
             limits.get("checkpoint") or "strict",
@@ -85,7 +85,7 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
         kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Controller)
         named = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
         actor = kind.options(resources=_ON_THE_HEAD, **named).remote(settings, uuid.uuid4().hex)
-    there: Settings = ray.get(actor.settings.remote())
+    there: ControllerSettings = ray.get(actor.settings.remote())
     wanted = {name: value for name, value in limits.items() if value is not None}
     if storage is not None:
         wanted["store"] = cloudpickle.dumps(_store_at(storage))
@@ -93,50 +93,50 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
     if otherwise:
         said = ", ".join(f"{name}={value!r}" for name, value in otherwise.items() if name != "store")
         raise ValueError(
-            "workflow.init is called again with other options than at first. At first: "
+            "workflow.init is result again with other options than at first. At first: "
             + (said or f"storage={cloudpickle.loads(there.store)!r}")
         )
 
 
 def controller(default: Store | None = None) -> Any:
     """Return the controller, started if need be, with this store."""
-    actor = _found() if ray.is_initialized() else None
+    actor = _find_controller() if ray.is_initialized() else None
     if actor is None:
         start(default if isinstance(default, Catalogue) else None)
-        actor = _found()
+        actor = _find_controller()
     return actor
 
 
-def asked(method: str, *args: Any) -> Any:
+def call(method: str, *args: Any) -> Any:
     """Ask the controller something, and return its answer; its errors are raised as they are."""
-    return awaited(ask(method, *args))
+    return result_of(call_async(method, *args))
 
 
-def ask(method: str, *args: Any) -> Any:
+def call_async(method: str, *args: Any) -> Any:
     """Ask the controller something; return a reference to its answer."""
-    return controller().ask.remote(method, *args)
+    return controller().call.remote(method, *args)
 
 
-def awaited(reference: Any) -> Any:
+def result_of(reference: Any) -> Any:
     """Return what a reference is to; errors are raised as they were in the controller."""
     try:
         return ray.get(reference)
     except (RayTaskError, RaySystemError) as error:
         # The latter when the value could not be read here; it holds the error of the task that was to read it.
-        told = error.client_exc if isinstance(error, RaySystemError) else error
-        cause = told.cause if isinstance(told, RayTaskError) else None
+        reported = error.client_exc if isinstance(error, RaySystemError) else error
+        cause = reported.cause if isinstance(reported, RayTaskError) else None
         if isinstance(cause, Exception):
             raise cause from cause.__cause__
         raise
 
 
-def packed_store() -> bytes:
+def serialized_store() -> bytes:
     """Return the store of the workflows, pickled."""
-    settings: Settings = ray.get(controller().settings.remote())
+    settings: ControllerSettings = ray.get(controller().settings.remote())
     return settings.store
 
 
-def _found() -> Any:
+def _find_controller() -> Any:
     try:
         return ray.get_actor(NAME, namespace=NAMESPACE)
     except ValueError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
 
-from .._records.journal import patiently
+from .._records.journal import with_retries
 from .._records.lease_records import epoch_key, latest_epoch, owner_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .._records.journal import Journal
 
 OWNERS = "durable owners"
-BEATS = 4  # in the time after which an owner counts as dead
+HEARTBEATS = 4  # in the time after which an owner counts as dead
 
 
-class Owner:
+class LeaseOwner:
     """This process as an owner of workflows, which shows in the store that it lives.
 
     Args:
@@ -53,9 +53,9 @@ class Owner:
         self.lapses = self.checked = 0
         self.problem: StorageError | None = None
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True, name="leases")
+        self._thread = threading.Thread(target=self._send_heartbeats, daemon=True, name="leases")
         if shown:
-            self._try_beat()
+            self._try_heartbeat()
             self._thread.start()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Owner:
         if self._thread.is_alive():
             self._thread.join()
 
-    def is_sure(self) -> bool:
+    def is_certain(self) -> bool:
         """Whether nobody can have taken this owner for dead, but in lapses that were checked."""
         return self.lapses == self.checked and self._shown is not None and not self._is_silent_since(self._shown)
 
@@ -88,40 +88,40 @@ class Owner:
         until = time.monotonic() + self._seconds
         first = self._count_of(owner)
         while first is not None and time.monotonic() < until:
-            time.sleep(self._seconds / BEATS)
+            time.sleep(self._seconds / HEARTBEATS)
             if self._count_of(owner) != first:
                 return True
         return False
 
     def _count_of(self, owner: str) -> int | None:
-        if not patiently(self._store.has_tasks, OWNERS, [owner]):
+        if not with_retries(self._store.has_tasks, OWNERS, [owner]):
             return None
         try:
-            count: int = patiently(self._store.read_task, OWNERS, owner)
+            count: int = with_retries(self._store.read_task, OWNERS, owner)
         except (TaskNotFound, CorruptRecord):  # the next one will be sound
             return 0
         return count
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         self._count += 1
         now = time.monotonic()
         self._store.save(OWNERS, self.name, self._count)
         self.lapses += self._shown is not None and self._is_silent_since(self._shown)
         self._shown = now
 
-    def _try_beat(self) -> None:
+    def _try_heartbeat(self) -> None:
         try:
-            self._beat()
+            self._send_heartbeat()
             self.problem = None
         except StorageError as error:  # is_sure tells
             self.problem = error
 
-    def _live(self) -> None:
-        while not self._closed.wait(self._seconds / BEATS):
-            self._try_beat()
+    def _send_heartbeats(self) -> None:
+        while not self._closed.wait(self._seconds / HEARTBEATS):
+            self._try_heartbeat()
 
 
-def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
+def acquire(journal: Journal, owner: LeaseOwner, about: object = None) -> int | None:
     """Take the next epoch of a workflow; None while another owner that lives has it.
 
     An epoch that has ended is nobody's. What is said ``about`` the new one, its record keeps.
@@ -131,12 +131,12 @@ def acquire(journal: Journal, owner: Owner, about: object = None) -> int | None:
         other = owner_of(journal, epoch)
         if other and other != owner.name and owner.is_alive(other):
             return None
-    taken = epoch + 1
-    record = journal.put_or_get(f"lease/{epoch_key(taken)}", "lease", owner.name, about, start_time=time.time())
-    return taken if record[1] == owner.name else None
+    arguments = epoch + 1
+    record = journal.put_or_get(f"lease/{epoch_key(arguments)}", "lease", owner.name, about, start_time=time.time())
+    return arguments if record[1] == owner.name else None
 
 
-def is_held(journal: Journal, owner: Owner, epoch: int) -> bool:
+def is_held(journal: Journal, owner: LeaseOwner, epoch: int) -> bool:
     """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
 
     A lease that is damaged meanwhile is that of whoever took it.

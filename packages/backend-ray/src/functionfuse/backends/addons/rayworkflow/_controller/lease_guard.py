@@ -9,33 +9,33 @@ from functionfuse.errors import StorageError
 
 from ..exceptions import WorkflowStillActiveError
 from . import lease
-from .tasks import Ending
+from .tasks import WorkflowOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from functionfuse.stores import Catalogue
 
-    from .running import Active
+    from .running import RunningWorkflow
 
 TRIES = 150  # tenths of a second to wait for a store that takes no signs of life
 
 
-class Vigil:
+class LeaseGuard:
     """Watches over the leases of an engine.
 
     Args:
         store: where they are.
         owner: who holds them.
-        active: the workflows of the engine.
+        workflow: the workflows of the engine.
     """
 
-    def __init__(self, store: Catalogue, owner: lease.Owner, active: Mapping[str, Active]) -> None:
+    def __init__(self, store: Catalogue, owner: lease.LeaseOwner, workflow: Mapping[str, RunningWorkflow]) -> None:
         self._store = store
         self._owner = owner
-        self._active = active
+        self._workflows = workflow
 
-    async def sure(self) -> None:
+    async def confirm(self) -> None:
         """Wait until the store shows that this process lives, and stop what others run now.
 
         Raises:
@@ -47,7 +47,7 @@ class Vigil:
                 await self._check_lapses()
             except StorageError as error:
                 problem = error
-            if self._owner.is_sure():
+            if self._owner.is_certain():
                 return
             await asyncio.sleep(0.1)
         raise StorageError(f"{self._store!r} cannot be used: {self._owner.problem or problem or 'it does not answer'}")
@@ -56,9 +56,9 @@ class Vigil:
         lapses = self._owner.lapses
         if lapses == self._owner.checked:
             return
-        for active in list(self._active.values()):
-            execution, journal = active.execution, active.journal
-            if execution is None or await asyncio.to_thread(lease.is_held, journal, self._owner, active.epoch):
+        for workflow in list(self._workflows.values()):
+            scheduler, journal = workflow.scheduler, workflow.journal
+            if scheduler is None or await asyncio.to_thread(lease.is_held, journal, self._owner, workflow.epoch):
                 continue
-            execution.end(Ending("FAILED", error=WorkflowStillActiveError("RUN", journal.workflow_id)))
+            scheduler.end(WorkflowOutcome("FAILED", error=WorkflowStillActiveError("RUN", journal.workflow_id)))
         self._owner.checked = lapses

@@ -12,167 +12,171 @@ import ray
 
 from functionfuse.errors import StorageError
 
-from .._dag.serialization import pack_error, unpack_error
-from .._records.references import Place
-from .._records.results import Log
+from .._dag.serialization import deserialize_error, serialize_error
+from .._records.references import RecordLocation
+from .._records.results import ResultLog
 from .._records.retention import FINAL, keep_final
-from .._worker.task import Report, about
+from .._worker.task import TaskReport, result_metadata
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowCancellationError, WorkflowStillActiveError
 from . import lease, logs
-from .commits import Commits
-from .output import Output, failure, stored_output
-from .scheduler import Execution
-from .submission import Submission
-from .tasks import Ending
+from .grouped_commits import GroupedCommits
+from .outputs import LazyOutput, failure, stored_output
+from .scheduler import Scheduler
+from .submitter import RayTaskSubmitter
+from .tasks import WorkflowOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .._records.workflow import StoredWorkflow
-    from .settings import Settings
-    from .submission import Workers
-    from .tasks import Node
+    from .settings import ControllerSettings
+    from .submitter import SubmissionWindow
+    from .tasks import TaskNode
 
 
-class Means(NamedTuple):
+class SharedServices(NamedTuple):
     """What the workflows of an engine share.
 
     Attributes:
         settings: of the engine.
         owner: who holds the leases.
-        workers: to whom tasks are handed.
+        window: to whom tasks are handed.
         submit: lets tasks be submitted that are ready now.
-        keep: lets a coroutine run in the engine's loop.
+        run_in_loop: lets a coroutine run in the engine's loop.
     """
 
-    settings: Settings
-    owner: lease.Owner
-    workers: Workers
+    settings: ControllerSettings
+    owner: lease.LeaseOwner
+    window: SubmissionWindow
     submit: Callable[[], None]
-    keep: Callable[[Coroutine[Any, Any, None]], None]
+    run_in_loop: Callable[[Coroutine[Any, Any, None]], None]
 
 
-class Active:
+class RunningWorkflow:
     """One workflow of an engine; all methods run in the engine's loop.
 
     Args:
         stored: its records.
         runtime_env: of its tasks.
-        means: what it shares with others.
-        retaken: whether a former process of this actor ran it.
+        services: what it shares with others.
+        recovered: whether a former process of this actor ran it.
 
     Attributes:
         journal: its records, too.
         status: PENDING or RUNNING, or CANCELED before it ran.
         epoch: since which this process runs it.
-        execution: once it runs.
+        scheduler: once it runs.
         ended: how it ended, in the future.
     """
 
-    def __init__(self, stored: StoredWorkflow, runtime_env: dict[str, Any], means: Means, *, retaken: bool) -> None:
+    def __init__(
+        self, stored: StoredWorkflow, runtime_env: dict[str, Any], services: SharedServices, *, recovered: bool
+    ) -> None:
         self.stored = stored
         self.journal = stored.journal
         self.workflow_id = stored.workflow_id
-        self.retaken = retaken
+        self.recovered = recovered
         self.status = WorkflowStatus.PENDING
         self.epoch = 0
-        self.execution: Execution | None = None
-        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.scheduler: Scheduler | None = None
+        self.ended: asyncio.Future[WorkflowOutcome] = asyncio.get_running_loop().create_future()
         self._runtime_env = runtime_env
-        self._means = means
-        self._place = Place(means.settings.store, stored.workflow_id, stored.journal.run)
-        self._commits: Commits | None = None
-        self._nodes: dict[str, Node] = {}  # by name and key, the first one
-        self._asked: dict[str, list[asyncio.Future[Output]]] = {}  # by task, those who wait for its value
+        self._services = services
+        self._location = RecordLocation(services.settings.store, stored.workflow_id, stored.journal.run)
+        self._grouped_commits: GroupedCommits | None = None
+        self._nodes: dict[str, TaskNode] = {}  # by name and key, the first one
+        self._output_futures: dict[str, list[asyncio.Future[LazyOutput]]] = {}  # by task, those who wait for its value
 
     # -- from its beginning to its end
 
-    async def run(self) -> Ending:
+    async def run(self) -> WorkflowOutcome:
         """Run to the end, and store how that came."""
-        ending = Ending("CANCELED")
+        outcome = WorkflowOutcome("CANCELED")
         if self.status is WorkflowStatus.PENDING:
             self.status = WorkflowStatus.RUNNING
             logs.started(self.workflow_id)
-            ending = await self._execute()
+            outcome = await self._execute()
         try:
-            if not await asyncio.to_thread(lease.is_held, self.journal, self._means.owner, self.epoch):
+            if not await asyncio.to_thread(lease.is_held, self.journal, self._services.owner, self.epoch):
                 raise WorkflowStillActiveError("RUN", self.workflow_id)
-            await asyncio.to_thread(self.stored.end, self.epoch, ending.stored())
+            await asyncio.to_thread(self.stored.end, self.epoch, outcome.stored())
         except StorageError:
-            if ending.error is None:
+            if outcome.error is None:
                 raise
             logs.logger.exception("It cannot be stored that workflow %s failed", self.workflow_id)
-        if self._means.settings.retention == FINAL and ending.output is not None:
+        if self._services.settings.retention == FINAL and outcome.output is not None:
             with suppress(StorageError):
-                await asyncio.to_thread(keep_final, self.journal, ending.output.final)
-        return ending
+                await asyncio.to_thread(keep_final, self.journal, outcome.output.final)
+        return outcome
 
-    async def _execute(self) -> Ending:
-        log = Log(self.journal, self.epoch)
+    async def _execute(self) -> WorkflowOutcome:
+        log = ResultLog(self.journal, self.epoch)
         await asyncio.to_thread(log.open)
         known = await asyncio.to_thread(log.tasks) if self.epoch > 1 else []
         reached = await asyncio.to_thread(self.stored.reached) if known else {}
-        quiet: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._commits = Commits(log, self._fail)
-        self.execution = Execution(
+        finished: asyncio.Future[WorkflowOutcome] = asyncio.get_running_loop().create_future()
+        self._grouped_commits = GroupedCommits(log, self._fail)
+        self.scheduler = Scheduler(
             pickle.loads(self.stored.graph),
-            checkpoint=self._means.settings.checkpoint,
+            checkpoint=self._services.settings.checkpoint,
             stored=known,
             reached=reached,
-            submission=Submission(self.journal, self._place, self._means.workers, self._runtime_env, log.log_of),
-            ended=quiet.set_result,
+            submitter=RayTaskSubmitter(
+                self.journal, self._location, self._services.window, self._runtime_env, log.log_of
+            ),
+            ended=finished.set_result,
             commit=self._commit,
-            reach=self._reach,
+            record_link=self._record_link,
             catch=self._catch,
             named=self._name,
             settled=self._settled,
         )
         if self.status is WorkflowStatus.CANCELED:  # while its records were read
             self.cancel()
-        self._means.submit()
-        ending = await quiet
-        await self._commits.flushed()
-        return ending
+        self._services.submit()
+        outcome = await finished
+        await self._grouped_commits.flushed()
+        return outcome
 
     def cancel(self) -> None:
         """Stop what runs; what has not begun does not begin."""
-        if self.execution is None:
+        if self.scheduler is None:
             self.status = WorkflowStatus.CANCELED
         else:
-            self.execution.end(Ending("CANCELED"))
+            self.scheduler.end(WorkflowOutcome("CANCELED"))
 
-    def end(self, ending: Ending) -> None:
+    def end(self, outcome: WorkflowOutcome) -> None:
         """Tell everybody who waits."""
-        logs.ended(self.workflow_id, ending.status, ending.task, ending.error)
-        self.ended.set_result(ending)
-        for task, futures in self._asked.items():
-            self._means.keep(self._answer_late(task, futures, ending))
+        logs.ended(self.workflow_id, outcome.status, outcome.task, outcome.error)
+        self.ended.set_result(outcome)
+        for task, futures in self._output_futures.items():
+            self._services.run_in_loop(self._resolve_from_store(task, futures, outcome))
 
     # -- what happens to tasks
 
-    def _name(self, node: Node) -> None:
+    def _name(self, node: TaskNode) -> None:
         self._nodes.setdefault(node.spec.name, node)
         self._nodes.setdefault(node.key, node)
 
-    def _settled(self, node: Node) -> None:
+    def _settled(self, node: TaskNode) -> None:
         logs.successful(self.workflow_id, node.spec.name)
         for name in (node.spec.name, node.key):
-            if self._asked and self._nodes.get(name) is node:
-                for asked in self._asked.pop(name, ()):
-                    self._means.keep(self._answer(asked, node))
+            if self._output_futures and self._nodes.get(name) is node:
+                for future in self._output_futures.pop(name, ()):
+                    self._services.run_in_loop(self._resolve_later(future, node))
 
-    def _commit(self, node: Node, report: Report) -> None:
+    def _commit(self, node: TaskNode, report: TaskReport) -> None:
         """Store a value that a worker left to the controller."""
-        assert self._commits is not None
-        self._commits.add(node.key, report.data, about(node.spec.name, report))
+        assert self._grouped_commits is not None
+        self._grouped_commits.add(node.key, report.data, result_metadata(node.spec.name, report))
 
     def _fail(self, error: Exception) -> None:
         """End, as results cannot be stored."""
-        assert self.execution is not None
-        self.execution.end(Ending("FAILED", error=error))
+        assert self.scheduler is not None
+        self.scheduler.end(WorkflowOutcome("FAILED", error=error))
 
-    def _reach(self, head: Node, key: str, links: int) -> None:
+    def _record_link(self, head: TaskNode, key: str, links: int) -> None:
         """Write down how far a recursion came, so that it goes on from there; without, it goes on link by link."""
 
         async def store() -> None:
@@ -180,73 +184,75 @@ class Active:
                 put = partial(self.journal.put, f"link/{head.key}/{links:08d}", "link", key)
                 await asyncio.to_thread(put)
 
-        self._means.keep(store())
+        self._services.run_in_loop(store())
 
-    def _catch(self, node: Node, source: Node, error: BaseException) -> None:
+    def _catch(self, node: TaskNode, source: TaskNode, error: BaseException) -> None:
         """Store the exception that a task caught from its graph, then go on with it."""
         logs.caught(self.workflow_id, source.spec.name, node.spec.name)
 
         async def store() -> None:
-            packed = pack_error(error)
-            assert self.execution is not None
+            serialized = serialize_error(error)
+            assert self.scheduler is not None
             try:
-                record = await asyncio.to_thread(self.journal.put_or_get, f"caught/{node.key}", "caught", packed)
+                record = await asyncio.to_thread(self.journal.put_or_get, f"caught/{node.key}", "caught", serialized)
             except StorageError as problem:
-                self.execution.end(Ending("FAILED", error=problem, task=node.spec.name))
+                self.scheduler.end(WorkflowOutcome("FAILED", error=problem, task=node.spec.name))
                 return
-            node.report = ray.put(pickle.dumps(Report("value")))
-            node.value = ray.put((None, unpack_error(record[1])))
-            self.execution.resolve(node)
-            self._means.submit()
+            node.report = ray.put(pickle.dumps(TaskReport("value")))
+            node.value = ray.put((None, deserialize_error(record[1])))
+            self.scheduler.resolve(node)
+            self._services.submit()
 
-        self._means.keep(store())
+        self._services.run_in_loop(store())
 
     # -- outputs
 
-    async def output(self, task: str | None) -> Output:
+    async def output(self, task: str | None) -> LazyOutput:
         """Return the output, or that of a task, once it is stored."""
         if task is None:
             return self._result(await asyncio.shield(self.ended))
         node = self._nodes.get(task)
         if node is not None and node.state.name == "DONE":
             return await self._output_of(node)
-        asked: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(task, []).append(asked)
-        return await asked
+        future: asyncio.Future[LazyOutput] = asyncio.get_running_loop().create_future()
+        self._output_futures.setdefault(task, []).append(future)
+        return await future
 
-    async def _output_of(self, node: Node) -> Output:
-        assert self._commits is not None
-        await self._commits.flushed()
-        return Output(node.value, self._place, node.final)
+    async def _output_of(self, node: TaskNode) -> LazyOutput:
+        assert self._grouped_commits is not None
+        await self._grouped_commits.flushed()
+        return LazyOutput(node.value, self._location, node.final)
 
-    async def _answer(self, asked: asyncio.Future[Output], node: Node) -> None:
+    async def _resolve_later(self, future: asyncio.Future[LazyOutput], node: TaskNode) -> None:
         try:
-            _tell([asked], await self._output_of(node))
+            _resolve([future], await self._output_of(node))
         except Exception as error:
-            _tell([asked], error)
+            _resolve([future], error)
 
-    async def _answer_late(self, task: str, futures: list[asyncio.Future[Output]], ending: Ending) -> None:
+    async def _resolve_from_store(
+        self, task: str, futures: list[asyncio.Future[LazyOutput]], outcome: WorkflowOutcome
+    ) -> None:
         """Answer those who asked for a task that did not come up; it may be stored from a run before."""
         try:
-            _tell(futures, await asyncio.to_thread(stored_output, self.stored, self._place, task))
+            _resolve(futures, await asyncio.to_thread(stored_output, self.stored, self._location, task))
         except (ValueError, StorageError):
-            said = f"Workflow {self.workflow_id!r} ended ({ending.status}) without this task's output"
-            _tell(futures, ValueError(said))
+            said = f"Workflow {self.workflow_id!r} ended ({outcome.status}) without this task's output"
+            _resolve(futures, ValueError(said))
 
-    def _result(self, ending: Ending) -> Output:
-        if ending.status == "CANCELED":
+    def _result(self, outcome: WorkflowOutcome) -> LazyOutput:
+        if outcome.status == "CANCELED":
             raise WorkflowCancellationError(self.workflow_id)
-        if ending.error is not None:
-            raise failure(self.workflow_id, ending.task, ending.error)
-        assert ending.output is not None
-        return Output(ending.output.value, self._place, ending.output.final)
+        if outcome.error is not None:
+            raise failure(self.workflow_id, outcome.task, outcome.error)
+        assert outcome.output is not None
+        return LazyOutput(outcome.output.value, self._location, outcome.output.final)
 
 
-def _tell(futures: list[asyncio.Future[Output]], answer: Output | Exception) -> None:
-    for asked in futures:
-        if asked.done():  # nobody waits any more
+def _resolve(futures: list[asyncio.Future[LazyOutput]], answer: LazyOutput | Exception) -> None:
+    for future in futures:
+        if future.done():  # nobody waits any more
             continue
         if isinstance(answer, Exception):
-            asked.set_exception(answer)
+            future.set_exception(answer)
         else:
-            asked.set_result(answer)
+            future.set_result(answer)

@@ -16,22 +16,22 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
 from functionfuse.errors import CorruptRecord, StorageError
 
-from .._dag.serialization import unpack_error
+from .._dag.serialization import deserialize_error
 from ..exceptions import WorkflowTaskNotRecoverableError
-from .tasks import Ending, Frame, Node, State
+from .tasks import TaskGraph, TaskNode, TaskState, WorkflowOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .._dag.spec import Checkpoint, GraphSpec
-    from .._worker.task import Report
-    from .submission import Submission
+    from .._worker.task import TaskReport
+    from .submitter import RayTaskSubmitter
 
 _RELOADS = 5  # of what a task needs, when objects are lost
 _STRIDE = 100  # links of a recursion between two that are written down
 
 
-class Execution:
+class Scheduler:
     """The state of one workflow that is executed.
 
     Args:
@@ -39,10 +39,10 @@ class Execution:
         checkpoint: how results are stored where nothing else is said.
         stored: keys of tasks whose results are stored.
         reached: of such tasks that are deep recursions, the key of a late link, and how many are before it.
-        submission: hands tasks to Ray.
+        submitter: hands tasks to Ray.
         ended: called once with the ending, when nothing runs any more.
         commit: stores a value that a worker left to the controller.
-        reach: notes a late link of a recursion, as in ``reached``.
+        record_link: notes a late link of a recursion, as in ``reached``.
         catch: stores an exception that a task caught from another one, and then has :meth:`resolve` called.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
@@ -55,79 +55,79 @@ class Execution:
         checkpoint: Checkpoint,
         stored: Iterable[str],
         reached: Mapping[str, tuple[str, int]],
-        submission: Submission,
-        ended: Callable[[Ending], None],
-        commit: Callable[[Node, Report], None],
-        reach: Callable[[Node, str, int], None],
-        catch: Callable[[Node, Node, BaseException], None],
-        named: Callable[[Node], None],
-        settled: Callable[[Node], None],
+        submitter: RayTaskSubmitter,
+        ended: Callable[[WorkflowOutcome], None],
+        commit: Callable[[TaskNode, TaskReport], None],
+        record_link: Callable[[TaskNode, str, int], None],
+        catch: Callable[[TaskNode, TaskNode, BaseException], None],
+        named: Callable[[TaskNode], None],
+        settled: Callable[[TaskNode], None],
     ) -> None:
         self._stored = set(stored)
-        self._submission = submission
+        self._submitter = submitter
         self._ended = ended
         self._checkpoint = checkpoint
         self._commit = commit
         self._reached = dict(reached)
-        self._reach = reach
+        self._record_link = record_link
         self._catch = catch
         self._named = named
         self._settled = settled
-        self._ready: deque[Node] = deque()
-        self._recalls: deque[Node] = deque()
-        self._surprising: set[str] = set()
-        self._ending: Ending | None = None
-        self.running: set[Node] = set()
+        self._ready: deque[TaskNode] = deque()
+        self._reads: deque[TaskNode] = deque()
+        self._expanding: set[str] = set()
+        self._outcome: WorkflowOutcome | None = None
+        self.running: set[TaskNode] = set()
         self.root = self._open(graph, None)
 
     @property
     def has_ready(self) -> bool:
         """Whether a task could be submitted."""
-        return self._ending is None and bool(self._ready or self._recalls)
+        return self._outcome is None and bool(self._ready or self._reads)
 
     # -- out
 
     def submit(self, most: int) -> None:
         """Submit up to this many tasks that are ready."""
-        while self._recalls and most > 0 and self._ending is None:
-            batch = [self._recalls.popleft() for _ in range(min(len(self._recalls), most, 100))]
-            batch = [node for node in batch if not node.frame.dead]
+        while self._reads and most > 0 and self._outcome is None:
+            batch = [self._reads.popleft() for _ in range(min(len(self._reads), most, 100))]
+            batch = [node for node in batch if not node.task_graph.is_abandoned]
             most -= len(batch)
             self._started(batch)
-            self._submission.recall(batch, self.take_in)
+            self._submitter.read_result(batch, self.receive)
             for node in batch:
                 self._release(node)
-        while self._ready and most > 0 and self._ending is None:
+        while self._ready and most > 0 and self._outcome is None:
             node = self._ready.popleft()
-            if node.frame.dead or node.state is not State.READY:
+            if node.task_graph.is_abandoned or node.state is not TaskState.READY:
                 continue
             most -= 1
             try:
-                self._submission.execute(node, self.take_in)
+                self._submitter.execute(node, self.receive)
             except StorageError as error:  # its function cannot be read
                 name, is_away = node.spec.name, not isinstance(error, CorruptRecord)
                 problem = error if is_away else WorkflowTaskNotRecoverableError(name, str(error))
-                self.end(Ending("FAILED", error=problem, task=name))
+                self.end(WorkflowOutcome("FAILED", error=problem, task=name))
                 return
             self._started([node])
-            if node.spec.function not in self._surprising:
+            if node.spec.function not in self._expanding:
                 self._release(node)
 
-    def _started(self, nodes: list[Node]) -> None:
+    def _started(self, nodes: list[TaskNode]) -> None:
         for node in nodes:
-            node.state = State.RUNNING
+            node.state = TaskState.RUNNING
             self.running.add(node)
 
     # -- in
 
-    def take_in(self, node: Node, report: Report | BaseException) -> None:
+    def receive(self, node: TaskNode, report: TaskReport | BaseException) -> None:
         """Take in how a task ended: what it reported, or what became of it in Ray."""
         self.running.discard(node)
-        if self._ending is not None or node.frame.dead:
-            self._end_if_quiet()
+        if self._outcome is not None or node.task_graph.is_abandoned:
+            self._finish_if_idle()
             return
         if isinstance(report, BaseException):
-            self._broken(node, report)
+            self._reload(node, report)
         elif report.ended == "value":
             if report.data:
                 self._commit(node, report)
@@ -135,11 +135,11 @@ class Execution:
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
         elif report.ended == "unstored":
-            self.end(Ending("FAILED", error=unpack_error(report.data), task=node.spec.name))
+            self.end(WorkflowOutcome("FAILED", error=deserialize_error(report.data), task=node.spec.name))
         elif report.ended == "error":
-            error = unpack_error(report.data)
+            error = deserialize_error(report.data)
             if _is_loss(error):
-                self._broken(node, error)
+                self._reload(node, error)
             else:
                 self._fail(node, error)
         elif report.ended == "blocked":
@@ -148,75 +148,75 @@ class Execution:
             if node.final == node.key:
                 self._stored.discard(node.key)
             node.final, node.links = node.key, 0
-            node.state = State.IDLE
+            node.state = TaskState.IDLE
             self._need(node)
 
-    def resolve(self, node: Node) -> None:
+    def resolve(self, node: TaskNode) -> None:
         """Take in that a task has a value; so has the one that it goes on for, and so on."""
         while True:
-            node.state = State.DONE
+            node.state = TaskState.DONE
             self._release(node)
             self._forget_needs(node)
             self._settled(node)
-            creator = node.frame.creator
-            if node is not node.frame.nodes[-1]:
+            creator = node.task_graph.creator
+            if node is not node.task_graph.nodes[-1]:
                 return
             if creator is None:
-                self.end(Ending("SUCCESSFUL", node))
+                self.end(WorkflowOutcome("SUCCESSFUL", node))
                 return
             creator.report, creator.value, creator.final, creator.inner = node.report, node.value, node.final, None
             self._drop(node)
             node = creator
 
-    def _expand(self, node: Node, graph: GraphSpec) -> None:
-        node.state = State.EXPANDED
-        self._surprising.add(node.spec.function)
-        frame = node.inner = self._open(graph, node)
-        if frame.links and frame.links % _STRIDE == 0 and node.checkpoint and frame.head is not node:
-            assert frame.head is not None
-            self._reach(frame.head, node.final, frame.links)
+    def _expand(self, node: TaskNode, graph: GraphSpec) -> None:
+        node.state = TaskState.EXPANDED
+        self._expanding.add(node.spec.function)
+        task_graph = node.inner = self._open(graph, node)
+        if task_graph.links and task_graph.links % _STRIDE == 0 and node.checkpoint and task_graph.head is not node:
+            assert task_graph.head is not None
+            self._record_link(task_graph.head, node.final, task_graph.links)
 
-    def _fail(self, node: Node, error: BaseException) -> None:
+    def _fail(self, node: TaskNode, error: BaseException) -> None:
         """Let the nearest task catch an exception that this one went on for; else the workflow fails."""
-        catcher = node.frame.creator
+        catcher = node.task_graph.creator
         while catcher is not None and not catcher.catches:
-            catcher = catcher.frame.creator
+            catcher = catcher.task_graph.creator
         if catcher is None or isinstance(error, RayError) or not isinstance(error, Exception):
-            self.end(Ending("FAILED", error=error, task=node.spec.name))
+            self.end(WorkflowOutcome("FAILED", error=error, task=node.spec.name))
             return
         self._abandon(catcher)
         self._catch(catcher, node, error)
 
-    def _abandon(self, node: Node) -> None:
+    def _abandon(self, node: TaskNode) -> None:
         """Stop all that goes on in the place of a task."""
         stack = [node.inner]
         while stack:
-            frame = stack.pop()
-            if frame is None:
+            task_graph = stack.pop()
+            if task_graph is None:
                 continue
-            frame.dead = True
-            for inside in frame.nodes:
+            task_graph.is_abandoned = True
+            for inside in task_graph.nodes:
                 stack.append(inside.inner)
                 if inside in self.running:
-                    self._submission.cancel(inside)
+                    self._submitter.cancel(inside)
 
-    def _broken(self, node: Node, error: BaseException) -> None:
+    def _reload(self, node: TaskNode, error: BaseException) -> None:
         """A task could not run, or its report was lost; what it takes is got anew if that is why."""
         node.reloads += 1
         is_over = not _is_loss(error) and not (node.is_isolated and isinstance(error, ActorDiedError))
         if node.reloads > _RELOADS or is_over:
             cause = getattr(error, "cause", None)
             if isinstance(cause, StorageError):
-                self.end(Ending("FAILED", error=cause, task=node.spec.name))
+                self.end(WorkflowOutcome("FAILED", error=cause, task=node.spec.name))
             else:
                 self._fail(node, error)
             return
-        if node.key in self._stored or node.state is State.DONE:
-            self._recalls.append(node)
+        if node.key in self._stored or node.state is TaskState.DONE:
+            self._reads.append(node)
             return
         for need in node.needs():
-            if need.state is State.DONE:
-                need.state = State.IDLE
+            if need.state is TaskState.DONE:
+                need.state = TaskState.IDLE
                 if need.checkpoint:
                     self._stored.add(need.key)
                 self._need(need)
@@ -224,34 +224,34 @@ class Execution:
 
     # -- ends
 
-    def end(self, ending: Ending) -> None:
+    def end(self, outcome: WorkflowOutcome) -> None:
         """Stop everything; the ending is told when nothing runs any more."""
-        if self._ending is not None:
+        if self._outcome is not None:
             return
-        self._ending = ending
+        self._outcome = outcome
         self._ready.clear()
-        self._recalls.clear()
+        self._reads.clear()
         for node in self.running:
-            self._submission.cancel(node)
-        self._end_if_quiet()
+            self._submitter.cancel(node)
+        self._finish_if_idle()
 
-    def _end_if_quiet(self) -> None:
-        if self._ending is not None and not self.running:
+    def _finish_if_idle(self) -> None:
+        if self._outcome is not None and not self.running:
             ended, self._ended = self._ended, _nothing
-            ended(self._ending)
+            ended(self._outcome)
 
     # -- what is ready
 
-    def _open(self, graph: GraphSpec, creator: Node | None) -> Frame:
-        frame = Frame(graph, creator, self._checkpoint)
-        for node in frame.nodes:
+    def _open(self, graph: GraphSpec, creator: TaskNode | None) -> TaskGraph:
+        task_graph = TaskGraph(graph, creator, self._checkpoint)
+        for node in task_graph.nodes:
             self._named(node)
-        output = frame.nodes[-1]
-        output.users += 1
+        output = task_graph.nodes[-1]
+        output.consumers += 1
         self._need(output)
-        return frame
+        return task_graph
 
-    def _need(self, node: Node) -> None:
+    def _need(self, node: TaskNode) -> None:
         """Let a task run, or be read, and before it whatever it needs that is not stored."""
         wanted, stack = {node}, [node]
         while stack:
@@ -259,55 +259,55 @@ class Execution:
             if one.key in self._stored:
                 continue
             for need in one.needs():
-                if need.state is State.IDLE and need not in wanted:
+                if need.state is TaskState.IDLE and need not in wanted:
                     wanted.add(need)
                     stack.append(need)
-        nodes = node.frame.nodes if len(wanted) > 1 else [node]
+        nodes = node.task_graph.nodes if len(wanted) > 1 else [node]
         for one in nodes:
             if one not in wanted:
                 continue
             if one.key in self._stored:
-                one.state = State.READY
+                one.state = TaskState.READY
                 one.final, one.links = self._reached.pop(one.key, (one.final, one.links))
-                self._recalls.append(one)
+                self._reads.append(one)
             else:
                 self._schedule(one)
 
-    def _schedule(self, node: Node) -> None:
+    def _schedule(self, node: TaskNode) -> None:
         """Let a task be submitted as soon as all that it needs is; an isolated one when it has that.
 
         Ray gives an actor its resources at once, also if what it is to run waits for tasks that have none.
         """
-        node.state, node.lacks = State.WAITING, 0
+        node.state, node.missing = TaskState.WAITING, 0
         node.final, node.links = node.key, 0
         for need in node.needs():
             if not node.counted:
-                need.users += 1
-            if need.state is not State.DONE and (node.is_isolated or not self._is_promised(need)):
+                need.consumers += 1
+            if need.state is not TaskState.DONE and (node.is_isolated or not self._is_expected(need)):
                 need.waiters.append(node)
-                node.lacks += 1
+                node.missing += 1
         node.counted = True
-        if not node.lacks:
-            node.state = State.READY
+        if not node.missing:
+            node.state = TaskState.READY
             self._ready.append(node)
 
-    def _is_promised(self, node: Node) -> bool:
-        is_expected = node.spec.function not in self._surprising or node.key in self._stored
-        return node.state is State.RUNNING and is_expected
+    def _is_expected(self, node: TaskNode) -> bool:
+        is_expected = node.spec.function not in self._expanding or node.key in self._stored
+        return node.state is TaskState.RUNNING and is_expected
 
-    def _release(self, node: Node) -> None:
+    def _release(self, node: TaskNode) -> None:
         """Let those who wait for a task take it, or the promise of it."""
         waiters, node.waiters = node.waiters, []
         for waiter in waiters:
-            if waiter.is_isolated and node.state is not State.DONE:
+            if waiter.is_isolated and node.state is not TaskState.DONE:
                 node.waiters.append(waiter)
                 continue
-            waiter.lacks -= 1
-            if not waiter.lacks and waiter.state is State.WAITING:
-                waiter.state = State.READY
+            waiter.missing -= 1
+            if not waiter.missing and waiter.state is TaskState.WAITING:
+                waiter.state = TaskState.READY
                 self._ready.append(waiter)
 
-    def _forget_needs(self, node: Node) -> None:
+    def _forget_needs(self, node: TaskNode) -> None:
         """Drop the values that this task was the last to take."""
         if not node.counted:
             return
@@ -315,10 +315,10 @@ class Execution:
         for need in node.needs():
             self._drop(need)
 
-    def _drop(self, node: Node) -> None:
+    def _drop(self, node: TaskNode) -> None:
         """One less takes the value of a task."""
-        node.users -= 1
-        if not node.users:
+        node.consumers -= 1
+        if not node.consumers:
             node.report = node.value = None
 
 
@@ -331,5 +331,5 @@ def _is_loss(error: BaseException) -> bool:
     return False
 
 
-def _nothing(_: Ending) -> None:
+def _nothing(_: WorkflowOutcome) -> None:
     pass

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .._dag.spec import Checkpoint
 
 
-class Settings(NamedTuple):
+class ControllerSettings(NamedTuple):
     """What the workflows of a cluster have in common.
 
     Attributes:

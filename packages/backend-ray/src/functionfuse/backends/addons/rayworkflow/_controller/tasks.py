@@ -5,16 +5,16 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._dag.serialization import pack_error
+from .._dag.serialization import serialize_error
 from .._dag.spec import key_of
-from .._records.workflow import Ended
+from .._records.workflow import StoredOutcome
 
 if TYPE_CHECKING:
     from .._dag.serialization import Reference
     from .._dag.spec import Checkpoint, GraphSpec, TaskSpec
 
 
-class State(Enum):
+class TaskState(Enum):
     """What a node does."""
 
     IDLE = auto()
@@ -25,20 +25,20 @@ class State(Enum):
     DONE = auto()
 
 
-class Node:
+class TaskNode:
     """A task of a graph that is executed.
 
     Attributes:
         spec: what it is.
         key: under which its result is stored.
-        frame: the graph.
+        task_graph: the graph.
         checkpoint: how its result is stored.
         catches: whether its result is a pair of value and exception.
         is_isolated: whether it runs in an actor of its own.
         state: what it does.
-        lacks: how many tasks it still waits for.
+        missing: how many tasks it still waits for.
         waiters: who waits for it.
-        users: how many still take its value.
+        consumers: how many still take its value.
         report: a reference to how it ended.
         value: a reference to its value.
         final: the key under which the value is stored, or the graph that goes on in its place: its own, or that of a
@@ -52,60 +52,60 @@ class Node:
     __slots__ = (
         "catches",
         "checkpoint",
+        "consumers",
         "counted",
         "final",
-        "frame",
         "inner",
         "is_isolated",
         "key",
-        "lacks",
         "links",
+        "missing",
         "reloads",
         "report",
         "spec",
         "state",
-        "users",
+        "task_graph",
         "value",
         "waiters",
     )
 
-    def __init__(self, spec: TaskSpec, frame: Frame, *, last: bool) -> None:
-        creator, options = frame.creator, spec.options
+    def __init__(self, spec: TaskSpec, task_graph: TaskGraph, *, last: bool) -> None:
+        creator, options = task_graph.creator, spec.options
         self.spec = spec
-        self.frame = frame
+        self.task_graph = task_graph
         self.key: str = key_of(spec.name, "" if creator is None else creator.final)
         self.final: str = self.key
         self.is_isolated = spec.kind == "task" and options.isolate
-        self.checkpoint = frame.checkpoint_for(options.checkpoint)
+        self.checkpoint = task_graph.checkpoint_for(options.checkpoint)
         if self.is_isolated and self.checkpoint == "grouped" and options.checkpoint != "grouped":
             self.checkpoint = "strict"  # that the controller dies is no reason to run it again
         inherited = last and creator is not None and creator.catches
         self.catches: bool = inherited if options.catch_exceptions is None else options.catch_exceptions
-        self.state = State.IDLE
-        self.lacks = self.users = self.reloads = self.links = 0
+        self.state = TaskState.IDLE
+        self.missing = self.consumers = self.reloads = self.links = 0
         self.counted = False
-        self.waiters: list[Node] = []
+        self.waiters: list[TaskNode] = []
         self.report: Reference | None = None
         self.value: Reference | None = None
-        self.inner: Frame | None = None
+        self.inner: TaskGraph | None = None
 
-    def needs(self) -> list[Node]:
+    def needs(self) -> list[TaskNode]:
         """The tasks whose results it takes."""
-        nodes = self.frame.nodes
-        return [nodes[place] for place in self.spec.needs]
+        nodes = self.task_graph.nodes
+        return [nodes[index] for index in self.spec.needs]
 
     @property
-    def goes_on(self) -> bool:
+    def continues_creator(self) -> bool:
         """Whether it is the last of a graph that another task returned, and stored just as that one."""
-        creator = self.frame.creator
+        creator = self.task_graph.creator
         return (
             creator is not None
-            and self is self.frame.nodes[-1]
+            and self is self.task_graph.nodes[-1]
             and (self.checkpoint, self.catches) == (creator.checkpoint, creator.catches)
         )
 
 
-class Frame:
+class TaskGraph:
     """A graph that is executed.
 
     Attributes:
@@ -114,21 +114,21 @@ class Frame:
         links: how many others.
         checkpoint: how results are stored where nothing else is said.
         nodes: its tasks.
-        dead: nobody waits for it any more.
+        is_abandoned: nobody waits for it any more.
     """
 
-    __slots__ = ("checkpoint", "creator", "dead", "head", "links", "nodes")
+    __slots__ = ("checkpoint", "creator", "head", "is_abandoned", "links", "nodes")
 
-    def __init__(self, graph: GraphSpec, creator: Node | None, checkpoint: Checkpoint) -> None:
+    def __init__(self, graph: GraphSpec, creator: TaskNode | None, checkpoint: Checkpoint) -> None:
         self.creator = creator
         self.checkpoint = checkpoint
-        self.dead = False
+        self.is_abandoned = False
         self.head, self.links = creator, creator.links if creator else 0
-        if creator and creator.goes_on:
-            self.head, self.links = creator.frame.head, creator.frame.links + 1
+        if creator and creator.continues_creator:
+            self.head, self.links = creator.task_graph.head, creator.task_graph.links + 1
         last = len(graph.tasks) - 1
-        self.nodes: list[Node] = []
-        self.nodes += [Node(spec, self, last=place == last) for place, spec in enumerate(graph.tasks)]
+        self.nodes: list[TaskNode] = []
+        self.nodes += [TaskNode(spec, self, last=index == last) for index, spec in enumerate(graph.tasks)]
 
     def checkpoint_for(self, wanted: bool | str | None) -> Checkpoint:
         """Return how a result is stored of which the user said this."""
@@ -139,7 +139,7 @@ class Frame:
         return self.checkpoint if wanted else ""
 
 
-class Ending(NamedTuple):
+class WorkflowOutcome(NamedTuple):
     """How an execution ended.
 
     Attributes:
@@ -150,12 +150,12 @@ class Ending(NamedTuple):
     """
 
     status: str
-    output: Node | None = None
+    output: TaskNode | None = None
     error: BaseException | None = None
     task: str = ""
 
-    def stored(self) -> Ended:
+    def stored(self) -> StoredOutcome:
         """Return it as the store has it."""
         output = "" if self.output is None else self.output.final
-        error = b"" if self.error is None else pack_error(self.error)
-        return Ended(self.status, output, error, self.task)
+        error = b"" if self.error is None else serialize_error(self.error)
+        return StoredOutcome(self.status, output, error, self.task)

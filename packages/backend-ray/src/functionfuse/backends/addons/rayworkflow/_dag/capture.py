@@ -16,21 +16,21 @@ from ray.dag.input_node import DAGInputData
 from . import waits
 from .code import code_of
 from .options import CARRIER, task_options, workflow_options
-from .serialization import pack_arguments, unpack_arguments
+from .serialization import deserialize_arguments, serialize_arguments
 from .spec import GraphSpec, TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .serialization import Packed
-    from .spec import Kind
+    from .serialization import SerializedValue
+    from .spec import TaskKind
 
-    Keep = Callable[[Sequence[ray.ObjectRef[Any]]], list[str]]
+    StoreReferences = Callable[[Sequence[ray.ObjectRef[Any]]], list[str]]
 
 _NO_NAME = re.compile(r"[^\w.\-]")
 
 
-class Captured:
+class CapturedDag:
     """A DAG as data.
 
     Args:
@@ -46,18 +46,18 @@ class Captured:
         TypeError: something in the DAG is no function that was bound.
     """
 
-    def __init__(self, dag: DAGNode, keep: Keep, given: DAGInputData | None = None) -> None:
+    def __init__(self, dag: DAGNode, keep: StoreReferences, given: DAGInputData | None = None) -> None:
         self.functions: dict[str, bytes] = {}
         self._keep = keep
         self._given = given
         self._known: dict[Any, tuple[str, str]] = {}
         self._names: Counter[str] = Counter()
         self._taken: set[str] = set()
-        places: dict[DAGNode, int] = {}
+        indexes: dict[DAGNode, int] = {}
         tasks: list[TaskSpec] = []
-        for node, packed in nodes_in_order(dag, None if given is None else self._value_of):
-            tasks.append(self._task(node, packed, places))
-            places[node] = len(places)
+        for node, serialized in nodes_in_order(dag, None if given is None else self._value_of):
+            tasks.append(self._task(node, serialized, indexes))
+            indexes[node] = len(indexes)
         self.graph = GraphSpec(tuple(tasks))
 
     def _value_of(self, node: DAGNode) -> Any:
@@ -75,7 +75,7 @@ class Captured:
             return getattr(value, node._key)
         return value[node._key]
 
-    def _task(self, node: FunctionNode, packed: Packed, places: dict[DAGNode, int]) -> TaskSpec:
+    def _task(self, node: FunctionNode, serialized: SerializedValue, indexes: dict[DAGNode, int]) -> TaskSpec:
         ours = workflow_options(node)
         kind = waits.kind_of(node._body)
         function, code = self._function(node._body, kind)
@@ -83,11 +83,11 @@ class Captured:
             self._name(ours.get("task_id") or _default_name(node._body)),
             kind,
             function,
-            packed.data,
-            tuple([places[other] for other in packed.nodes]),
-            packed.direct,
-            packed.inner,
-            tuple(self._keep(packed.references)) if packed.references else (),
+            serialized.data,
+            tuple([indexes[other] for other in serialized.nodes]),
+            serialized.direct,
+            serialized.inner,
+            tuple(self._keep(serialized.references)) if serialized.references else (),
             task_options(node, ours),
             code,
         )
@@ -102,7 +102,7 @@ class Captured:
                 self._taken.add(name)
                 return name
 
-    def _function(self, body: Any, kind: Kind) -> tuple[str, str]:
+    def _function(self, body: Any, kind: TaskKind) -> tuple[str, str]:
         """Return under which sha256 a function is stored, and the digest of its code."""
         if kind != "task":
             return "", ""
@@ -125,39 +125,39 @@ def _default_name(body: Any) -> str:
 
 def nodes_in_order(
     dag: DAGNode, value_of: Callable[[DAGNode], Any] | None = None
-) -> Iterator[tuple[FunctionNode, Packed]]:
+) -> Iterator[tuple[FunctionNode, SerializedValue]]:
     """Yield the nodes of a DAG with their arguments, each behind those that it takes.
 
     Args:
         dag: the last one.
         value_of: what an InputNode, or an item of it, stands for.
     """
-    packed = {dag: _packed(dag, value_of)}
-    stack = [(dag, iter(packed[dag].nodes))]
+    serialized = {dag: _serialized(dag, value_of)}
+    stack = [(dag, iter(serialized[dag].nodes))]
     while stack:
-        node, taken = stack[-1]
-        for other in taken:
-            if other not in packed:
-                packed[other] = _packed(other, value_of)
-                stack.append((other, iter(packed[other].nodes)))
+        node, arguments = stack[-1]
+        for other in arguments:
+            if other not in serialized:
+                serialized[other] = _serialized(other, value_of)
+                stack.append((other, iter(serialized[other].nodes)))
                 break
         else:
             stack.pop()
-            yield node, packed[node]
+            yield node, serialized[node]
 
 
-def _packed(node: DAGNode, value_of: Callable[[DAGNode], Any] | None) -> Packed:
+def _serialized(node: DAGNode, value_of: Callable[[DAGNode], Any] | None) -> SerializedValue:
     if not isinstance(node, FunctionNode):
         raise TypeError(f"a workflow is made from functions that are bound, not from {type(node).__name__}: {node}")
-    return pack_arguments(node._bound_args, node._bound_kwargs, value_of)
+    return serialize_arguments(node._bound_args, node._bound_kwargs, value_of)
 
 
 def execute_plainly(dag: DAGNode) -> ray.ObjectRef[Any]:
     """Let Ray execute a DAG, durable in no way."""
     results: dict[DAGNode, ray.ObjectRef[Any]] = {}
-    for node, packed in nodes_in_order(dag):
-        taken = [results[other] for other in packed.nodes]
-        args, kwargs = unpack_arguments(packed.data, taken, taken, packed.references, fetch=False)
+    for node, serialized in nodes_in_order(dag):
+        arguments = [results[other] for other in serialized.nodes]
+        args, kwargs = deserialize_arguments(serialized.data, arguments, arguments, serialized.references, fetch=False)
         bound = {key: value for key, value in node._bound_options.items() if key != CARRIER}
         results[node] = ray.remote(node._body).options(**bound).remote(*args, **kwargs)
     return results[dag]

@@ -20,7 +20,7 @@ _VALID = ("task_id", "metadata", "catch_exceptions", "checkpoint", "isolate")
 CARRIER = "_labels"  # an option of Ray's tasks that takes any text
 _MARK = "functionfuse/workflow"
 _DEFAULTS = "__functionfuse_workflow_options__"
-_OURS = (CARRIER, "max_retries", "retry_exceptions", "num_returns", "max_calls", "_metadata")
+_OWN_OPTIONS = (CARRIER, "max_retries", "retry_exceptions", "num_returns", "max_calls", "_metadata")
 
 
 class options:  # noqa: N801  as in ray.workflow
@@ -89,7 +89,7 @@ def task_options(node: FunctionNode, ours: Mapping[str, Any]) -> TaskOptions:
         raise ValueError("Workflow task can only have one return.")
     retried = bound.get("retry_exceptions", False)
     labels = {key: value for key, value in (bound.get(CARRIER) or {}).items() if key != _MARK}
-    ray_options = {key: value for key, value in bound.items() if key not in _OURS}
+    ray_options = {key: value for key, value in bound.items() if key not in _OWN_OPTIONS}
     if labels:
         ray_options[CARRIER] = labels
     cloudpickle.dumps(ray_options)  # else the workflow could not be stored

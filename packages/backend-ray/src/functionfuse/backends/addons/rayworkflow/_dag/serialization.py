@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     Reference: TypeAlias = ray.ObjectRef[Any]
 
 
-class Slot(NamedTuple):
+class ArgumentSlot(NamedTuple):
     """Stands for an argument that is the result of a task, where it is not within a container."""
 
-    place: int
+    node: int
 
 
-class Packed(NamedTuple):
+class SerializedValue(NamedTuple):
     """A pickle, and what was left out of it, each in the order of its first appearance.
 
     Attributes:
         data: the pickle.
         nodes: left out.
         references: left out.
-        direct: places of nodes that are arguments.
-        inner: places of nodes that are within containers.
+        direct: indexes of nodes that are arguments.
+        inner: indexes of nodes that are within containers.
     """
 
     data: bytes
@@ -43,7 +43,7 @@ class Packed(NamedTuple):
     inner: frozenset[int] = frozenset()
 
 
-class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # without types
+class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
     def __init__(self, file: io.BytesIO, value_of: Callable[[DAGNode], Any] | None) -> None:
         super().__init__(file, protocol=5)
         self.nodes: dict[DAGNode, int] = {}
@@ -55,9 +55,9 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # without types
         if isinstance(obj, ray.ObjectRef):
             return "reference", self.references.setdefault(obj, len(self.references))
         if is_task(obj):
-            place = self.place_of(obj)
-            self.inner.add(place)
-            return "node", place
+            index = self.index_of(obj)
+            self.inner.add(index)
+            return "node", index
         return None
 
     def reducer_override(self, obj: Any) -> Any:
@@ -67,8 +67,8 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # without types
             return _same, (self._value_of(obj),)
         return reduce_class(obj) or super().reducer_override(obj)
 
-    def place_of(self, node: DAGNode) -> int:
-        """Return the place of a node among those that are left out."""
+    def index_of(self, node: DAGNode) -> int:
+        """Return the index of a node among those that are left out."""
         return self.nodes.setdefault(node, len(self.nodes))
 
 
@@ -77,20 +77,22 @@ def is_task(value: Any) -> bool:
     return isinstance(value, DAGNode) and not isinstance(value, InputNode | InputAttributeNode)
 
 
-def pack(value: Any) -> Packed:
+def serialize(value: Any) -> SerializedValue:
     """Pickle a value, leaving references out."""
     file = io.BytesIO()
-    packer = _Packer(file, None)
+    packer = _ArgumentPickler(file, None)
     packer.dump(value)
     if packer.nodes:
         raise TypeError(
             f"a task returned a container with {next(iter(packer.nodes))} in it; return workflow.continuation(node), "
             "of a node that makes the container"
         )
-    return Packed(file.getvalue(), [], list(packer.references))
+    return SerializedValue(file.getvalue(), [], list(packer.references))
 
 
-def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any], value_of: Callable[[DAGNode], Any] | None) -> Packed:
+def serialize_arguments(
+    args: Sequence[Any], kwargs: dict[str, Any], value_of: Callable[[DAGNode], Any] | None
+) -> SerializedValue:
     """Pickle the arguments of a node, leaving nodes and references out.
 
     Args:
@@ -99,74 +101,74 @@ def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any], value_of: Callab
         value_of: what an InputNode, or an item of it, stands for.
     """
     file = io.BytesIO()
-    packer = _Packer(file, value_of)
+    packer = _ArgumentPickler(file, value_of)
     direct: set[int] = set()
 
     def argument(value: Any) -> Any:
         if not is_task(value):
             return value
-        place = packer.place_of(value)
-        direct.add(place)
-        return Slot(place)
+        index = packer.index_of(value)
+        direct.add(index)
+        return ArgumentSlot(index)
 
     packer.dump((tuple(map(argument, args)), {key: argument(value) for key, value in kwargs.items()}))
     references = list(packer.references)
-    return Packed(file.getvalue(), list(packer.nodes), references, frozenset(direct), frozenset(packer.inner))
+    return SerializedValue(file.getvalue(), list(packer.nodes), references, frozenset(direct), frozenset(packer.inner))
 
 
-class _Unpacker(pickle.Unpickler):
+class _ArgumentUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, nodes: Sequence[Any], references: Sequence[Any]) -> None:
         super().__init__(io.BytesIO(data))
         self._outside = {"node": nodes, "reference": references}
 
     def persistent_load(self, pid: tuple[str, int]) -> Any:
-        kind, place = pid
-        return self._outside[kind][place]
+        kind, index = pid
+        return self._outside[kind][index]
 
 
-def unpack(data: bytes, references: Sequence[Any]) -> Any:
+def deserialize(data: bytes, references: Sequence[Any]) -> Any:
     """Read a pickle, with references put in."""
-    return _Unpacker(data, (), references).load() if references else pickle.loads(data)
+    return _ArgumentUnpickler(data, (), references).load() if references else pickle.loads(data)
 
 
-def unpack_arguments(
+def deserialize_arguments(
     data: bytes, values: Sequence[Any], nodes: Sequence[Any], references: Sequence[Any], *, fetch: bool = True
 ) -> tuple[list[Any], dict[str, Any]]:
     """Read arguments.
 
     Args:
-        data: what :func:`pack_arguments` made.
+        data: what :func:`serialize_arguments` made.
         values: the results of nodes, for arguments.
         nodes: what stands for nodes within containers.
         references: what stands for references.
         fetch: replace an argument that is a reference by its value, as Ray does.
     """
-    args, kwargs = _Unpacker(data, nodes, references).load()
+    args, kwargs = _ArgumentUnpickler(data, nodes, references).load()
 
     def argument(value: Any) -> Any:
-        if type(value) is Slot:
-            return values[value.place]
+        if type(value) is ArgumentSlot:
+            return values[value.node]
         return ray.get(value) if fetch and isinstance(value, ray.ObjectRef) else value
 
     return [argument(value) for value in args], {key: argument(value) for key, value in kwargs.items()}
 
 
-def pack_error(error: BaseException) -> bytes:
+def serialize_error(error: BaseException) -> bytes:
     """Pickle an exception with its traceback as text; one that cannot travel is replaced by its description."""
     text = traceback_text(error)
     try:
-        packed: bytes = cloudpickle.dumps((error, text))
-        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
+        serialized: bytes = cloudpickle.dumps((error, text))
+        pickle.loads(serialized)  # some exceptions can be pickled but not unpickled
     except Exception:
-        packed = cloudpickle.dumps((RemoteError(f"{type(error).__qualname__}: {error}"), text))
-    return packed
+        serialized = cloudpickle.dumps((RemoteError(f"{type(error).__qualname__}: {error}"), text))
+    return serialized
 
 
-def unpack_error(packed: bytes) -> BaseException:
+def deserialize_error(serialized: bytes) -> BaseException:
     """Return an exception, with its traceback as a note; where its class is unknown, another one."""
     try:
         error: BaseException
-        error, text = pickle.loads(packed)
+        error, text = pickle.loads(serialized)
     except Exception as problem:
         return RemoteError(f"an exception that cannot be unpickled here: {problem}")
     error.add_note(f"in the worker:\n{text}")

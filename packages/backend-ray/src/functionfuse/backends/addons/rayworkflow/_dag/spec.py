@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["task", "graph", "event", "sleep"]
+TaskKind = Literal["task", "graph", "event", "sleep"]
 WAITS = ("event", "sleep")  # kinds that hold no worker
 Checkpoint = Literal["strict", "grouped", ""]  # how a result is stored; "" for not at all
 
@@ -44,7 +44,7 @@ class TaskSpec(NamedTuple):
         kind: a function to call, a graph of Function Fuse to run, an event to wait for, or a time to sleep.
         function: the sha256 under which it is stored.
         arguments: a pickle with gaps for nodes and references.
-        needs: places in the graph of the tasks that fill the gaps for nodes.
+        needs: indexes in the graph of the tasks that fill the gaps for nodes.
         direct: which of them are taken as arguments, by value.
         inner: which of them are taken within containers, by reference.
         objects: the sha256 under which the values of the references are stored.
@@ -53,7 +53,7 @@ class TaskSpec(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: TaskKind
     function: str
     arguments: bytes
     needs: tuple[int, ...] = ()

@@ -11,7 +11,7 @@ from ..event_listener import EventListener
 if TYPE_CHECKING:
     from ray.dag import FunctionNode
 
-    from .spec import Kind
+    from .spec import TaskKind
 
 _MODULE = "functionfuse.backends.addons.rayworkflow"  # where users find these functions
 
@@ -43,7 +43,7 @@ def run_graph(serialized: bytes) -> Any:
     raise NotImplementedError
 
 
-def kind_of(body: Any) -> Kind:
+def kind_of(body: Any) -> TaskKind:
     """Return what a node does, by what it calls."""
     return _KINDS.get(body, ("task", ""))[0]
 
@@ -63,7 +63,7 @@ def _wait_for_event(event_listener_type: type[EventListener], *args: Any, **kwar
     raise NotImplementedError
 
 
-_KINDS: dict[Any, tuple[Kind, str]] = {
+_KINDS: dict[Any, tuple[TaskKind, str]] = {
     _sleep: ("sleep", f"{_MODULE}.sleep"),
     _wait_for_event: ("event", f"{_MODULE}.wait_for_event"),
     run_graph: ("graph", f"{_MODULE}.run_graph"),

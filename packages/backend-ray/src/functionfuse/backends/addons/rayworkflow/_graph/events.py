@@ -23,47 +23,47 @@ if TYPE_CHECKING:
     from functionfuse.backends.observers import Event
 
 
-class Relay:
+class EventChannelActor:
     """An actor of the driver: whoever tells an event waits until the driver took it in."""
 
     def __init__(self) -> None:
-        self._told: asyncio.Queue[tuple[bytes, asyncio.Future[None]]] = asyncio.Queue()
+        self._report_stored: asyncio.Queue[tuple[bytes, asyncio.Future[None]]] = asyncio.Queue()
         self._taken: asyncio.Future[None] | None = None
 
-    async def tell(self, event: bytes) -> None:
+    async def report(self, event: bytes) -> None:
         """Pass on an event."""
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._told.put((event, taken))
-        await taken
+        arguments: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._report_stored.put((event, arguments))
+        await arguments
 
     async def next(self) -> bytes:
         """Return the next event, after the one before was taken in."""
         if self._taken is not None:
             self._taken.set_result(None)
-        event, self._taken = await self._told.get()
+        event, self._taken = await self._report_stored.get()
         return event
 
 
-def new_relay() -> tuple[str, Any]:
+def start_event_channel() -> tuple[str, Any]:
     """Start a relay; return its name and the actor."""
     name = f"functionfuse-relay-{uuid.uuid4().hex}"
-    return name, ray.remote(num_cpus=0)(Relay).options(name=name, namespace=NAMESPACE).remote()
+    return name, ray.remote(num_cpus=0)(EventChannelActor).options(name=name, namespace=NAMESPACE).remote()
 
 
-def teller_to(relay: str) -> Callable[[Event], None] | None:
+def callback_to(relay: str) -> Callable[[Event], None] | None:
     """Return an observer that passes events on to a driver; None when the driver is gone."""
     try:
         actor = ray.get_actor(relay, namespace=NAMESPACE)
     except ValueError:
         return None
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         try:
-            ray.get(actor.tell.remote(pack_failure(event)))
+            ray.get(actor.report.remote(serialize_failure(event)))
         except RayActorError:  # the driver is gone; the run goes on
             return
 
-    return tell
+    return report
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
@@ -78,10 +78,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
         return pickle.loads, (_alone(obj),), state, None, None, _complete
 
 
-def pack_failure(told: Any) -> bytes:
+def serialize_failure(reported: Any) -> bytes:
     """Pickle an error, or an event with one, so that it can be read wherever its class can."""
     file = io.BytesIO()
-    _Pickler(file, protocol=5).dump(told)
+    _Pickler(file, protocol=5).dump(reported)
     return file.getvalue()
 
 
@@ -92,8 +92,8 @@ def _complete(error: BaseException, state: dict[str, Any]) -> None:
 
 def _alone(error: BaseException) -> bytes:
     try:
-        packed: bytes = cloudpickle.dumps(error)
-        pickle.loads(packed)  # some exceptions can be pickled but not unpickled
+        serialized: bytes = cloudpickle.dumps(error)
+        pickle.loads(serialized)  # some exceptions can be pickled but not unpickled
     except Exception:
-        packed = cloudpickle.dumps(RemoteError(f"{type(error).__qualname__}: {error}"))
-    return packed
+        serialized = cloudpickle.dumps(RemoteError(f"{type(error).__qualname__}: {error}"))
+    return serialized

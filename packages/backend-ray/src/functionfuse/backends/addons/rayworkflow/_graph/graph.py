@@ -15,9 +15,9 @@ from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.errors import StorageError
 from functionfuse.stores import OBJECTS
 
-from .._records.journal import NODES, opened
+from .._records.journal import NODES, deserialized_store
 from .._worker.context import current
-from .events import pack_failure, teller_to
+from .events import callback_to, serialize_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .._worker.context import TaskContext
 
 
-class Ran(NamedTuple):
+class GraphOutcome(NamedTuple):
     """What came of a graph.
 
     Attributes:
@@ -44,13 +44,13 @@ class GraphFailed(Exception):  # noqa: N818
     """Raised where a graph failed; says what failed, and carries it.
 
     Attributes:
-        packed: the failure.
+        serialized: the failure.
         warnings: what was warned of before.
     """
 
-    def __init__(self, message: str, packed: bytes, warnings: Sequence[str]) -> None:
-        super().__init__(message, packed, warnings)
-        self.packed = packed
+    def __init__(self, message: str, serialized: bytes, warnings: Sequence[str]) -> None:
+        super().__init__(message, serialized, warnings)
+        self.serialized = serialized
         self.warnings = warnings
 
     def __str__(self) -> str:
@@ -73,36 +73,38 @@ def run_graph(serialized: bytes) -> Any:
     try:
         return _ran(graph_run).results[0]
     except GraphFailed as failure:
-        raise pickle.loads(failure.packed) from failure
+        raise pickle.loads(failure.serialized) from failure
 
 
-def _ran(shipment: GraphRun) -> Ran:
+def _ran(graph_run: GraphRun) -> GraphOutcome:
     context = current.get()
     assert context is not None
-    workflow = _Shipped(shipment, context)
-    if shipment.event_channel and (teller := teller_to(shipment.event_channel)) is not None:
+    workflow = _Shipped(graph_run, context)
+    if graph_run.event_channel and (teller := callback_to(graph_run.event_channel)) is not None:
         workflow.add_observer(teller)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as reported:
         warnings.simplefilter("always")
         try:
-            results = workflow.run(on_error=shipment.on_error, reuse=shipment.reuse)
+            results = workflow.run(on_error=graph_run.on_error, reuse=graph_run.reuse)
         except Exception as error:
-            raise GraphFailed(f"{type(error).__name__}: {error}", pack_failure(error), _said(told)) from error
-    return Ran(results if len(shipment.wanted) > 1 else [results], _said(told))
+            raise GraphFailed(
+                f"{type(error).__name__}: {error}", serialize_failure(error), _messages(reported)
+            ) from error
+    return GraphOutcome(results if len(graph_run.wanted) > 1 else [results], _messages(reported))
 
 
 class _Shipped(RayWorkflow):
     """A workflow that came from a driver, without its nodes."""
 
-    def __init__(self, shipment: GraphRun, context: TaskContext) -> None:
-        self.workflow_name = shipment.workflow_name
-        self._given = list(shipment.wanted)  # type: ignore[arg-type]  # only counted
-        self._shipment = shipment
-        self._options = shipment.options
+    def __init__(self, graph_run: GraphRun, context: TaskContext) -> None:
+        self.workflow_name = graph_run.workflow_name
+        self._given = list(graph_run.wanted)  # type: ignore[arg-type]  # only counted
+        self._shipment = graph_run
+        self._options = graph_run.options
         self._observers = []
         self._running = threading.Lock()
         self._started_ray = False
-        self._store = RunStore(shipment, context)
+        self._store = RunStore(graph_run, context)
 
     def _steps(self) -> list[Step]:
         return list(self._shipment.steps)
@@ -125,19 +127,19 @@ class RunStore:
     Without a store of the user's it is a part of the one for durable workflows.
     """
 
-    def __init__(self, shipment: GraphRun, context: TaskContext) -> None:
-        place = context.place
-        self._packed = shipment.store or place.store
-        self._folder = "" if shipment.store else f"{NODES}{place.workflow_id}/{place.run}"
-        self._notes_all = shipment.reuse != "recipe"
-        self._place = place
+    def __init__(self, graph_run: GraphRun, context: TaskContext) -> None:
+        location = context.location
+        self._serialized = graph_run.store or location.store
+        self._folder = "" if graph_run.store else f"{NODES}{location.workflow_id}/{location.run}"
+        self._notes_all = graph_run.reuse != "recipe"
+        self._location = location
         self._task = f"{context.key}/"
         self._before = self._task if self._folder else ""  # of names, as several graphs share the folder
         self.always_read = bool(self._store.always_read)
 
     @property
     def _store(self) -> Any:
-        return opened(self._packed)
+        return deserialized_store(self._serialized)
 
     def new_workflow(self, workflow_name: str) -> None:
         """Make room for results."""
@@ -154,7 +156,7 @@ class RunStore:
         except Exception as error:
             raise unpicklable_result(obj, error) from error
         if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
-            self._place.journal.put(f"node/{self._task}{task_name}", "node")
+            self._location.journal.put(f"node/{self._task}{task_name}", "node")
         return footer
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
@@ -174,7 +176,7 @@ class RunStore:
 
     def noted(self) -> set[str]:
         """Names of what this run stored and a recipe will not tell."""
-        noted = self._place.journal.names("node")
+        noted = self._location.journal.names("node")
         return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
 
     def __getattr__(self, name: str) -> Any:
@@ -215,5 +217,5 @@ def _with_plugin(step: Step, prepared: Callable[[], object]) -> Step:
     return step._replace(options={**step.options, "plugin": InitializerPlugin(prepared)})
 
 
-def _said(told: Sequence[warnings.WarningMessage]) -> list[str]:
-    return [str(warning.message) for warning in told if warning.category is UserWarning]
+def _messages(reported: Sequence[warnings.WarningMessage]) -> list[str]:
+    return [str(warning.message) for warning in reported if warning.category is UserWarning]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from .._worker.task import execute_with, unpacked_job
+from .._worker.task import deserialized_call, execute_with
 
 
-def execute_graph(packed: bytes, *taken: Any) -> tuple[bytes, Any]:
+def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
     """Run a graph in a worker, as `execute` runs a function.
 
     Args:
-        packed: the pickled job.
-        taken: references, if there are any.
+        serialized: the pickled job.
+        arguments: references, if there are any.
 
     Returns:
         The pickled report, and the value.
     """
     from .graph import run_graph  # which takes long to import, and workers that only load this module do without
 
-    job, references, needs = unpacked_job(packed, taken)
-    report, value = execute_with(lambda: run_graph, job, references, needs)
+    call, references, needs = deserialized_call(serialized, arguments)
+    report, value = execute_with(lambda: run_graph, call, references, needs)
     return pickle.dumps(report), value

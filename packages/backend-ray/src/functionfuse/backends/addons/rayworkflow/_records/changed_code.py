@@ -10,7 +10,7 @@ from ray import cloudpickle
 from functionfuse.fingerprint.project import file_of
 
 from .._dag.code import code_of, codes_of
-from .._dag.serialization import unpack_arguments
+from .._dag.serialization import deserialize_arguments
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotResumableError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._dag.graphs import GraphRun
     from .._dag.spec import TaskSpec
-    from .references import Place
+    from .references import RecordLocation
 
 
 def refuse_other(workflow_id: str, status: WorkflowStatus, stored: bytes, wanted: bytes) -> None:
@@ -61,18 +61,18 @@ def refuse_changed(workflow_id: str, changed: list[str]) -> None:
         )
 
 
-def changed_code(place: Place, tasks: Sequence[TaskSpec]) -> list[str]:
+def changed_code(location: RecordLocation, tasks: Sequence[TaskSpec]) -> list[str]:
     """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored."""
-    return [name for task in tasks for name in _changed(place, task)]
+    return [name for task in tasks for name in _changed(location, task)]
 
 
-def _changed(place: Place, task: TaskSpec) -> list[str]:
+def _changed(location: RecordLocation, task: TaskSpec) -> list[str]:
     if task.kind == "graph":
-        (serialized,), _ = unpack_arguments(task.arguments, (), (), ())
+        (serialized,), _ = deserialize_arguments(task.arguments, (), (), ())
         graph_run: GraphRun = cloudpickle.loads(serialized)
         codes = codes_of(graph_run.steps)
         return [name for name, code in graph_run.codes.items() if codes[name] != code]
-    record = place.journal.get(f"fn/{task.function}")
+    record = location.journal.get(f"fn/{task.function}")
     if record is None:
         return []  # which is told when it is to run
     function = cloudpickle.loads(record[1])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .references import Place
+    from .references import RecordLocation
 
-_kept_functions: set[tuple[str, str]] = set()
+_stored_functions: set[tuple[str, str]] = set()
 
 
-def keep_function(place: Place, sha: str, pickled: bytes) -> None:
+def store_function(location: RecordLocation, sha: str, pickled: bytes) -> None:
     """Store a function, unless this process did."""
-    if (place.run, sha) not in _kept_functions:
-        place.journal.put(f"fn/{sha}", "function", pickled)
-        _kept_functions.add((place.run, sha))
+    if (location.run, sha) not in _stored_functions:
+        location.journal.put(f"fn/{sha}", "function", pickled)
+        _stored_functions.add((location.run, sha))

@@ -51,7 +51,7 @@ PREFIX = "durable/"
 EVENTS = "durable events/"
 NODES = "durable nodes/"
 _PAUSES = (0.05, 0.2, 0.8, 2.0, 4.0)  # seconds
-_ANSWERS = (
+_PERMANENT = (
     LostRace,
     TaskNotFound,
     CorruptRecord,
@@ -73,12 +73,12 @@ class Journal:
         self.store = store
         self.workflow_id = workflow_id
         self.run = run
-        self._place = place_of(workflow_id)
+        self._location = records_name(workflow_id)
 
     def put(self, name: str, *record: Any, **meta: Any) -> bool:
         """Write a record, unless a valid one is there; return whether this one was written."""
         try:
-            patiently(self.store.save, self._place, self._full(name), record, meta=meta, create=True)
+            with_retries(self.store.save, self._location, self._full(name), record, meta=meta, create=True)
         except LostRace:  # which says only that the end of the other record is sound
             if self.get(name) is not None:
                 return False
@@ -87,7 +87,7 @@ class Journal:
 
     def replace(self, name: str, *record: Any, **meta: Any) -> None:
         """Write a record in the place of one that is of no use."""
-        patiently(self.store.save, self._place, self._full(name), record, meta=meta)
+        with_retries(self.store.save, self._location, self._full(name), record, meta=meta)
 
     def get(self, name: str) -> tuple[Any, ...] | None:
         """Return a record; None if there is none, or none that is valid."""
@@ -95,19 +95,19 @@ class Journal:
         try:
             if not self.has(name):
                 return None
-            record: tuple[Any, ...] = patiently(self.store.read_task, self._place, full)
+            record: tuple[Any, ...] = with_retries(self.store.read_task, self._location, full)
         except (TaskNotFound, CorruptRecord):
             return None
         return record
 
-    def demand(self, name: str, what: str) -> tuple[Any, ...]:
+    def require(self, name: str, what: str) -> tuple[Any, ...]:
         """Return a record that nothing can replace.
 
         Raises:
             CorruptRecord: it is damaged, or gone.
         """
         try:
-            record: tuple[Any, ...] = patiently(self.store.read_task, self._place, self._full(name))
+            record: tuple[Any, ...] = with_retries(self.store.read_task, self._location, self._full(name))
         except (TaskNotFound, CorruptRecord) as error:
             raise CorruptRecord(
                 f"{what} of workflow {self.workflow_id!r} cannot be read: {error}; put it back from a copy, or delete "
@@ -117,7 +117,7 @@ class Journal:
 
     def has(self, name: str) -> bool:
         """Whether there is a record, valid or not."""
-        return bool(patiently(self.store.has_tasks, self._place, [self._full(name)]))
+        return bool(with_retries(self.store.has_tasks, self._location, [self._full(name)]))
 
     def put_or_get(self, name: str, *record: Any, **meta: Any) -> tuple[Any, ...]:
         """Write a record, and return the one that is there then: this one, or that of whoever was faster."""
@@ -131,38 +131,38 @@ class Journal:
         """Return what was said of a record when it was written, without reading it."""
         full = self._full(name)
         try:
-            return dict(patiently(self.store.info, self._place, full)["meta"]) if self.has(name) else None
+            return dict(with_retries(self.store.info, self._location, full)["meta"]) if self.has(name) else None
         except (TaskNotFound, CorruptRecord):
             return None
 
     def names(self, folder: str) -> list[str]:
         """Return what is below ``<run>/<folder>/``, sorted."""
         prefix = f"{self.run}/{folder}/"
-        return [name.removeprefix(prefix) for name in patiently(self.store.list_tasks, self._place, f"{prefix}*")]
+        return [name.removeprefix(prefix) for name in with_retries(self.store.list_tasks, self._location, f"{prefix}*")]
 
     def remove_but(self, kept: tuple[str, ...]) -> None:
         """Remove all records but those whose names begin like one of these, and results of nodes."""
         kept = tuple(map(self._full, kept))
-        for name in patiently(self.store.list_tasks, self._place):
+        for name in with_retries(self.store.list_tasks, self._location):
             if not name.startswith(kept):
                 with suppress(TaskNotFound):
-                    patiently(self.store.remove_task, self._place, name)
-        patiently(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
+                    with_retries(self.store.remove_task, self._location, name)
+        with_retries(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
 
     def remove(self) -> bool:
         """Remove all records; the first one that goes is the one by which the workflow is found."""
         with suppress(TaskNotFound):
-            patiently(self.store.remove_task, self._place, "spec")
-        there = bool(patiently(self.store.remove_workflow, self._place))
+            with_retries(self.store.remove_task, self._location, "spec")
+        there = bool(with_retries(self.store.remove_workflow, self._location))
         for beside in (EVENTS + self.workflow_id, f"{NODES}{self.workflow_id}/{self.run}"):
-            patiently(self.store.remove_workflow, beside)
+            with_retries(self.store.remove_workflow, beside)
         return there
 
     def _full(self, name: str) -> str:
         return name if name == "spec" else f"{self.run}/{name}"
 
 
-class Inbox:
+class EventInbox:
     """The events that were sent to a workflow, by key; they may come before the workflow.
 
     Args:
@@ -172,36 +172,36 @@ class Inbox:
 
     def __init__(self, store: Catalogue, workflow_id: str) -> None:
         self._store = store
-        self._place = EVENTS + workflow_id
+        self._location = EVENTS + workflow_id
 
     def put(self, key: str, event: str) -> bool:
         """Store an event; return whether it, or its equal, is the one of this key then."""
         try:
-            patiently(self._store.save, self._place, key, event, create=True)
+            with_retries(self._store.save, self._location, key, event, create=True)
         except LostRace:  # which says only that the end of the other record is sound
             other = self.get(key)
             if other is not None:
                 return other == event
-            patiently(self._store.save, self._place, key, event)
+            with_retries(self._store.save, self._location, key, event)
         return True
 
     def get(self, key: str) -> str | None:
         """Return the event of a key; None if there is none, or none that is valid."""
         try:
-            if not patiently(self._store.has_tasks, self._place, [key]):
+            if not with_retries(self._store.has_tasks, self._location, [key]):
                 return None
-            event: str = patiently(self._store.read_task, self._place, key)
+            event: str = with_retries(self._store.read_task, self._location, key)
         except (TaskNotFound, CorruptRecord):
             return None
         return event
 
 
-def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def with_retries(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Ask a store, and again for some seconds if it cannot do it now."""
     for pause in (*_PAUSES, None):
         try:
             return operation(*args, **options)
-        except _ANSWERS:
+        except _PERMANENT:
             raise
         except StorageError:
             if pause is None:
@@ -210,7 +210,7 @@ def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     raise AssertionError
 
 
-def place_of(workflow_id: str) -> str:
+def records_name(workflow_id: str) -> str:
     """Return the store's workflow that holds the records."""
     if not isinstance(workflow_id, str):
         raise TypeError(f"workflow_id has to be a string type, got {workflow_id!r}")
@@ -225,7 +225,7 @@ def stored_ids(store: Catalogue) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def opened(packed_store: bytes) -> Catalogue:
+def deserialized_store(serialized_store: bytes) -> Catalogue:
     """Return the store that was pickled; once in each process."""
-    store: Catalogue = cloudpickle.loads(packed_store)
+    store: Catalogue = cloudpickle.loads(serialized_store)
     return store

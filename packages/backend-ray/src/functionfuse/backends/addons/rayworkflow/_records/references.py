@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
-from .._dag.serialization import pack, unpack
-from .journal import Journal, opened
+from .._dag.serialization import deserialize, serialize
+from .journal import Journal, deserialized_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._dag.serialization import Reference
 
 
-class Place(NamedTuple):
+class RecordLocation(NamedTuple):
     """Where the records of a workflow are, for workers."""
 
     store: bytes
@@ -27,42 +27,42 @@ class Place(NamedTuple):
     @property
     def journal(self) -> Journal:
         """The records."""
-        return Journal(opened(self.store), self.workflow_id, self.run)
+        return Journal(deserialized_store(self.store), self.workflow_id, self.run)
 
 
-def keep_all(place: Place, references: Sequence[Reference]) -> list[str]:
+def store_references(location: RecordLocation, references: Sequence[Reference]) -> list[str]:
     """Store the values of references, in the workers that are next to them; return their sha256."""
-    shas: list[str] = ray.get([remote(keep).remote(place, [reference]) for reference in references])
+    shas: list[str] = ray.get([remote(store_reference).remote(location, [reference]) for reference in references])
     return shas
 
 
-def keep(place: Place, boxed: list[Reference]) -> str:
+def store_reference(location: RecordLocation, boxed: list[Reference]) -> str:
     """Store the value of one reference."""
-    packed = pack(ray.get(boxed[0]))
-    inner = keep_all(place, packed.references) if packed.references else []
-    sha = hashlib.sha256(packed.data + "".join(inner).encode()).hexdigest()
-    place.journal.put(f"obj/{sha}", "object", packed.data, inner)
+    serialized = serialize(ray.get(boxed[0]))
+    inner = store_references(location, serialized.references) if serialized.references else []
+    sha = hashlib.sha256(serialized.data + "".join(inner).encode()).hexdigest()
+    location.journal.put(f"obj/{sha}", "object", serialized.data, inner)
     return sha
 
 
-def load_all(place: Place, objects: Sequence[str]) -> list[Reference]:
+def object_references(location: RecordLocation, objects: Sequence[str]) -> list[Reference]:
     """Return references to stored values, which workers read."""
-    return [remote(load).remote(place, sha) for sha in objects]
+    return [remote(read_object).remote(location, sha) for sha in objects]
 
 
-def load(place: Place, sha: str) -> Any:
+def read_object(location: RecordLocation, sha: str) -> Any:
     """Read a stored value."""
-    record = place.journal.get(f"obj/{sha}")
+    record = location.journal.get(f"obj/{sha}")
     if record is None:
-        raise LookupError(f"an object of workflow {place.workflow_id!r} is gone from its store, or damaged: {sha}")
-    return unpack(record[1], load_all(place, record[2]))
+        raise LookupError(f"an object of workflow {location.workflow_id!r} is gone from its store, or damaged: {sha}")
+    return deserialize(record[1], object_references(location, record[2]))
 
 
-def are_kept(place: Place, objects: Sequence[str]) -> bool:
+def are_objects_valid(location: RecordLocation, objects: Sequence[str]) -> bool:
     """Whether all these values are stored, and those of the references in them."""
     left, seen = list(objects), set(objects)
     while left:
-        record = place.journal.get(f"obj/{left.pop()}")
+        record = location.journal.get(f"obj/{left.pop()}")
         if record is None:
             return False
         left += [sha for sha in record[2] if sha not in seen]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 
-class Logged(NamedTuple):
+class LoggedResult(NamedTuple):
     """A result in the log.
 
     Attributes:
@@ -30,7 +30,7 @@ class Logged(NamedTuple):
     about: Mapping[str, Any]
 
 
-class Results:
+class TaskResults:
     """What is stored of what the tasks of a workflow returned.
 
     Args:
@@ -41,13 +41,13 @@ class Results:
         self._journal = journal
 
     @cached_property
-    def logged(self) -> dict[str, Logged]:
+    def logged(self) -> dict[str, LoggedResult]:
         """The results in the log, by the key of their task; of several the last, made because others were damaged."""
-        found: dict[str, Logged] = {}
+        found: dict[str, LoggedResult] = {}
         for name in self._journal.names("log"):
             meta = self._journal.meta(f"log/{name}") or {"tasks": {}}
             for key, about in meta["tasks"].items():
-                found[key] = Logged(f"log/{name}", about)
+                found[key] = LoggedResult(f"log/{name}", about)
         return found
 
     def tasks(self) -> list[str]:
@@ -79,7 +79,7 @@ def results_in(journal: Journal, log: str) -> Mapping[str, tuple[Any, ...]]:
     return {} if found is None else found[1]
 
 
-class Log(Results):
+class ResultLog(TaskResults):
     """The results of a workflow, for its owner.
 
     Args:
@@ -115,7 +115,7 @@ class Log(Results):
         """
         if not self._put(results, about):
             self._refuse_later()  # else it is this very record, whose answer was lost
-        self.logged.update({key: Logged(self._record, known) for key, known in about.items()})
+        self.logged.update({key: LoggedResult(self._record, known) for key, known in about.items()})
 
     @property
     def _record(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from functionfuse.errors import FunctionFuseError
 
 from .journal import stored_ids
-from .results import Results
+from .results import TaskResults
 from .workflow import StoredWorkflow
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def keep_final(journal: Journal, output: str) -> None:
         journal: of the workflow, which was successful.
         output: the key of the task whose result is the output.
     """
-    results = Results(journal)
+    results = TaskResults(journal)
     record = results.get(output)
     kept = [results.log_of(output) or f"out/{output}", *_LASTING]
     if record is not None and record[2]:

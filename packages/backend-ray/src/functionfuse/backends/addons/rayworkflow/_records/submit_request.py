@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .functions import keep_function
+from .functions import store_function
 from .journal import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .journal import Journal
-    from .references import Place
+    from .references import RecordLocation
 
 
-class Order(NamedTuple):
+class SubmitRequest(NamedTuple):
     """What a driver wants to be run.
 
     Attributes:
@@ -35,8 +35,8 @@ class Order(NamedTuple):
     runtime_env: dict[str, Any]
 
 
-def store_order(journal: Journal, place: Place, order: Order) -> None:
+def store_request(journal: Journal, location: RecordLocation, request: SubmitRequest) -> None:
     """Store a workflow that is new; functions before the graph that refers to them."""
-    for sha, pickled in order.functions.items():
-        keep_function(place, sha, pickled)
-    journal.put("spec", "spec", FORMAT, journal.run, order.graph, order.metadata, created=time.time())
+    for sha, pickled in request.functions.items():
+        store_function(location, sha, pickled)
+    journal.put("spec", "spec", FORMAT, journal.run, request.graph, request.metadata, created=time.time())

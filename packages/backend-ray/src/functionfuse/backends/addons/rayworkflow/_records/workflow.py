@@ -13,9 +13,9 @@ from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from .._dag.spec import WAITS, key_of
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotFoundError, WorkflowStillActiveError
-from .journal import FORMAT, Journal, patiently, stored_ids
+from .journal import FORMAT, Journal, stored_ids, with_retries
 from .lease_records import epoch_key, latest_epoch, owner_of
-from .results import Results
+from .results import TaskResults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Ended(NamedTuple):
+class StoredOutcome(NamedTuple):
     """How a workflow ended.
 
     Attributes:
@@ -60,7 +60,7 @@ class StoredWorkflow:
         if not journal.has("spec"):
             return None
         try:
-            _, version, *rest = journal.demand("spec", "the graph")
+            _, version, *rest = journal.require("spec", "the graph")
         except CorruptRecord:
             if journal.has("spec"):
                 raise
@@ -80,7 +80,7 @@ class StoredWorkflow:
         alive = reader is not None and bool(owner) and owner != reader.name and reader.is_alive(owner)
         return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
 
-    def left_by(self, actor: str) -> dict[str, Any] | None:
+    def unfinished_by(self, actor: str) -> dict[str, Any] | None:
         """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
         epoch = latest_epoch(self.journal)
         record = self.journal.get(f"lease/{epoch_key(epoch)}") if epoch and self.ended(epoch) is None else None
@@ -94,18 +94,18 @@ class StoredWorkflow:
         meta = self.journal.meta(f"lease/{epoch_key(epoch)}") if epoch else None
         return inf if meta is None else float(meta["start_time"])
 
-    def ended(self, epoch: int | None = None) -> Ended | None:
+    def ended(self, epoch: int | None = None) -> StoredOutcome | None:
         """Return how the workflow ended, None if it did not."""
         epoch = latest_epoch(self.journal) if epoch is None else epoch
         record = self.journal.get(f"end/{epoch_key(epoch)}") if epoch else None
-        return None if record is None else Ended(*record[1:])
+        return None if record is None else StoredOutcome(*record[1:])
 
     def ended_at(self) -> float | None:
         """Return when the workflow ended, in seconds since the epoch of Unix; None if it did not."""
         meta = self.journal.meta(f"end/{epoch_key(latest_epoch(self.journal))}")
         return None if meta is None else float(meta["end_time"])
 
-    def end(self, epoch: int, ended: Ended) -> None:
+    def end(self, epoch: int, ended: StoredOutcome) -> None:
         """Write how the workflow ended, for its owner since an epoch."""
         self.journal.put(f"end/{epoch_key(epoch)}", "end", *ended, end_time=time.time())
 
@@ -115,7 +115,7 @@ class StoredWorkflow:
         Raises:
             ValueError: nothing is stored of it.
         """
-        results = Results(self.journal)
+        results = TaskResults(self.journal)
         if results.has(task):
             return task
         for key in results.tasks():
@@ -160,7 +160,7 @@ class StoredWorkflow:
         Raises:
             ValueError: there is no such task.
         """
-        results = Results(self.journal)
+        results = TaskResults(self.journal)
         stack: list[tuple[GraphSpec, str]] = [(pickle.loads(self.graph), "")]
         while stack:
             graph, creator = stack.pop()
@@ -189,21 +189,21 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
             "ray_options": dict(options.ray_options),
         },
         "user_metadata": dict(options.metadata),
-        "workflow_refs": [graph.tasks[place].name for place in spec.needs],
+        "workflow_refs": [graph.tasks[index].name for index in spec.needs],
         "stats": {name: known[name] for name in ("start_time", "end_time", "attempts") if name in known},
     }
 
 
-def left_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
+def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
     """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued."""
     found = []
-    for workflow_id in patiently(stored_ids, store):
+    for workflow_id in with_retries(stored_ids, store):
         try:
             stored = StoredWorkflow.find(store, workflow_id)
         except (CorruptRecord, UnsupportedRecord):
             logger.exception("Failed to resume workflow %s", workflow_id)
             continue
-        env = None if stored is None else stored.left_by(actor)
+        env = None if stored is None else stored.unfinished_by(actor)
         if stored is not None and env is not None:
             found.append((stored.queued(), workflow_id, stored, env))
     return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]

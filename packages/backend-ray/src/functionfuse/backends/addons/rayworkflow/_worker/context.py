@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .._records.references import Place
+    from .._records.references import RecordLocation
 
 
 class TaskContext(NamedTuple):
@@ -16,13 +16,13 @@ class TaskContext(NamedTuple):
         workflow_id: of its workflow.
         task_id: its name.
         key: under which its result is stored.
-        place: where the records of the workflow are.
+        location: where the records of the workflow are.
     """
 
     workflow_id: str
     task_id: str
     key: str
-    place: Place
+    location: RecordLocation
 
 
 current: ContextVar[TaskContext | None] = ContextVar("functionfuse_task", default=None)

@@ -14,13 +14,13 @@ from functionfuse.backends.shipping import unpicklable_result
 from functionfuse.errors import StorageError
 from functionfuse.nodes import Deferred
 
-from .._dag.capture import Captured
+from .._dag.capture import CapturedDag
 from .._dag.graphs import as_dag
-from .._dag.serialization import pack, pack_error, unpack, unpack_arguments, unpack_error
+from .._dag.serialization import deserialize, deserialize_arguments, deserialize_error, serialize, serialize_error
 from .._dag.spec import key_of
-from .._records.functions import keep_function
-from .._records.references import Place, are_kept, keep_all, load_all
-from .._records.results import Results, results_in
+from .._records.functions import store_function
+from .._records.references import RecordLocation, are_objects_valid, object_references, store_references
+from .._records.results import TaskResults, results_in
 from .context import TaskContext, current
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from .._dag.serialization import Reference
     from .._dag.spec import Checkpoint
 
-    Ended = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
+    StoredOutcome = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
 
 
 SMALL = 32 << 10  # bytes of a result that the controller stores with others
 
 
-class Job(NamedTuple):
+class TaskCall(NamedTuple):
     """A task as workers are told of it.
 
     Attributes:
-        place: where its records are.
+        location: where its records are.
         key: under which its result is stored.
         name: of the task.
         function: the sha256 of the function.
@@ -47,13 +47,13 @@ class Job(NamedTuple):
         catches: whether the result is a pair of value and exception.
         attempts: how often to call the function at most; 0 for any number.
         retry_exceptions: whether, or after which exceptions, to call it again.
-        direct: places of those needs that are arguments themselves; the others are reported on.
+        direct: indexes of those needs that are arguments themselves; the others are reported on.
         arguments: their pickle, with gaps.
         code: the pickle of the function; empty if that is long, and among the references.
         refers: whether references come first of what the task takes.
     """
 
-    place: Place
+    location: RecordLocation
     key: str
     name: str
     function: str
@@ -67,7 +67,7 @@ class Job(NamedTuple):
     refers: bool
 
 
-class References(NamedTuple):
+class TaskReferences(NamedTuple):
     """References that a task takes as they are.
 
     Attributes:
@@ -81,7 +81,7 @@ class References(NamedTuple):
     function: Reference | None = None
 
 
-class Report(NamedTuple):
+class TaskReport(NamedTuple):
     """How a task ended.
 
     Attributes:
@@ -93,7 +93,7 @@ class Report(NamedTuple):
         attempts: how often the function was called; 0 when the result was stored before.
     """
 
-    ended: Ended
+    ended: StoredOutcome
     data: bytes = b""
     start: float = 0.0
     end: float = 0.0
@@ -104,195 +104,202 @@ class NoValue:
     """What a task that ended without a value gives to its consumers."""
 
 
-def execute(packed: bytes, *taken: Any) -> tuple[bytes, Any]:
+def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
     """Run a task in a worker, unless its result is stored.
 
     All that can be is in one argument, as bytes: each further one, and what Ray has to pickle, takes longer than that.
 
     Args:
-        packed: the pickled job.
-        taken: references, if there are any; for each need its value, or the report on it if only containers have it.
+        serialized: the pickled job.
+        arguments: references, if there are any; for each need its value, or the report on it if only containers have
+            it.
 
     Returns:
         The pickled report, and the value.
     """
-    job, references, needs = unpacked_job(packed, taken)
-    report, value = execute_with(lambda: _function_of(job, references), job, references, needs)
+    call, references, needs = deserialized_call(serialized, arguments)
+    report, value = execute_with(lambda: _function_of(call, references), call, references, needs)
     return pickle.dumps(report), value
 
 
-def unpacked_job(packed: bytes, taken: tuple[Any, ...]) -> tuple[Job, References, tuple[Any, ...]]:
+def deserialized_call(
+    serialized: bytes, arguments: tuple[Any, ...]
+) -> tuple[TaskCall, TaskReferences, tuple[Any, ...]]:
     """Return a job, the references, and what there is of each need."""
-    job: Job = pickle.loads(packed)
-    return (job, taken[0], taken[1:]) if job.refers else (job, References(), taken)
+    call: TaskCall = pickle.loads(serialized)
+    return (call, arguments[0], arguments[1:]) if call.refers else (call, TaskReferences(), arguments)
 
 
 def execute_with(
-    function: Callable[[], Callable[..., Any]], job: Job, references: References, needs: Sequence[Any]
-) -> tuple[Report, Any]:
+    function: Callable[[], Callable[..., Any]], call: TaskCall, references: TaskReferences, needs: Sequence[Any]
+) -> tuple[TaskReport, Any]:
     """Run a task with a function, unless its result is stored.
 
     Args:
         function: returns what to call.
-        job: the task.
+        call: the task.
         references: that it takes.
         needs: what there is of each need.
 
     Returns:
         How it ended, and its value.
     """
-    if is_blocked(job, needs):
-        return Report("blocked"), NoValue()
-    token = current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
+    if is_blocked(call, needs):
+        return TaskReport("blocked"), NoValue()
+    token = current.set(TaskContext(call.location.workflow_id, call.name, call.key, call.location))
     start = time.time()
     try:
-        if job.checkpoint:
-            stored = recall(job.place, job.key)
+        if call.checkpoint:
+            stored = read_result(call.location, call.key)
             if stored[0].ended != "lost":
                 return stored
-        return _persistently(job, function(), lambda: arguments_of(job, references, needs), start)
+        return _call_with_retries(call, function(), lambda: arguments_of(call, references, needs), start)
     except StorageError as error:
-        return unstored(error, start)
+        return storage_failure(error, start)
     except (Exception, SystemExit) as error:  # the function cannot be loaded, or the result not be kept
-        return failed(job, error, start, 1)
+        return failure_report(call, error, start, 1)
     finally:
         current.reset(token)
 
 
-def arguments_of(job: Job, references: References, needs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+def arguments_of(call: TaskCall, references: TaskReferences, needs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of a task's function."""
-    return unpack_arguments(job.arguments, needs, references.inner, references.objects)
+    return deserialize_arguments(call.arguments, needs, references.inner, references.objects)
 
 
-def is_blocked(job: Job, needs: Sequence[Any]) -> bool:
+def is_blocked(call: TaskCall, needs: Sequence[Any]) -> bool:
     """Whether something that a task takes has no value."""
     return any(
-        isinstance(need, NoValue) or (place not in job.direct and pickle.loads(need).ended != "value")
-        for place, need in enumerate(needs)
+        isinstance(need, NoValue) or (index not in call.direct and pickle.loads(need).ended != "value")
+        for index, need in enumerate(needs)
     )
 
 
-def recall(place: Place, key: str) -> tuple[Report, Any]:
+def read_result(location: RecordLocation, key: str) -> tuple[TaskReport, Any]:
     """Return what is stored of a task in a record of its own."""
-    return _recalled(place, key, place.journal.get(f"out/{key}"))
+    return _result_in(location, key, location.journal.get(f"out/{key}"))
 
 
-def _recalled(place: Place, key: str, record: tuple[Any, ...] | None) -> tuple[Report, Any]:
-    if not is_sound(record, place):
-        return Report("lost"), NoValue()
+def _result_in(location: RecordLocation, key: str, record: tuple[Any, ...] | None) -> tuple[TaskReport, Any]:
+    if not is_valid_result(record, location):
+        return TaskReport("lost"), NoValue()
     if record[0] == "value":
-        return Report("value"), unpack(record[1], load_all(place, record[2]))
-    caught = place.journal.get(f"caught/{key}")
+        return TaskReport("value"), deserialize(record[1], object_references(location, record[2]))
+    caught = location.journal.get(f"caught/{key}")
     if caught is None:
-        return Report("graph", record[1]), NoValue()
-    return Report("value"), (None, unpack_error(caught[1]))
+        return TaskReport("graph", record[1]), NoValue()
+    return TaskReport("value"), (None, deserialize_error(caught[1]))
 
 
-def is_sound(record: tuple[Any, ...] | None, place: Place) -> TypeGuard[tuple[Any, ...]]:
+def is_valid_result(record: tuple[Any, ...] | None, location: RecordLocation) -> TypeGuard[tuple[Any, ...]]:
     """Whether there is a record of a task, and the objects that it refers to are undamaged."""
-    return record is not None and (record[0] != "value" or are_kept(place, record[2]))
+    return record is not None and (record[0] != "value" or are_objects_valid(location, record[2]))
 
 
-def recall_output(place: Place, key: str) -> Any:
+def read_output(location: RecordLocation, key: str) -> Any:
     """Return the stored value of a task, or of what went on in its place.
 
     Raises:
         ValueError: there is none.
     """
-    asked, results = key, Results(place.journal)
+    asked_key, results = key, TaskResults(location.journal)
     while True:
-        report, value = _recalled(place, key, results.get(key))
+        report, value = _result_in(location, key, results.get(key))
         if report.ended == "value":
             return value
         if report.ended == "lost":
-            raise ValueError(f"Cannot load output from task id {asked!r} in workflow {place.workflow_id!r}")
+            raise ValueError(f"Cannot load output from task id {asked_key!r} in workflow {location.workflow_id!r}")
         key = key_of(pickle.loads(report.data).tasks[-1].name, key)
 
 
-def recall_many(place: Place, keys: Sequence[str], logs: Sequence[str]) -> list[Any]:
+def read_results(location: RecordLocation, keys: Sequence[str], logs: Sequence[str]) -> list[Any]:
     """Return what is stored of many tasks: all reports, pickled, then all values.
 
     Args:
-        place: where.
+        location: where.
         keys: of the tasks.
         logs: for each the record of the log that its result is in; "" where it has a record of its own.
     """
-    journal = place.journal
+    journal = location.journal
     logged = {log: results_in(journal, log) for log in set(logs)}
     records = [logged[log].get(key) if log else journal.get(f"out/{key}") for key, log in zip(keys, logs, strict=True)]
-    found = [_recalled(place, key, record) for key, record in zip(keys, records, strict=True)]
+    found = [_result_in(location, key, record) for key, record in zip(keys, records, strict=True)]
     return [pickle.dumps(report) for report, _ in found] + [value for _, value in found]
 
 
-def _persistently(job: Job, call: Callable[..., Any], arguments: Callable[[], Any], start: float) -> tuple[Report, Any]:
+def _call_with_retries(
+    call: TaskCall, function: Callable[..., Any], arguments: Callable[[], Any], start: float
+) -> tuple[TaskReport, Any]:
     attempt = 0
     while True:
         attempt += 1
         try:
             args, kwargs = arguments()
-            value = call(*args, **kwargs)
+            value = function(*args, **kwargs)
             break
         except (Exception, SystemExit) as error:
-            worth = job.retry_exceptions
+            worth = call.retry_exceptions
             again = isinstance(error, worth) if isinstance(worth, tuple) else worth
-            if not again or 0 < job.attempts <= attempt:
-                return failed(job, error, start, attempt)
+            if not again or 0 < call.attempts <= attempt:
+                return failure_report(call, error, start, attempt)
     if isinstance(value, Deferred):
         value = as_dag(value)
     if isinstance(value, DAGNode):
-        return _kept_graph(job, value, start, attempt)
-    return kept(job, (value, None) if job.catches else value, start, attempt)
+        return _store_graph(call, value, start, attempt)
+    return store_value(call, (value, None) if call.catches else value, start, attempt)
 
 
-def failed(job: Job, error: BaseException, start: float, attempts: int) -> tuple[Report, Any]:
-    if job.catches and isinstance(error, Exception):
-        return kept(job, (None, unpack_error(pack_error(error))), start, attempts)
-    return Report("error", pack_error(error), start, time.time(), attempts), NoValue()
+def failure_report(call: TaskCall, error: BaseException, start: float, attempts: int) -> tuple[TaskReport, Any]:
+    if call.catches and isinstance(error, Exception):
+        return store_value(call, (None, deserialize_error(serialize_error(error))), start, attempts)
+    return TaskReport("error", serialize_error(error), start, time.time(), attempts), NoValue()
 
 
-def unstored(error: StorageError, start: float) -> tuple[Report, Any]:
+def storage_failure(error: StorageError, start: float) -> tuple[TaskReport, Any]:
     """Say that the store of the workflow could not be used, which nobody catches."""
-    return Report("unstored", pack_error(error), start, time.time(), 1), NoValue()
+    return TaskReport("unstored", serialize_error(error), start, time.time(), 1), NoValue()
 
 
-def kept(job: Job, value: Any, start: float, attempts: int) -> tuple[Report, Any]:
+def store_value(call: TaskCall, value: Any, start: float, attempts: int) -> tuple[TaskReport, Any]:
     """Store a value, and return it; or that of whoever was faster."""
     end = time.time()
-    report = Report("value", b"", start, end, attempts)
-    if not job.checkpoint:
+    report = TaskReport("value", b"", start, end, attempts)
+    if not call.checkpoint:
         return report, value
     try:
-        packed = pack(value)
+        serialized = serialize(value)
     except Exception as error:
         problem = (
             error if type(error) is TypeError and "continuation" in str(error) else unpicklable_result(value, error)
         )
-        return Report("error", pack_error(problem), start, end, attempts), NoValue()
-    if job.checkpoint == "grouped" and not packed.references and len(packed.data) <= SMALL:
-        return report._replace(data=packed.data), value
-    objects = keep_all(job.place, packed.references) if packed.references else []
-    record = f"out/{job.key}", "value", packed.data, objects
-    if not job.place.journal.put(*record, **about(job.name, report)):
-        other = recall(job.place, job.key)
+        return TaskReport("error", serialize_error(problem), start, end, attempts), NoValue()
+    if call.checkpoint == "grouped" and not serialized.references and len(serialized.data) <= SMALL:
+        return report._replace(data=serialized.data), value
+    objects = store_references(call.location, serialized.references) if serialized.references else []
+    record = f"out/{call.key}", "value", serialized.data, objects
+    if not call.location.journal.put(*record, **result_metadata(call.name, report)):
+        other = read_result(call.location, call.key)
         if other[0].ended != "lost":
             return other
-        job.place.journal.replace(*record, **about(job.name, report))  # one whose objects are damaged
+        call.location.journal.replace(*record, **result_metadata(call.name, report))  # one whose objects are damaged
     return report, value
 
 
-def _kept_graph(job: Job, dag: DAGNode, start: float, attempts: int) -> tuple[Report, Any]:
+def _store_graph(call: TaskCall, dag: DAGNode, start: float, attempts: int) -> tuple[TaskReport, Any]:
     """Store the graph that a task returned, and the functions in it before."""
-    journal = job.place.journal
-    captured = Captured(dag, lambda references: keep_all(job.place, references))
+    journal = call.location.journal
+    captured = CapturedDag(dag, lambda references: store_references(call.location, references))
     for sha, pickled in captured.functions.items():
-        keep_function(job.place, sha, pickled)
-    report = Report("graph", cloudpickle.dumps(captured.graph), start, time.time(), attempts)
-    if job.checkpoint and not journal.put(f"out/{job.key}", "graph", report.data, **about(job.name, report)):
-        return recall(job.place, job.key)
+        store_function(call.location, sha, pickled)
+    report = TaskReport("graph", cloudpickle.dumps(captured.graph), start, time.time(), attempts)
+    if call.checkpoint and not journal.put(
+        f"out/{call.key}", "graph", report.data, **result_metadata(call.name, report)
+    ):
+        return read_result(call.location, call.key)
     return report, NoValue()
 
 
-def about(name: str, report: Report) -> dict[str, Any]:
+def result_metadata(name: str, report: TaskReport) -> dict[str, Any]:
     """Return what is stored beside the result of a task, of this name."""
     return {
         "task": name,
@@ -306,10 +313,10 @@ def about(name: str, report: Report) -> dict[str, Any]:
 _functions: dict[str, Callable[..., Any]] = {}
 
 
-def _function_of(job: Job, references: References) -> Callable[..., Any]:
+def _function_of(call: TaskCall, references: TaskReferences) -> Callable[..., Any]:
     """Return the function of a task; it is loaded once in each process."""
-    function = _functions.get(job.function)
+    function = _functions.get(call.function)
     if function is None:
-        pickled = job.code if references.function is None else ray.get(references.function)
-        function = _functions[job.function] = cloudpickle.loads(pickled)
+        pickled = call.code if references.function is None else ray.get(references.function)
+        function = _functions[call.function] = cloudpickle.loads(pickled)
     return function

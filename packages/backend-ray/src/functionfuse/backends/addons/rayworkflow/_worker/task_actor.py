@@ -13,23 +13,23 @@ from .task import execute
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._records.references import Place
+    from .._records.references import RecordLocation
 
 NAMESPACE = "functionfuse"  # of actors that are found by their names
-_PATIENCE = 60.0  # seconds in which it is asked at first; Ray makes one anew that was killed when its task had ended
-_AGAIN = 10.0  # seconds in which it may be asked again
-_OF_ACTORS = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "scheduling_strategy", "label_selector")
+_FIRST_CALL = 60.0  # seconds in which it is asked at first; Ray makes one anew that was killed when its task had ended
+_FURTHER_CALL = 10.0  # seconds in which it may be asked again
+_ACTOR_OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "scheduling_strategy", "label_selector")
 
 
-class Runner:
+class TaskActor:
     """The actor. It runs one task, and ends some time after that if nobody ended it.
 
     Args:
-        patience: seconds in which it is asked to.
+        seconds: seconds in which it is asked to.
     """
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
-        self._end = _end_after(patience)
+    def __init__(self, seconds: float = _FIRST_CALL) -> None:
+        self._end = _end_after(seconds)
 
     def execute(self, *arguments: Any) -> tuple[bytes, Any]:
         """Run the task; asked again by another controller, give back what was stored meanwhile."""
@@ -37,22 +37,22 @@ class Runner:
         try:
             return execute(*arguments)
         finally:
-            self._end = _end_after(_AGAIN)
+            self._end = _end_after(_FURTHER_CALL)
 
 
-def runner(place: Place, key: str, options: Mapping[str, Any]) -> Any:
+def task_actor(location: RecordLocation, key: str, options: Mapping[str, Any]) -> Any:
     """Return the actor that runs a task; the one that runs it already, if there is one.
 
     Args:
-        place: of the workflow.
+        location: of the workflow.
         key: of the task.
         options: of the task, as Ray knows them.
     """
     retries = options["max_retries"]
-    taken = {name: value for name, value in options.items() if name in _OF_ACTORS}
-    kind = ray.remote(**{"num_cpus": 1, **taken})(Runner)
+    arguments = {name: value for name, value in options.items() if name in _ACTOR_OPTIONS}
+    kind = ray.remote(**{"num_cpus": 1, **arguments})(TaskActor)
     actor: Any = kind.options(
-        name=f"functionfuse-task/{place.workflow_id}/{place.run}/{key}",
+        name=f"functionfuse-task/{location.workflow_id}/{location.run}/{key}",
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,

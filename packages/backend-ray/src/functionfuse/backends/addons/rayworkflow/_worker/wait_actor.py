@@ -10,106 +10,106 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import StorageError
 
-from .._dag.serialization import pack, unpack
-from .._records.references import are_kept, keep_all, load_all
+from .._dag.serialization import deserialize, serialize
+from .._records.references import are_objects_valid, object_references, store_references
 from .context import TaskContext, current
 from .task import (
     NoValue,
-    Report,
+    TaskReport,
     arguments_of,
-    failed,
+    deserialized_call,
+    failure_report,
     is_blocked,
-    kept,
-    recall,
-    unpacked_job,
-    unstored,
+    read_result,
+    storage_failure,
+    store_value,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from .task import Job, References
+    from .task import TaskCall, TaskReferences
 
 _LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
 
 
-class Hub:
+class WaitActor:
     """An actor whose methods end when a wait does; they answer as tasks do."""
 
-    async def sleep(self, packed: bytes, *taken: Any) -> tuple[bytes, Any]:
+    async def sleep(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
         """Sleep until the time that is stored, which the first attempt computes."""
-        job, references, needs = unpacked_job(packed, taken)
+        call, references, needs = deserialized_call(serialized, arguments)
 
         async def wait(duration: float) -> None:
-            until = await asyncio.to_thread(_deadline, job, duration)
+            until = await asyncio.to_thread(_deadline, call, duration)
             while (left := until - time.time()) > 0:
                 await asyncio.sleep(min(left, _LONGEST))
 
-        report, value = await _answer(job, references, needs, wait)
+        report, value = await _answer(call, references, needs, wait)
         return pickle.dumps(report), value
 
-    async def event(self, packed: bytes, *taken: Any) -> tuple[bytes, Any]:
+    async def event(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
         """Wait for an event, store it, and tell the listener so."""
-        job, references, needs = unpacked_job(packed, taken)
+        call, references, needs = deserialized_call(serialized, arguments)
 
         async def wait(listener: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
-            event = await asyncio.to_thread(_received, job)
+            event = await asyncio.to_thread(_received, call)
             if event is None:
-                polled = await _in_a_thread(job, lambda: listener().poll_for_event(*args, **kwargs))
-                event = await asyncio.to_thread(_receive, job, polled)
-            await _in_a_thread(job, lambda: listener().event_checkpointed(event[0]))
+                polled = await _in_a_thread(call, lambda: listener().poll_for_event(*args, **kwargs))
+                event = await asyncio.to_thread(_receive, call, polled)
+            await _in_a_thread(call, lambda: listener().event_checkpointed(event[0]))
             return event[0]
 
-        report, value = await _answer(job, references, needs, wait)
+        report, value = await _answer(call, references, needs, wait)
         return pickle.dumps(report), value
 
 
 async def _answer(
-    job: Job, references: References, needs: Sequence[Any], wait: Callable[..., Coroutine[Any, Any, Any]]
-) -> tuple[Report, Any]:
-    if is_blocked(job, needs):
-        return Report("blocked"), NoValue()
+    call: TaskCall, references: TaskReferences, needs: Sequence[Any], wait: Callable[..., Coroutine[Any, Any, Any]]
+) -> tuple[TaskReport, Any]:
+    if is_blocked(call, needs):
+        return TaskReport("blocked"), NoValue()
     start = time.time()
     try:
-        if job.checkpoint:
-            stored = await asyncio.to_thread(recall, job.place, job.key)
+        if call.checkpoint:
+            stored = await asyncio.to_thread(read_result, call.location, call.key)
             if stored[0].ended != "lost":
                 return stored
         try:
-            args, kwargs = await asyncio.to_thread(arguments_of, job, references, needs)
+            args, kwargs = await asyncio.to_thread(arguments_of, call, references, needs)
             value = await wait(*args, **kwargs)
         except StorageError:
             raise
         except Exception as error:
-            return await asyncio.to_thread(failed, job, error, start, 1)
-        return await asyncio.to_thread(kept, job, (value, None) if job.catches else value, start, 1)
+            return await asyncio.to_thread(failure_report, call, error, start, 1)
+        return await asyncio.to_thread(store_value, call, (value, None) if call.catches else value, start, 1)
     except StorageError as error:
-        return unstored(error, start)
+        return storage_failure(error, start)
 
 
-async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+async def _in_a_thread(call: TaskCall, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run a coroutine that may block in a thread of its own, and loop of its own."""
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
     inner = asyncio.new_event_loop()
     task: list[asyncio.Task[Any]] = []
 
-    def tell(set_it: Callable[[Any], None], what: Any) -> None:
+    def report(set_it: Callable[[Any], None], what: Any) -> None:
         loop.call_soon_threadsafe(lambda: None if done.done() else set_it(what))
 
     def run() -> None:
-        current.set(TaskContext(job.place.workflow_id, job.name, job.key, job.place))
+        current.set(TaskContext(call.location.workflow_id, call.name, call.key, call.location))
         try:
             task.append(inner.create_task(work()))
-            tell(done.set_result, inner.run_until_complete(task[0]))
+            report(done.set_result, inner.run_until_complete(task[0]))
         except asyncio.CancelledError:
             pass
         except BaseException as error:
-            tell(done.set_exception, error)
+            report(done.set_exception, error)
         finally:
             inner.close()
 
-    threading.Thread(target=run, daemon=True, name=f"waiting for {job.name}").start()
+    threading.Thread(target=run, daemon=True, name=f"waiting for {call.name}").start()
     try:
         return await done
     except asyncio.CancelledError:
@@ -118,26 +118,26 @@ async def _in_a_thread(job: Job, work: Callable[[], Coroutine[Any, Any, Any]]) -
         raise
 
 
-def _deadline(job: Job, duration: float) -> float:
-    until: float = job.place.journal.put_or_get(f"wait/{job.key}", "until", time.time() + duration)[1]
+def _deadline(call: TaskCall, duration: float) -> float:
+    until: float = call.location.journal.put_or_get(f"wait/{call.key}", "until", time.time() + duration)[1]
     return until
 
 
-def _received(job: Job) -> tuple[Any] | None:
+def _received(call: TaskCall) -> tuple[Any] | None:
     """Return the event that is stored, in a tuple."""
-    record = job.place.journal.get(f"wait/{job.key}")
-    if record is None or not are_kept(job.place, record[2]):
+    record = call.location.journal.get(f"wait/{call.key}")
+    if record is None or not are_objects_valid(call.location, record[2]):
         return None
-    return (unpack(record[1], load_all(job.place, record[2])),)
+    return (deserialize(record[1], object_references(call.location, record[2])),)
 
 
-def _receive(job: Job, event: Any) -> tuple[Any]:
+def _receive(call: TaskCall, event: Any) -> tuple[Any]:
     """Store an event; return it, or the one that was stored before."""
-    packed = pack(event)
-    objects = keep_all(job.place, packed.references) if packed.references else []
-    if not job.place.journal.put(f"wait/{job.key}", "event", packed.data, objects):
-        received = _received(job)
+    serialized = serialize(event)
+    objects = store_references(call.location, serialized.references) if serialized.references else []
+    if not call.location.journal.put(f"wait/{call.key}", "event", serialized.data, objects):
+        received = _received(call)
         if received is not None:
             return received
-        job.place.journal.replace(f"wait/{job.key}", "event", packed.data, objects)
-    return (unpack(packed.data, load_all(job.place, objects)),)
+        call.location.journal.replace(f"wait/{call.key}", "event", serialized.data, objects)
+    return (deserialize(serialized.data, object_references(call.location, objects)),)

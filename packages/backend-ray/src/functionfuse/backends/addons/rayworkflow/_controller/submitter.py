@@ -11,10 +11,10 @@ import ray
 
 from .._dag.spec import WAITS
 from .._graph.task import execute_graph
-from .._records.references import load, remote
-from .._worker.task import Job, References, Report, execute, recall_many
-from .._worker.task_actor import runner
-from .._worker.wait_actor import Hub
+from .._records.references import read_object, remote
+from .._worker.task import TaskCall, TaskReferences, TaskReport, execute, read_results
+from .._worker.task_actor import task_actor
+from .._worker.wait_actor import WaitActor
 from . import logs
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .._dag.serialization import Reference
     from .._dag.spec import TaskSpec
     from .._records.journal import Journal
-    from .._records.references import Place
-    from .tasks import Node
+    from .._records.references import RecordLocation
+    from .tasks import TaskNode
 
-    TakeIn = Callable[[Node, Report | BaseException], None]
+    Receive = Callable[[TaskNode, TaskReport | BaseException], None]
 
 
 _SHORT = 4096  # bytes of a function that is sent along with each task
@@ -36,7 +36,7 @@ _SUBMITTED = 0.1  # seconds in which Ray has taken up what it is given
 _CANCELLED_AGAIN = 2.0  # seconds
 
 
-class Workers:
+class SubmissionWindow:
     """What all workflows of a cluster share: the hub of waits, and how many tasks Ray has.
 
     Args:
@@ -49,18 +49,18 @@ class Workers:
         self.loop = loop
         self.room = most
         self.resumed = resumed
-        self._hub: Any = None
-        self._told: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
+        self._wait_actor: Any = None
+        self._report_stored: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
         self._is_waking = False
         self._tasks: dict[tuple[Any, ...], Any] = {}
 
     @property
-    def hub(self) -> Any:
+    def wait_actor(self) -> Any:
         """The actor in which all waits take place."""
-        if self._hub is None:
-            kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(Hub)
-            self._hub = kind.remote()
-        return self._hub
+        if self._wait_actor is None:
+            kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=100_000)(WaitActor)
+            self._wait_actor = kind.remote()
+        return self._wait_actor
 
     def task(self, spec: TaskSpec, more: dict[str, Any]) -> Any:
         """Return our wrapper with the options of a task, and more of them."""
@@ -79,28 +79,28 @@ class Workers:
         reference.future().add_done_callback(partial(self._from_elsewhere, ended))
 
     def _from_elsewhere(self, ended: Callable[[Any], None], future: Future[Any]) -> None:
-        self._told.append((ended, future))
+        self._report_stored.append((ended, future))
         if not self._is_waking:  # else the loop comes to it
             self._is_waking = True
-            self.loop.call_soon_threadsafe(self._take_in)
+            self.loop.call_soon_threadsafe(self._receive_ended)
 
-    def _take_in(self) -> None:
+    def _receive_ended(self) -> None:
         self._is_waking = False
-        while self._told:
-            ended, future = self._told.popleft()
+        while self._report_stored:
+            ended, future = self._report_stored.popleft()
             self.room += 1
             error = future.exception()
             self.loop.call_soon(ended, pickle.loads(future.result()) if error is None else error)
         self.loop.call_soon(self.resumed)
 
 
-class Submission:
+class RayTaskSubmitter:
     """The tasks of one workflow in Ray.
 
     Args:
         journal: of the workflow.
-        place: the same, for workers.
-        workers: what all workflows share.
+        location: the same, for workers.
+        window: what all workflows share.
         runtime_env: of tasks that have none of their own.
         log_of: the record of the log that holds the result of a task.
     """
@@ -108,22 +108,22 @@ class Submission:
     def __init__(
         self,
         journal: Journal,
-        place: Place,
-        workers: Workers,
+        location: RecordLocation,
+        window: SubmissionWindow,
         runtime_env: dict[str, Any],
         log_of: Callable[[str], str],
     ) -> None:
         self._log_of = log_of
         self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
         self._journal = journal
-        self._place = place
-        self._workers = workers
+        self._location = location
+        self._window = window
         self._functions: dict[str, tuple[bytes, Reference | None]] = {}
         self._objects: dict[str, Reference] = {}
-        self._runners: dict[Node, Any] = {}
-        self._pending: set[Node] = set()
+        self._actor_handles: dict[TaskNode, Any] = {}
+        self._pending: set[TaskNode] = set()
 
-    def execute(self, node: Node, ended: TakeIn) -> None:
+    def execute(self, node: TaskNode, ended: Receive) -> None:
         """Submit a task, with references to the results that it takes.
 
         Args:
@@ -132,84 +132,84 @@ class Submission:
         """
         spec, needs = node.spec, node.needs()
         code, long_code = self._function(spec.function) if spec.kind == "task" else (b"", None)
-        references: list[References] = []
+        references: list[TaskReferences] = []
         if spec.inner or spec.objects or long_code is not None:
-            inner = [need.value if place in spec.inner else None for place, need in enumerate(needs)]
-            references.append(References(inner, [self._object(sha) for sha in spec.objects], long_code))
-        job = Job(
-            self._place, node.key, spec.name, spec.function, node.checkpoint, node.catches,
+            inner = [need.value if index in spec.inner else None for index, need in enumerate(needs)]
+            references.append(TaskReferences(inner, [self._object(sha) for sha in spec.objects], long_code))
+        call = TaskCall(
+            self._location, node.key, spec.name, spec.function, node.checkpoint, node.catches,
             spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
             spec.arguments, code, bool(references),
         )  # fmt: skip
-        taken = [need.value if place in spec.direct else need.report for place, need in enumerate(needs)]
-        node.report, node.value = self._sender(node)(pickle.dumps(job), *references, *taken)
+        arguments = [need.value if index in spec.direct else need.report for index, need in enumerate(needs)]
+        node.report, node.value = self._sender(node)(pickle.dumps(call), *references, *arguments)
         self._watch(node, ended)
-        logs.running(self._place.workflow_id, spec.name)
+        logs.running(self._location.workflow_id, spec.name)
 
-    def _watch(self, node: Node, ended: TakeIn) -> None:
+    def _watch(self, node: TaskNode, ended: Receive) -> None:
         assert node.report is not None
         self._pending.add(node)
-        self._workers.watch(node.report, partial(self._take_in, node, ended))
+        self._window.watch(node.report, partial(self._receive_ended, node, ended))
 
-    def _sender(self, node: Node) -> Callable[..., Any]:
+    def _sender(self, node: TaskNode) -> Callable[..., Any]:
         spec = node.spec
         if spec.kind in WAITS:
-            return getattr(self._workers.hub, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
+            return getattr(self._window.wait_actor, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
         if not node.is_isolated:
-            sender: Callable[..., Any] = self._workers.task(spec, self._runtime_env).remote
+            sender: Callable[..., Any] = self._window.task(spec, self._runtime_env).remote
             return sender
         options = {**self._runtime_env, **spec.options.ray_options, "max_retries": spec.options.max_retries}
-        self._runners[node] = runner(self._place, node.key, options)
-        return self._runners[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
+        self._actor_handles[node] = task_actor(self._location, node.key, options)
+        return self._actor_handles[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
 
-    def _take_in(self, node: Node, ended: TakeIn, report: Report | BaseException) -> None:
+    def _receive_ended(self, node: TaskNode, ended: Receive, report: TaskReport | BaseException) -> None:
         self._pending.discard(node)
-        actor = self._runners.pop(node, None)
-        if actor is not None and isinstance(report, Report) and report.ended in ("value", "graph"):
+        actor = self._actor_handles.pop(node, None)
+        if actor is not None and isinstance(report, TaskReport) and report.ended in ("value", "graph"):
             ray.kill(actor)
-        if isinstance(report, Report) and report.attempts > 1:
-            logs.retried(self._place.workflow_id, node.spec, report.attempts)
+        if isinstance(report, TaskReport) and report.attempts > 1:
+            logs.retried(self._location.workflow_id, node.spec, report.attempts)
         ended(node, report)
 
-    def recall(self, nodes: list[Node], ended: TakeIn) -> None:
+    def read_result(self, nodes: list[TaskNode], ended: Receive) -> None:
         """Let stored results be read, many of them by one task.
 
         Args:
             nodes: the tasks whose results they are.
             ended: called for each of them.
         """
-        many = remote(recall_many).options(num_returns=2 * len(nodes))
+        many = remote(read_results).options(num_returns=2 * len(nodes))
         keys = [node.final for node in nodes]
-        references = many.remote(self._place, keys, list(map(self._log_of, keys)))
+        references = many.remote(self._location, keys, list(map(self._log_of, keys)))
         for node, report, value in zip(nodes, references, references[len(nodes) :], strict=False):
             node.report, node.value = report, value
             self._watch(node, ended)
 
-    def cancel(self, node: Node) -> None:
+    def cancel(self, node: TaskNode) -> None:
         """Stop a task, whatever it does, unless it ends at once.
 
         A process of Ray dies that cancels what it submits just then; and a task that begins just then is not cancelled.
         """
-        self._workers.loop.call_later(_SUBMITTED, self._cancel, node)
+        self._window.loop.call_later(_SUBMITTED, self._cancel, node)
 
-    def _cancel(self, node: Node) -> None:
+    def _cancel(self, node: TaskNode) -> None:
         if node not in self._pending:
             return
         assert node.report is not None
-        if node in self._runners:
-            ray.kill(self._runners[node])
+        if node in self._actor_handles:
+            ray.kill(self._actor_handles[node])
         else:
             ray.cancel(node.report, force=node.spec.kind not in WAITS)
-        self._workers.loop.call_later(_CANCELLED_AGAIN, self._cancel, node)
+        self._window.loop.call_later(_CANCELLED_AGAIN, self._cancel, node)
 
     def _function(self, sha: str) -> tuple[bytes, Reference | None]:
         """Return the pickle of a function, or a reference to a long one."""
         if sha not in self._functions:
-            pickled = self._journal.demand(f"fn/{sha}", "a function")[1]
+            pickled = self._journal.require(f"fn/{sha}", "a function")[1]
             self._functions[sha] = (pickled, None) if len(pickled) <= _SHORT else (b"", ray.put(pickled))
         return self._functions[sha]
 
     def _object(self, sha: str) -> Reference:
         if sha not in self._objects:
-            self._objects[sha] = remote(load).remote(self._place, sha)
+            self._objects[sha] = remote(read_object).remote(self._location, sha)
         return self._objects[sha]

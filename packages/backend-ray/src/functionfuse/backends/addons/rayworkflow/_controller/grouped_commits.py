@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._records.results import Log
+    from .._records.results import ResultLog
 
 _COLLECT = 0.02  # seconds in which results of other tasks may join, while nobody waits
 
 
-class Commits:
+class GroupedCommits:
     """Writes results into the log of one workflow; all methods run in the engine's loop.
 
     Args:
@@ -22,7 +22,7 @@ class Commits:
         failed: called when results could not be stored.
     """
 
-    def __init__(self, log: Log, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, log: ResultLog, failed: Callable[[Exception], None]) -> None:
         self._log = log
         self._failed = failed
         self._results: dict[str, tuple[Any, ...]] = {}
@@ -58,15 +58,15 @@ class Commits:
                 results, about, added = self._results, self._about, self._added
                 self._results, self._about = {}, {}
                 await asyncio.to_thread(self._log.append, results, about)
-                await self._told(added)
+                await self._report_stored(added)
         except Exception as error:
             self._problem = error
-            await self._told(self._stored)
+            await self._report_stored(self._stored)
             self._failed(error)
         finally:
             self._writing = None
 
-    async def _told(self, stored: int) -> None:
+    async def _report_stored(self, stored: int) -> None:
         self._stored = stored
         async with self._progress:
             self._progress.notify_all()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from .._dag.serialization import unpack_error
+from .._dag.serialization import deserialize_error
 from .._records.references import remote
-from .._records.results import Results
-from .._worker.task import is_sound, recall_output
+from .._records.results import TaskResults
+from .._worker.task import is_valid_result, read_output
 from ..exceptions import (
     WorkflowCancellationError,
     WorkflowExecutionError,
@@ -19,29 +19,29 @@ from ..exceptions import (
 
 if TYPE_CHECKING:
     from .._dag.serialization import Reference
-    from .._records.references import Place
+    from .._records.references import RecordLocation
     from .._records.workflow import StoredWorkflow
 
 
-class Output:
+class LazyOutput:
     """Stands for a value, and becomes it when it is unpickled.
 
     Args:
         reference: to the value in the cluster, if it is there.
-        place: where the records of the workflow are.
+        location: where the records of the workflow are.
         key: under which the value is stored.
     """
 
-    def __init__(self, reference: Reference | None, place: Place, key: str) -> None:
+    def __init__(self, reference: Reference | None, location: RecordLocation, key: str) -> None:
         self.reference = reference
-        self.place = place
+        self.location = location
         self.key = key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return fetched, (self.reference, self.place, self.key)
+        return fetched, (self.reference, self.location, self.key)
 
 
-def fetched(reference: Reference | None, place: Place, key: str) -> Any:
+def fetched(reference: Reference | None, location: RecordLocation, key: str) -> Any:
     """Return the value of an output."""
     if reference is not None:
         try:
@@ -50,19 +50,19 @@ def fetched(reference: Reference | None, place: Place, key: str) -> Any:
             raise
         except RayError:
             pass  # whoever had it in memory is gone
-    return ray.get(remote(recall_output).remote(place, key))
+    return ray.get(remote(read_output).remote(location, key))
 
 
-def has_output(stored: StoredWorkflow, place: Place) -> bool:
+def has_output(stored: StoredWorkflow, location: RecordLocation) -> bool:
     """Whether the output of a successful workflow is as it was stored, or was not to be stored."""
     ended = stored.ended()
     if ended is None:
         return False
-    results = Results(stored.journal)
-    return not results.has(ended.output) or is_sound(results.get(ended.output), place)
+    results = TaskResults(stored.journal)
+    return not results.has(ended.output) or is_valid_result(results.get(ended.output), location)
 
 
-def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Output:
+def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | None) -> LazyOutput:
     """Return the output of a workflow that does not run here, or of one of its tasks.
 
     Raises:
@@ -71,17 +71,17 @@ def stored_output(stored: StoredWorkflow, place: Place, task: str | None) -> Out
         ValueError: there is none.
     """
     if task is not None:
-        return Output(None, place, stored.key_of(task))
+        return LazyOutput(None, location, stored.key_of(task))
     ended = stored.ended()
     if ended is None:
         raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
     if ended.status == "CANCELED":
         raise WorkflowCancellationError(stored.workflow_id)
     if ended.error:
-        raise failure(stored.workflow_id, ended.task, unpack_error(ended.error))
-    if not Results(stored.journal).has(ended.output):
+        raise failure(stored.workflow_id, ended.task, deserialize_error(ended.error))
+    if not TaskResults(stored.journal).has(ended.output):
         raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
-    return Output(None, place, ended.output)
+    return LazyOutput(None, location, ended.output)
 
 
 def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:
