@@ -212,7 +212,7 @@ class Prey:
         dice: which of several is killed, and how the next cluster stores results.
     """
 
-    KINDS = ("controller", "hub", "worker", "driver", "raylet", "cluster")
+    KINDS = ("controller", "wait_actor", "worker", "driver", "raylet", "cluster")
 
     def __init__(self, root, dice):
         self.root, self.dice = root, dice
@@ -262,7 +262,7 @@ class Prey:
     def _kill_controller(self):
         return self._one_of(pids_of(b"ray::Controller"))
 
-    def _kill_hub(self):
+    def _kill_wait_actor(self):
         return self._one_of(pids_of(b"ray::WaitActor"))
 
     def _kill_worker(self):

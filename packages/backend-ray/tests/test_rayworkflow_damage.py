@@ -139,7 +139,7 @@ def test_a_damaged_wait_takes_place_again(path, root, damage):
 
 
 def test_an_event_that_is_stored_is_not_polled_for_again(path, root):
-    """As when the hub dies between the two records."""
+    """As when the wait actor dies between the two records."""
     dag = after_the_event.bind(path, workflow.wait_for_event(Polled, path), workflow.sleep(0.01))
     interrupted(dag, path, "received")
     assert spoil(root, "received", "/out/", DAMAGE["empty"]) == 2

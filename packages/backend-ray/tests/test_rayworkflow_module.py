@@ -457,7 +457,7 @@ class FileListener(workflow.EventListener):
         return Path(path).name
 
 
-def test_events_wait_in_the_hub_and_hold_no_worker(path, monkeypatch):
+def test_events_wait_in_one_actor_and_hold_no_worker(path, monkeypatch):
     class Listener(FileListener):
         async def event_checkpointed(self, event):
             note(f"{path}.checkpointed", event)

@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 class RayWorkflow(rayback.RayWorkflow):
     """Runs a graph on a Ray cluster, durably.
 
-    It is a workflow of :mod:`functionfuse.backends.addons.rayworkflow` whose id is the workflow's name. Every node's
-    result is stored when the node is finished, in the store of :meth:`set_storage`, or without one beside the
+    It is a workflow of `functionfuse.backends.addons.rayworkflow` whose id is the workflow's name. Every node's
+    result is stored when the node is finished, in the store of `set_storage`, or without one beside the
     workflow. What was stored does not run again when the run goes on elsewhere.
 
     Args:
-        nodes: nodes, or items of nodes, whose results :meth:`run` returns.
+        nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results, and the run is found.
         ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already.
-        scope: "graph" or "ancestors"; see :class:`~functionfuse.backends.base.BaseWorkflow`.
+        scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
 
     _event_channel: Any = None  # the actor that events come from
@@ -51,12 +51,12 @@ class RayWorkflow(rayback.RayWorkflow):
     def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
-        When this process is killed meanwhile the run goes on, and :meth:`output` returns what comes of it; Ctrl-C
+        When this process is killed meanwhile the run goes on, and `output` returns what comes of it; Ctrl-C
         cancels it. With observers, the run waits for them at each event.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see :meth:`plan`.
+            reuse: "recipe", "name" or "never"; see `plan`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -71,7 +71,12 @@ class RayWorkflow(rayback.RayWorkflow):
             raise
 
     def start(self, *, on_error: str = "raise", reuse: str = "recipe") -> None:
-        """Let the graph run in the cluster, and return. For the arguments see :meth:`run`."""
+        """Let the graph run in the cluster, and return. For the arguments see `run`.
+
+        Args:
+            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
+            reuse: "recipe", "name" or "never"; see `plan`.
+        """
         if on_error not in ("raise", "continue"):
             raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
         if self._store is not None:
@@ -109,7 +114,7 @@ class RayWorkflow(rayback.RayWorkflow):
         return self._results_of(rayworkflow.resume_async(self.workflow_name, allow_changed_code=allow_changed_code))
 
     def output(self) -> Any:
-        """Return the results of the run, once it has ended; errors are raised as by :meth:`run`."""
+        """Return the results of the run, once it has ended; errors are raised as by `run`."""
         return self._results_of(rayworkflow.get_output_async(self.workflow_name))
 
     def _results_of(self, reference: Any) -> Any:
@@ -176,7 +181,7 @@ class RayWorkflow(rayback.RayWorkflow):
 
 
 def _as_received(error: BaseException, received: dict[str, NodeError]) -> BaseException:
-    """Let an error that an observer heard of be the same object."""
+    """Return an error as observers received it, as the same object."""
     if isinstance(error, NodeError):
         return received.get(error.name, error)
     if isinstance(error, WorkflowFailed):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 after an error, which is told."""
+    """Run a command; return 0, or 1 after an error, which is printed."""
     given = _parser().parse_args(arguments)
     storage = given.storage or os.environ.get(actor.STORAGE)
     if not storage:
@@ -77,14 +77,14 @@ def _in_a_cluster(given: argparse.Namespace, storage: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m functionfuse.backends.addons.rayworkflow", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, said in (
+    for name, description in (
         ("list", "all workflows, with their states"),
         ("status", "the state of one"),
         ("resume", "let one go on, and print its output"),
         ("cancel", "stop one"),
         ("delete", "remove one, and all that is stored of it"),
     ):
-        command = commands.add_parser(name, help=said)
+        command = commands.add_parser(name, help=description)
         command.add_argument("--storage", help="a folder, file:/folder or s3://bucket/prefix")
         command.add_argument("--lease", type=float, default=actor.LEASE, help="seconds of a lease (%(default)s)")
         if name != "list":

@@ -49,10 +49,10 @@ def init(
         storage: where workflows are stored: a folder, ``"file:/folder"``, ``"s3://bucket/prefix"`` or a store. By
             default what the environment variable FUNCTIONFUSE_WORKFLOW_STORAGE names, else a temporary folder.
         storage_options: of the store that is opened there, like ``endpoint_url`` and ``credentials`` of a bucket.
-        lease_seconds: how long a controller shows no sign of life before another cluster may take over its workflows.
+        lease_seconds: how long a controller sends no heartbeat before another cluster may take over its workflows.
         checkpoint: "strict", the default, stores a result before its task ends. "grouped" lets tasks go on with results
-            up to 32 KiB that the controller stores many at a time; outputs are told when they are stored. It is faster,
-            and what was not stored when the controller dies runs again.
+            up to 32 KiB that the controller stores many at a time; outputs are returned once they are stored. It is
+            faster, and what was not stored when the controller dies runs again.
         retention: what is kept of a workflow that ended: "all", the default; "final", after success its output only; or
             for how many seconds it is kept at all.
 
@@ -95,7 +95,7 @@ def run(
         dag: the node whose result is wanted; one of Function Fuse is fine, too.
         args: for the InputNode of the DAG, if it has one.
         workflow_id: an id to find the workflow by; a new one by default.
-        metadata: what JSON can hold, for :func:`get_metadata`.
+        metadata: what JSON can hold, for `get_metadata`.
         kwargs: as ``args``.
 
     Raises:
@@ -113,9 +113,16 @@ def run_async(
     metadata: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> ray.ObjectRef[Any]:
-    """Store a workflow and let it run; return an ObjectRef of its output. For the arguments see :func:`run`.
+    """Store a workflow and let it run; return an ObjectRef of its output. For the arguments see `run`.
 
     What ObjectRefs in arguments are to is stored first, and therefore waited for.
+
+    Args:
+        dag: the node whose result is wanted.
+        args: for the InputNode of the DAG, if it has one.
+        workflow_id: an id to find the workflow by; a new one by default.
+        metadata: what JSON can hold, for `get_metadata`.
+        kwargs: as `args`.
 
     Raises:
         RuntimeError: a workflow of this id is running or pending.
@@ -155,7 +162,12 @@ def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
 
 
 def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
-    """Let a stored workflow go on; return an ObjectRef of its output. See :func:`resume`."""
+    """Let a stored workflow go on; return an ObjectRef of its output. See `resume`.
+
+    Args:
+        workflow_id: the id of the workflow.
+        allow_changed_code: go on even if workers import functions whose code has changed since it was stored.
+    """
     logger.info('Resuming workflow [id="%s"].', workflow_id)
     actor.call("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
     logger.info("Workflow job %s resumed.", workflow_id)
@@ -186,6 +198,10 @@ def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[An
 def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
     """Return the output of a workflow, or of one of its tasks, once there is one.
 
+    Args:
+        workflow_id: the id of the workflow.
+        task_id: the name of one of its tasks; by default the output of the workflow.
+
     Raises:
         WorkflowExecutionError: the workflow failed; the ``__cause__`` is what was raised.
         ValueError: there is no such output, and nothing that would make it.
@@ -194,7 +210,12 @@ def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
 
 
 def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.ObjectRef[Any]:
-    """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun."""
+    """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun.
+
+    Args:
+        workflow_id: the id of the workflow.
+        task_id: the name of one of its tasks; by default the output of the workflow.
+    """
     return actor.call_async("output", _checked(workflow_id), task_id)
 
 
@@ -230,6 +251,10 @@ def get_status(workflow_id: str) -> WorkflowStatus:
 def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
     """Return what is known of a workflow, or of one of its tasks.
 
+    Args:
+        workflow_id: the id of the workflow.
+        task_id: the name of one of its tasks; by default the workflow itself.
+
     Raises:
         ValueError: there is no such workflow or task.
     """
@@ -238,7 +263,7 @@ def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]
 
 
 def cancel(workflow_id: str) -> None:
-    """Stop a workflow, its running tasks too. What it stored stays; see :func:`delete`."""
+    """Stop a workflow, its running tasks too. What it stored stays; see `delete`."""
     actor.call("cancel", _checked(workflow_id))
 
 

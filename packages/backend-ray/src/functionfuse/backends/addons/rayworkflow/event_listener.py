@@ -13,7 +13,12 @@ class EventListener:
     """
 
     async def poll_for_event(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the event, as soon as there is one."""
+        """Return the event, as soon as there is one.
+
+        Args:
+            args: what `wait_for_event` was given.
+            kwargs: likewise.
+        """
         raise NotImplementedError
 
     async def event_checkpointed(self, event: Any) -> None:

@@ -6,7 +6,7 @@
     |-- WorkflowExecutionError            a task failed; its exception is the __cause__
     |-- WorkflowCancellationError         somebody cancelled it
     |-- WorkflowNotResumableError         it cannot go on
-    |   `-- WorkflowTaskNotRecoverableError  what a task needs to run is damaged, or gone
+    |   `-- WorkflowTaskNotRecoverableError  what a task needs to run is damaged, or missing
     |-- WorkflowNotFoundError             nothing is stored under this id
     `-- WorkflowStillActiveError          it is running or pending
 """
@@ -51,7 +51,7 @@ class WorkflowNotResumableError(WorkflowError):
 
 
 class WorkflowTaskNotRecoverableError(WorkflowNotResumableError):
-    """What a task needs to run is damaged in the store, or gone; nothing can replace it."""
+    """What a task needs to run is damaged in the store, or missing; nothing can replace it."""
 
     def __init__(self, task_id: str, reason: str = "") -> None:
         message = f"Workflow task[id={task_id}] is not recoverable{reason and ': ' + reason}"

@@ -75,7 +75,7 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
 
 
 class HTTPEventProvider:
-    """The actor with the server; see :func:`start`."""
+    """The actor with the server; see `start`."""
 
     def __init__(self, serialized_store: bytes, host: str, port: int) -> None:
         self._store = deserialized_store(serialized_store)
@@ -111,8 +111,8 @@ class HTTPEventProvider:
         workflow_id = request.match_info["workflow_id"]
         inbox = EventInbox(self._store, workflow_id)
         if not await asyncio.to_thread(inbox.put, key, json.dumps(payload, sort_keys=True)):
-            said = f"another event {key!r} was sent to workflow {workflow_id!r} before"
-            return _refused(HTTPStatus.CONFLICT, said)
+            message = f"another event {key!r} was sent to workflow {workflow_id!r} before"
+            return _refused(HTTPStatus.CONFLICT, message)
         return web.json_response({})
 
 

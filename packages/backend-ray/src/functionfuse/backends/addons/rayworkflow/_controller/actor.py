@@ -38,7 +38,7 @@ class Controller:
 
     Args:
         settings: what was set when it was started.
-        actor: a word that tells it from controllers of other clusters.
+        actor: a word that is new for each controller.
     """
 
     def __init__(self, settings: ControllerSettings, actor: str) -> None:
@@ -56,7 +56,12 @@ class Controller:
         return self._settings
 
     async def call(self, method: str, *args: Any) -> Any:
-        """Call a method of the engine in its loop."""
+        """Call a method of the engine in its loop.
+
+        Args:
+            method: a method of `Engine`.
+            args: its arguments.
+        """
         if self._recovered is not None:
             await asyncio.shield(asyncio.wrap_future(self._recovered))
         self._engine.refuse_until_recovered()
@@ -66,6 +71,10 @@ class Controller:
 
 def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> None:
     """Start the controller, unless it is there.
+
+    Args:
+        storage: a store, or where it is; by default what the environment names.
+        limits: fields of `ControllerSettings`; those that are None are not compared.
 
     Raises:
         ValueError: it is there, and was started otherwise.
@@ -91,10 +100,10 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
         wanted["store"] = cloudpickle.dumps(_store_at(storage))
     otherwise = {name: getattr(there, name) for name, value in wanted.items() if getattr(there, name) != value}
     if otherwise:
-        said = ", ".join(f"{name}={value!r}" for name, value in otherwise.items() if name != "store")
+        options = ", ".join(f"{name}={value!r}" for name, value in otherwise.items() if name != "store")
         raise ValueError(
             "workflow.init is result again with other options than at first. At first: "
-            + (said or f"storage={cloudpickle.loads(there.store)!r}")
+            + (options or f"storage={cloudpickle.loads(there.store)!r}")
         )
 
 
@@ -108,12 +117,22 @@ def controller(default: Store | None = None) -> Any:
 
 
 def call(method: str, *args: Any) -> Any:
-    """Ask the controller something, and return its answer; its errors are raised as they are."""
+    """Call the controller, and return the result; its errors are raised as they are.
+
+    Args:
+        method: a method of `Engine`.
+        args: its arguments.
+    """
     return result_of(call_async(method, *args))
 
 
 def call_async(method: str, *args: Any) -> Any:
-    """Ask the controller something; return a reference to its answer."""
+    """Call the controller; return a reference to the result.
+
+    Args:
+        method: a method of `Engine`.
+        args: its arguments.
+    """
     return controller().call.remote(method, *args)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .settings import ControllerSettings
 
 MOST_PENDING = 4_000
-BATCH = 200  # tasks of one workflow that are submitted before others have their turn
+BATCH = 200  # tasks of one workflow that are submitted in one batch
 
 
 class Engine:
@@ -49,7 +49,7 @@ class Engine:
 
     Args:
         settings: what was set when the controller was started.
-        actor: see :class:`~functionfuse.backends.addons.rayworkflow._controller.lease.Owner`.
+        actor: see `Owner`.
     """
 
     def __init__(self, settings: ControllerSettings, actor: str) -> None:
@@ -69,14 +69,14 @@ class Engine:
         if not isinstance(settings.retention, str):
             asyncio.run_coroutine_threadsafe(self._expire(settings.retention), self.loop)
 
-    # -- what is asked of it
+    # -- what drivers call
 
     async def submit(self, request: SubmitRequest) -> None:
         """Store a workflow and let it run; one that is stored already is resumed instead."""
         workflow_id = request.workflow_id
         workflow = self._workflows.get(workflow_id)
         if workflow is not None and workflow.journal.run == request.run:
-            return  # asked again after a crash
+            return  # retried after a crash
         self._refuse_running(workflow_id)
         stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
         if stored is None:
@@ -90,7 +90,13 @@ class Engine:
         await self._enqueue(stored, request.runtime_env, trusted=request.run == stored.journal.run)
 
     async def resume(self, workflow_id: str, runtime_env: dict[str, Any], allow_changed_code: bool) -> None:
-        """Let a stored workflow go on."""
+        """Let a stored workflow go on.
+
+        Args:
+            workflow_id: the id of the workflow.
+            runtime_env: of tasks that have none of their own.
+            allow_changed_code: go on even if workers import functions whose code has changed.
+        """
         workflow = self._workflows.get(workflow_id)
         if workflow is not None and workflow.recovered:
             return
@@ -102,7 +108,12 @@ class Engine:
         await self._enqueue(stored, runtime_env, trusted=allow_changed_code)
 
     async def output(self, workflow_id: str, task: str | None) -> LazyOutput:
-        """Return the output of a workflow, or of one of its tasks, once there is one."""
+        """Return the output of a workflow, or of one of its tasks, once there is one.
+
+        Args:
+            workflow_id: the id of the workflow.
+            task: the name or the key of a task; None for the whole workflow.
+        """
         workflow = self._workflows.get(workflow_id)
         if workflow is None:
             stored = await self._find(workflow_id)
@@ -158,7 +169,12 @@ class Engine:
         await asyncio.to_thread(delete, self.store, workflow_id, self._owner)
 
     async def metadata(self, workflow_id: str, task: str | None) -> dict[str, Any]:
-        """Return what is known of a workflow, or of one of its tasks."""
+        """Return what is known of a workflow, or of one of its tasks.
+
+        Args:
+            workflow_id: the id of the workflow.
+            task: the name or the key of a task; None for the whole workflow.
+        """
         stored = await asyncio.to_thread(StoredWorkflow.find, self.store, workflow_id)
         if stored is None:
             raise ValueError(f"No such workflow_id {workflow_id!r}")
@@ -192,13 +208,17 @@ class Engine:
                 logs.logger.exception("Failed to resume workflow %s", stored.workflow_id)
 
     def refuse_until_recovered(self) -> None:
-        """StorageError while it cannot be read what a former process of this actor ran."""
+        """Refuse calls while the records of the workflows of a former process cannot be read.
+
+        Raises:
+            StorageError: they cannot.
+        """
         if self._not_recovered is not None:
             raise StorageError(f"the workflows of this cluster wait for their store: {self._not_recovered}")
 
     @property
     def problem(self) -> StorageError | None:
-        """Why the store takes no sign of life."""
+        """Why the store takes no heartbeat."""
         return self._owner.problem
 
     # -- how
@@ -299,29 +319,29 @@ class Engine:
         return epoch
 
     def _submit(self) -> None:
-        """Submit what is ready, in turns, as soon as the loop comes to it."""
+        """Submit what is ready, in batches, as soon as the loop comes to it."""
         if not self._is_submitting:
             self._is_submitting = True
             self.loop.call_soon(self._submit_now)
 
     def _submit_now(self) -> None:
         self._is_submitting = False
-        hungry = self._ready_schedulers()
-        if hungry and not self._owner.is_certain():
+        ready = self._ready_schedulers()
+        if ready and not self._owner.is_certain():
             if not self._is_confirming:
                 self._is_confirming = True
                 self._run_in_loop(self._confirm_leases())
             return
-        for scheduler in hungry:
+        for scheduler in ready:
             scheduler.submit(min(self._window.room, BATCH))
-        if self._window.room > 0 and any(scheduler.has_ready for scheduler in hungry):
+        if self._window.room > 0 and any(scheduler.has_ready for scheduler in ready):
             self._submit()
 
     def _ready_schedulers(self) -> list[Scheduler]:
         return [one.scheduler for one in self._workflows.values() if one.scheduler and one.scheduler.has_ready]
 
     async def _confirm_leases(self) -> None:
-        """After a time without a sign of life: go on with what nobody else runs; not without the store."""
+        """After a time without a heartbeat: go on with the leases that are still held; not without the store."""
         try:
             await self._lease_guard.confirm()
         except StorageError as error:

@@ -34,7 +34,13 @@ class GroupedCommits:
         self._problem: Exception | None = None
 
     def add(self, key: str, value: bytes, about: Mapping[str, Any]) -> None:
-        """Store the pickled result of a task soon, and what is known of the task."""
+        """Store the pickled result of a task soon, and what is known of the task.
+
+        Args:
+            key: the key of the task.
+            value: the serialized result.
+            about: what is known of the task.
+        """
         self._results[key], self._about[key] = ("value", value, []), about
         self._added += 1
         if self._writing is None:

@@ -1,8 +1,8 @@
-"""Who runs a workflow: one owner at a time, told by records that are created once.
+"""Who runs a workflow: one owner at a time, as shown by records that are created once.
 
-The owner of the highest epoch runs the workflow. An owner shows that it lives by a count in the store that it raises;
-whoever sees it stand still for some time, on a clock of its own, may take the next epoch. What the former owner then
-writes as an end has an older epoch and is not read.
+The owner of the highest epoch runs the workflow. The heartbeat of an owner is a count in the store that it raises;
+a process that sees no heartbeat for some time, on a clock of its own, may take the next epoch. What the former owner
+then writes as an end has an older epoch and is not read.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from .._records.journal import Journal
 
 OWNERS = "durable owners"
-HEARTBEATS = 4  # in the time after which an owner counts as dead
+HEARTBEATS = 4  # in the time of a lease
 
 
 class LeaseOwner:
-    """This process as an owner of workflows, which shows in the store that it lives.
+    """This process as an owner of workflows, which sends heartbeats to the store.
 
     Args:
         store: where.
         actor: the same in all processes of one actor, of which at most one lives.
-        seconds: after which others may take it for dead.
-        shown: without it, it only looks at others.
+        seconds: of a lease: how long an owner without a heartbeat keeps it.
+        shown: whether it sends heartbeats; without, it only checks others.
 
     Attributes:
-        lapses: how often it showed no sign of life for so long that others may have taken it for dead.
-        checked: after how many of them it was made sure what others took.
-        problem: why the last sign of life could not be shown.
+        lapses: how often the lease expired because there was no heartbeat.
+        checked: after how many of them the leases were checked.
+        problem: why the last heartbeat could not be stored.
     """
 
     def __init__(self, store: Catalogue, actor: str, seconds: float, *, shown: bool = True) -> None:
@@ -59,20 +59,20 @@ class LeaseOwner:
             self._thread.start()
 
     def close(self) -> None:
-        """Show no more signs of life."""
+        """Send no more heartbeats."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def is_certain(self) -> bool:
-        """Whether nobody can have taken this owner for dead, but in lapses that were checked."""
+        """Return True while the leases of this owner are held: they did not expire since they were checked."""
         return self.lapses == self.checked and self._shown is not None and not self._is_silent_since(self._shown)
 
     def _is_silent_since(self, shown: float) -> bool:
         return time.monotonic() - shown > self._seconds * 0.75
 
     def is_alive(self, owner: str) -> bool:
-        """Whether another owner lives; this may take as long as it has to stand still."""
+        """Return True if another owner lives; this may take as long as a lease."""
         if owner == self.name:
             return True
         actor, machine, process, _ = owner.split("|")
@@ -113,7 +113,7 @@ class LeaseOwner:
         try:
             self._send_heartbeat()
             self.problem = None
-        except StorageError as error:  # is_sure tells
+        except StorageError as error:  # is_certain returns False
             self.problem = error
 
     def _send_heartbeats(self) -> None:
@@ -124,7 +124,12 @@ class LeaseOwner:
 def acquire(journal: Journal, owner: LeaseOwner, about: object = None) -> int | None:
     """Take the next epoch of a workflow; None while another owner that lives has it.
 
-    An epoch that has ended is nobody's. What is said ``about`` the new one, its record keeps.
+    An epoch that has ended is nobody's. The record of the new one keeps `about`.
+
+    Args:
+        journal: the records of the workflow.
+        owner: who takes it.
+        about: what the record of the epoch keeps besides.
     """
     epoch = latest_epoch(journal)
     if epoch and not journal.has(f"end/{epoch_key(epoch)}"):
@@ -137,16 +142,21 @@ def acquire(journal: Journal, owner: LeaseOwner, about: object = None) -> int | 
 
 
 def is_held(journal: Journal, owner: LeaseOwner, epoch: int) -> bool:
-    """Whether this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
+    """Return True if this owner still has its epoch: nobody took a later one, and the workflow was not deleted.
 
-    A lease that is damaged meanwhile is that of whoever took it.
+    A lease that is damaged meanwhile counts as that of its owner.
+
+    Args:
+        journal: the records of the workflow.
+        owner: who has it.
+        epoch: since which.
     """
     is_last = journal.has(f"lease/{epoch_key(epoch)}") and not journal.has(f"lease/{epoch_key(epoch + 1)}")
     return is_last and owner_of(journal, epoch) in (owner.name, "")
 
 
 def _machine() -> str:
-    """Return what tells a machine, and the processes that are visible on it, from others; "" if that is unknown."""
+    """Return an identity of this machine and of the processes visible on it; "" if that is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"

@@ -1,4 +1,4 @@
-"""Whether this process may go on with its workflows, which others could have taken for dead."""
+"""The leases of this process after a time in which others could have taken them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from .running import RunningWorkflow
 
-TRIES = 150  # tenths of a second to wait for a store that takes no signs of life
+TRIES = 150  # tenths of a second to wait for a store that takes no heartbeat
 
 
 class LeaseGuard:
-    """Watches over the leases of an engine.
+    """Checks the leases of an engine.
 
     Args:
         store: where they are.

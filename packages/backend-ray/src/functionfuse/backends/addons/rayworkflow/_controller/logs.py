@@ -50,22 +50,44 @@ def ended(workflow_id: str, status: str, task: str, error: BaseException | None)
 
 
 def running(workflow_id: str, task: str) -> None:
-    """Log that a task was handed to Ray; for debugging, as there are so many."""
+    """Log that a task was handed to Ray; for debugging, as there are so many.
+
+    Args:
+        workflow_id: the id of the workflow.
+        task: the name of the task.
+    """
     logger.debug("Task status [RUNNING]\t[%s@%s]", workflow_id, task)
 
 
 def successful(workflow_id: str, task: str) -> None:
-    """Log that a task has a result."""
+    """Log that a task has a result.
+
+    Args:
+        workflow_id: the id of the workflow.
+        task: the name of the task.
+    """
     logger.debug("Task status [SUCCESSFUL]\t[%s@%s]", workflow_id, task)
 
 
 def retried(workflow_id: str, task: TaskSpec, attempts: int) -> None:
-    """Log that a function was called again."""
+    """Log that a function was called again.
+
+    Args:
+        workflow_id: the id of the workflow.
+        task: what it is.
+        attempts: how often the function was called.
+    """
     logger.info("Retry [%s@%s] (%s/%s)", workflow_id, task.name, attempts - 1, task.options.max_retries)
 
 
 def caught(workflow_id: str, source: str, catcher: str) -> None:
-    """Log which task caught an exception of another one."""
+    """Log which task caught an exception of another one.
+
+    Args:
+        workflow_id: the id of the workflow.
+        source: the name of the task that failed.
+        catcher: the name of the task that caught it.
+    """
     logger.info(
         "Exception raised by '%s@%s' is caught by '%s@%s'",
         workflow_id, source, workflow_id, catcher,

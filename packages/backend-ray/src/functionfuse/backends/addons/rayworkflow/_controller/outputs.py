@@ -1,4 +1,4 @@
-"""Outputs on their way to the user: fetched where they are unpickled, from memory or else from the store."""
+"""Outputs, which are fetched where they are unpickled, from memory or else from the store."""
 
 from __future__ import annotations
 
@@ -42,19 +42,30 @@ class LazyOutput:
 
 
 def fetched(reference: Reference | None, location: RecordLocation, key: str) -> Any:
-    """Return the value of an output."""
+    """Return the value of an output.
+
+    Args:
+        reference: to the value in the cluster, if it is there.
+        location: where the records of the workflow are.
+        key: the key of the task.
+    """
     if reference is not None:
         try:
             return ray.get(reference)
         except RayTaskError:
             raise
         except RayError:
-            pass  # whoever had it in memory is gone
+            pass  # the process that had it in memory has ended
     return ray.get(remote(read_output).remote(location, key))
 
 
 def has_output(stored: StoredWorkflow, location: RecordLocation) -> bool:
-    """Whether the output of a successful workflow is as it was stored, or was not to be stored."""
+    """Return True if the output of a successful workflow is as it was stored, or was not to be stored.
+
+    Args:
+        stored: the workflow.
+        location: where the records of the workflow are.
+    """
     ended = stored.ended()
     if ended is None:
         return False
@@ -64,6 +75,11 @@ def has_output(stored: StoredWorkflow, location: RecordLocation) -> bool:
 
 def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | None) -> LazyOutput:
     """Return the output of a workflow that does not run here, or of one of its tasks.
+
+    Args:
+        stored: the workflow.
+        location: where the records of the workflow are.
+        task: the name or the key of a task; None for the whole workflow.
 
     Raises:
         WorkflowCancellationError: somebody cancelled it.
@@ -85,7 +101,13 @@ def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | 
 
 
 def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:
-    """Return the error of a workflow of which a task failed."""
+    """Return the error of a workflow of which a task failed.
+
+    Args:
+        workflow_id: the id of the workflow.
+        task: the name of the task; empty if it was none.
+        cause: what was raised.
+    """
     if isinstance(cause, WorkflowStillActiveError):
         return cause
     reason = f"Task {task!r}: {type(cause).__name__}: {cause}" if task else f"{type(cause).__name__}: {cause}"

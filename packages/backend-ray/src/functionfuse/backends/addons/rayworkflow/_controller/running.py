@@ -41,7 +41,7 @@ class SharedServices(NamedTuple):
     Attributes:
         settings: of the engine.
         owner: who holds the leases.
-        window: to whom tasks are handed.
+        window: where tasks are submitted.
         submit: lets tasks be submitted that are ready now.
         run_in_loop: lets a coroutine run in the engine's loop.
     """
@@ -147,7 +147,7 @@ class RunningWorkflow:
             self.scheduler.end(WorkflowOutcome("CANCELED"))
 
     def end(self, outcome: WorkflowOutcome) -> None:
-        """Tell everybody who waits."""
+        """Resolve the futures of all who wait."""
         logs.ended(self.workflow_id, outcome.status, outcome.task, outcome.error)
         self.ended.set_result(outcome)
         for task, futures in self._output_futures.items():
@@ -232,12 +232,12 @@ class RunningWorkflow:
     async def _resolve_from_store(
         self, task: str, futures: list[asyncio.Future[LazyOutput]], outcome: WorkflowOutcome
     ) -> None:
-        """Answer those who asked for a task that did not come up; it may be stored from a run before."""
+        """Resolve the futures of a task that did not run; it may be stored from a run before."""
         try:
             _resolve(futures, await asyncio.to_thread(stored_output, self.stored, self._location, task))
         except (ValueError, StorageError):
-            said = f"Workflow {self.workflow_id!r} ended ({outcome.status}) without this task's output"
-            _resolve(futures, ValueError(said))
+            message = f"Workflow {self.workflow_id!r} ended ({outcome.status}) without this task's output"
+            _resolve(futures, ValueError(message))
 
     def _result(self, outcome: WorkflowOutcome) -> LazyOutput:
         if outcome.status == "CANCELED":

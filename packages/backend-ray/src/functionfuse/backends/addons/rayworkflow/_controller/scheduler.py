@@ -1,7 +1,7 @@
 """One workflow being executed: which tasks are to run, which run, and what follows from how they end.
 
 Tasks are submitted ahead of those that they need, with references as arguments: Ray orders them. A task that finds
-that something it needs has no value, because it failed or returned a graph, answers that it is blocked, and is
+that something it needs has no value, because it failed or returned a graph, reports that it is blocked, and is
 submitted again later. All of this happens in one thread, that of the engine's loop; walks are loops, so that chains
 and recursions may be of any depth.
 """
@@ -36,14 +36,14 @@ class Scheduler:
 
     Args:
         graph: what to execute.
-        checkpoint: how results are stored where nothing else is said.
+        checkpoint: how results are stored where a task does not set it.
         stored: keys of tasks whose results are stored.
         reached: of such tasks that are deep recursions, the key of a late link, and how many are before it.
         submitter: hands tasks to Ray.
         ended: called once with the ending, when nothing runs any more.
         commit: stores a value that a worker left to the controller.
         record_link: notes a late link of a recursion, as in ``reached``.
-        catch: stores an exception that a task caught from another one, and then has :meth:`resolve` called.
+        catch: stores an exception that a task caught from another one, and then calls `resolve`.
         named: called with each task as it comes up.
         settled: called with each task that has a value.
     """
@@ -82,7 +82,7 @@ class Scheduler:
 
     @property
     def has_ready(self) -> bool:
-        """Whether a task could be submitted."""
+        """Return True if a task could be submitted."""
         return self._outcome is None and bool(self._ready or self._reads)
 
     # -- out
@@ -121,7 +121,12 @@ class Scheduler:
     # -- in
 
     def receive(self, node: TaskNode, report: TaskReport | BaseException) -> None:
-        """Take in how a task ended: what it reported, or what became of it in Ray."""
+        """Take in how a task ended: what it reported, or what became of it in Ray.
+
+        Args:
+            node: the task.
+            report: how it ended.
+        """
         self.running.discard(node)
         if self._outcome is not None or node.task_graph.is_abandoned:
             self._finish_if_idle()
@@ -225,7 +230,7 @@ class Scheduler:
     # -- ends
 
     def end(self, outcome: WorkflowOutcome) -> None:
-        """Stop everything; the ending is told when nothing runs any more."""
+        """Stop everything; the outcome is reported when nothing runs any more."""
         if self._outcome is not None:
             return
         self._outcome = outcome
@@ -323,7 +328,7 @@ class Scheduler:
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether an object was lost, on whatever way that is told."""
+    """Return True if an object was lost, however deep among the causes that stands."""
     while error is not None:
         if isinstance(error, ObjectLostError):
             return True

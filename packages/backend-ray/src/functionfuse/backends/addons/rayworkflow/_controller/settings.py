@@ -13,7 +13,7 @@ class ControllerSettings(NamedTuple):
 
     Attributes:
         store: the store, pickled.
-        lease: seconds without a sign of life after which another cluster may take over a workflow.
+        lease: seconds without a heartbeat after which another cluster may take over a workflow.
         checkpoint: how results are stored: "strict" or "grouped".
         retention: what is kept of workflows that ended: "all", "final", or all for so many seconds.
         max_running: workflows that run at a time; -1 for any number.

@@ -1,4 +1,4 @@
-"""Handing tasks to Ray, and hearing how they ended."""
+"""The tasks that Ray has: how they are submitted, and how they ended."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CANCELLED_AGAIN = 2.0  # seconds
 
 
 class SubmissionWindow:
-    """What all workflows of a cluster share: the hub of waits, and how many tasks Ray has.
+    """What all workflows of a cluster share: the wait actor, and how many tasks Ray has.
 
     Args:
         loop: where endings are taken in.
@@ -63,7 +63,12 @@ class SubmissionWindow:
         return self._wait_actor
 
     def task(self, spec: TaskSpec, more: dict[str, Any]) -> Any:
-        """Return our wrapper with the options of a task, and more of them."""
+        """Return our wrapper with the options of a task, and more of them.
+
+        Args:
+            spec: the task.
+            more: further options of Ray, which those of the task replace.
+        """
         options = spec.options
         kind = spec.kind, spec.function, repr(options.ray_options), options.max_retries, repr(more)
         if kind not in self._tasks:
@@ -74,7 +79,12 @@ class SubmissionWindow:
         return self._tasks[kind]
 
     def watch(self, reference: Reference, ended: Callable[[Any], None]) -> None:
-        """Call a function in the loop with what a task reports, or with the exception that Ray has for it."""
+        """Call a function in the loop with what a task reports, or with the exception that Ray has for it.
+
+        Args:
+            reference: to the report.
+            ended: the callback.
+        """
         self.room -= 1
         reference.future().add_done_callback(partial(self._from_elsewhere, ended))
 

@@ -96,7 +96,7 @@ class TaskNode:
 
     @property
     def continues_creator(self) -> bool:
-        """Whether it is the last of a graph that another task returned, and stored just as that one."""
+        """Return True if it is the last of a graph that another task returned, and stored just as that one."""
         creator = self.task_graph.creator
         return (
             creator is not None
@@ -112,7 +112,7 @@ class TaskGraph:
         creator: the task that returned it.
         head: the task in whose place it goes on, if need be by way of others.
         links: how many others.
-        checkpoint: how results are stored where nothing else is said.
+        checkpoint: how results are stored where a task does not set it.
         nodes: its tasks.
         is_abandoned: nobody waits for it any more.
     """
@@ -131,7 +131,7 @@ class TaskGraph:
         self.nodes += [TaskNode(spec, self, last=index == last) for index, spec in enumerate(graph.tasks)]
 
     def checkpoint_for(self, wanted: bool | str | None) -> Checkpoint:
-        """Return how a result is stored of which the user said this."""
+        """Return how a result is stored for which the user set this."""
         if wanted is None:
             return self.checkpoint if self.creator is None else self.creator.checkpoint
         if isinstance(wanted, str):

@@ -33,13 +33,13 @@ class GraphRun(NamedTuple):
     Attributes:
         workflow_name: under which the store keeps results.
         steps: the plan.
-        wanted: what is asked for.
+        wanted: the results to return.
         options: what queries set.
         store: the store, pickled; empty when the user set none.
         on_error: "raise" or "continue"; see `BaseWorkflow.run`.
         reuse: "recipe", "name" or "never".
         event_channel: the name of the actor that receives events; "" without observers.
-        prepared: by step, what its plugin wants called in the worker.
+        prepared: by step, what its plugin calls in the worker.
         codes: by step, a digest of its code.
         is_node: whether the task stands for the one node that is wanted, and has its value and its error.
     """

@@ -39,7 +39,7 @@ class options:  # noqa: N801  as in ray.workflow
         metadata: what JSON can hold, for ``get_metadata``.
         catch_exceptions: give consumers a pair: (result, None), or (None, exception).
         checkpoint: whether the result is stored; what is not runs again when a consumer has to after a restart. Or how
-            it is stored, "strict" or "grouped"; see :func:`init`.
+            it is stored, "strict" or "grouped"; see `init`.
         isolate: whether the task runs in an actor of its own, which goes on when the controller dies: for tasks so long
             that they should not begin anew.
     """
@@ -80,6 +80,10 @@ def workflow_options(node: FunctionNode) -> dict[str, Any]:
 
 def task_options(node: FunctionNode, ours: Mapping[str, Any]) -> TaskOptions:
     """Return all options of a node.
+
+    Args:
+        node: the node.
+        ours: those of this module; see `workflow_options`.
 
     Raises:
         ValueError: it has several results.

@@ -73,7 +73,7 @@ class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # without ty
 
 
 def is_task(value: Any) -> bool:
-    """Whether something in the arguments of a task stands for the result of another one."""
+    """Return True if something in the arguments of a task stands for the result of another one."""
     return isinstance(value, DAGNode) and not isinstance(value, InputNode | InputAttributeNode)
 
 
@@ -127,7 +127,12 @@ class _ArgumentUnpickler(pickle.Unpickler):
 
 
 def deserialize(data: bytes, references: Sequence[Any]) -> Any:
-    """Read a pickle, with references put in."""
+    """Read a pickle, with references put in.
+
+    Args:
+        data: the pickle.
+        references: those that were left out.
+    """
     return _ArgumentUnpickler(data, (), references).load() if references else pickle.loads(data)
 
 
@@ -137,7 +142,7 @@ def deserialize_arguments(
     """Read arguments.
 
     Args:
-        data: what :func:`serialize_arguments` made.
+        data: what `serialize_arguments` made.
         values: the results of nodes, for arguments.
         nodes: what stands for nodes within containers.
         references: what stands for references.

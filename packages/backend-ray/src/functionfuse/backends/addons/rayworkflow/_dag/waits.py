@@ -25,7 +25,7 @@ def wait_for_event(event_listener_type: type[EventListener], *args: Any, **kwarg
     """Return a node whose result is an event.
 
     Args:
-        event_listener_type: a subclass of :class:`EventListener`.
+        event_listener_type: a subclass of `EventListener`.
         args: of its ``poll_for_event``; nodes among them are waited for.
         kwargs: likewise.
 
@@ -59,7 +59,7 @@ def _sleep(duration: float) -> None:
 
 
 def _wait_for_event(event_listener_type: type[EventListener], *args: Any, **kwargs: Any) -> Any:
-    """Stands for a wait, which takes place in the hub."""
+    """Stands for a wait, which takes place in the wait actor."""
     raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EventChannelActor:
-    """An actor of the driver: whoever tells an event waits until the driver took it in."""
+    """An actor of the driver; who reports an event waits until the driver has received it."""
 
     def __init__(self) -> None:
         self._report_stored: asyncio.Queue[tuple[bytes, asyncio.Future[None]]] = asyncio.Queue()
@@ -45,22 +45,22 @@ class EventChannelActor:
 
 
 def start_event_channel() -> tuple[str, Any]:
-    """Start a relay; return its name and the actor."""
-    name = f"functionfuse-relay-{uuid.uuid4().hex}"
+    """Start an event channel; return its name and the actor."""
+    name = f"functionfuse-events-{uuid.uuid4().hex}"
     return name, ray.remote(num_cpus=0)(EventChannelActor).options(name=name, namespace=NAMESPACE).remote()
 
 
-def callback_to(relay: str) -> Callable[[Event], None] | None:
-    """Return an observer that passes events on to a driver; None when the driver is gone."""
+def callback_to(name: str) -> Callable[[Event], None] | None:
+    """Return an observer that passes events on to a driver; None when the driver has ended."""
     try:
-        actor = ray.get_actor(relay, namespace=NAMESPACE)
+        actor = ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
         return None
 
     def report(event: Event) -> None:
         try:
             ray.get(actor.report.remote(serialize_failure(event)))
-        except RayActorError:  # the driver is gone; the run goes on
+        except RayActorError:  # the driver has ended; the run goes on
             return
 
     return report

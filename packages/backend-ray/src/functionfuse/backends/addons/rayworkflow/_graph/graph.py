@@ -32,7 +32,7 @@ class GraphOutcome(NamedTuple):
     """What came of a graph.
 
     Attributes:
-        results: what was asked for.
+        results: of the nodes that were wanted.
         warnings: what was warned of.
     """
 
@@ -80,8 +80,8 @@ def _ran(graph_run: GraphRun) -> GraphOutcome:
     context = current.get()
     assert context is not None
     workflow = _Shipped(graph_run, context)
-    if graph_run.event_channel and (teller := callback_to(graph_run.event_channel)) is not None:
-        workflow.add_observer(teller)
+    if graph_run.event_channel and (callback := callback_to(graph_run.event_channel)) is not None:
+        workflow.add_observer(callback)
     with warnings.catch_warnings(record=True) as reported:
         warnings.simplefilter("always")
         try:
@@ -146,7 +146,14 @@ class RunStore:
         self._store.new_workflow(self._named(workflow_name))
 
     def save(self, workflow_name: str, task_name: str, obj: Any, **options: Any) -> Mapping[str, Any]:
-        """Store a result; where its recipe will not tell, note that this run made it."""
+        """Store a result; where its recipe cannot find it, note that this run made it.
+
+        Args:
+            workflow_name: under which the store keeps results.
+            task_name: the name of the result.
+            obj: the result.
+            options: of the store.
+        """
         try:
             footer: Mapping[str, Any] = self._store.save(
                 self._named(workflow_name), self._before + task_name, obj, **options
@@ -160,22 +167,37 @@ class RunStore:
         return footer
 
     def read_task(self, workflow_name: str, task_name: str) -> Any:
-        """Return a result."""
+        """Return a result.
+
+        Args:
+            workflow_name: under which the store keeps results.
+            task_name: the name of the result.
+        """
         return self._store.read_task(self._named(workflow_name), self._before + task_name)
 
     def info(self, workflow_name: str, task_name: str) -> Mapping[str, Any]:
-        """Return the footer of a result."""
+        """Return the footer of a result.
+
+        Args:
+            workflow_name: under which the store keeps results.
+            task_name: the name of the result.
+        """
         footer: Mapping[str, Any] = self._store.info(self._named(workflow_name), self._before + task_name)
         return footer
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        """Which names have a result."""
+        """Which names have a result.
+
+        Args:
+            workflow_name: under which the store keeps results.
+            names: of results.
+        """
         before = self._before
         found: set[str] = self._store.has_tasks(self._named(workflow_name), [before + name for name in names])
         return {name.removeprefix(before) for name in found}
 
     def noted(self) -> set[str]:
-        """Names of what this run stored and a recipe will not tell."""
+        """Return the names of what this run stored and a recipe cannot find."""
         noted = self._location.journal.names("node")
         return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
 

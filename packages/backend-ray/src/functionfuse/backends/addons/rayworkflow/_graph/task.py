@@ -12,7 +12,7 @@ def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
     """Run a graph in a worker, as `execute` runs a function.
 
     Args:
-        serialized: the pickled job.
+        serialized: the serialized `TaskCall`.
         arguments: references, if there are any.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Whether a workflow that is resumed would run other code than the one that it was stored with."""
+"""Changes of the code of a workflow between the time it was stored and the time it is resumed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def refuse_other(workflow_id: str, status: WorkflowStatus, stored: bytes, wanted
 def refuse_changed(workflow_id: str, changed: list[str]) -> None:
     """Refuse to let a workflow go on of which these tasks have changed.
 
+    Args:
+        workflow_id: the id of the workflow.
+        changed: the names of the tasks.
+
     Raises:
         WorkflowNotResumableError: there are any.
     """
@@ -62,7 +66,12 @@ def refuse_changed(workflow_id: str, changed: list[str]) -> None:
 
 
 def changed_code(location: RecordLocation, tasks: Sequence[TaskSpec]) -> list[str]:
-    """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored."""
+    """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored.
+
+    Args:
+        location: where the records of the workflow are.
+        tasks: the tasks.
+    """
     return [name for task in tasks for name in _changed(location, task)]
 
 
@@ -74,7 +83,7 @@ def _changed(location: RecordLocation, task: TaskSpec) -> list[str]:
         return [name for name, code in graph_run.codes.items() if codes[name] != code]
     record = location.journal.get(f"fn/{task.function}")
     if record is None:
-        return []  # which is told when it is to run
+        return []  # an error that is raised when it is to run
     function = cloudpickle.loads(record[1])
     is_known = function.__module__ == "__main__" or file_of(function.__module__) is not None
     return [task.name] if is_known and code_of(function) != task.code else []

@@ -11,7 +11,7 @@ The records of workflow ``w`` are those of the store's workflow ``durable/w``:
 ``<run>/link/<task>/<n>`` the task that went on in the place of a deep recursion after ``n`` others
 ``<run>/log/<number>``    what many tasks returned; see the module ``results``
 ``<run>/wait/<task>``     until when a task sleeps, or the event that it received
-``<run>/node/<name>``     that this run stored a node of Function Fuse whose recipe will not tell
+``<run>/node/<name>``     that this run stored a node of Function Fuse that its recipe cannot find
 ``<run>/lease/<epoch>``   who runs the workflow since then
 ``<run>/end/<epoch>``     how that ended
 ========================  ==================================================================================
@@ -57,7 +57,7 @@ _PERMANENT = (
     CorruptRecord,
     UnsupportedRecord,
     MissingSerializer,
-)  # which waiting does not change
+)  # errors that a retry does not change
 
 
 class Journal:
@@ -66,7 +66,7 @@ class Journal:
     Args:
         store: where they are.
         workflow_id: of the workflow.
-        run: the word that tells its records from those of a deleted workflow of the same id.
+        run: the word that separates its records from those of a deleted workflow of the same id.
     """
 
     def __init__(self, store: Catalogue, workflow_id: str, run: str = "") -> None:
@@ -76,7 +76,13 @@ class Journal:
         self._location = records_name(workflow_id)
 
     def put(self, name: str, *record: Any, **meta: Any) -> bool:
-        """Write a record, unless a valid one is there; return whether this one was written."""
+        """Write a record, unless a valid one is there; return whether this one was written.
+
+        Args:
+            name: the name of the record below the run.
+            record: its kind, and what it holds.
+            meta: what is known of it, which can be read without it.
+        """
         try:
             with_retries(self.store.save, self._location, self._full(name), record, meta=meta, create=True)
         except LostRace:  # which says only that the end of the other record is sound
@@ -86,7 +92,13 @@ class Journal:
         return True
 
     def replace(self, name: str, *record: Any, **meta: Any) -> None:
-        """Write a record in the place of one that is of no use."""
+        """Write a record in the place of one that is of no use.
+
+        Args:
+            name: the name of the record below the run.
+            record: its kind, and what it holds.
+            meta: what is known of it, which can be read without it.
+        """
         with_retries(self.store.save, self._location, self._full(name), record, meta=meta)
 
     def get(self, name: str) -> tuple[Any, ...] | None:
@@ -103,8 +115,12 @@ class Journal:
     def require(self, name: str, what: str) -> tuple[Any, ...]:
         """Return a record that nothing can replace.
 
+        Args:
+            name: the name of the record below the run.
+            what: what it is, for the error.
+
         Raises:
-            CorruptRecord: it is damaged, or gone.
+            CorruptRecord: it is damaged, or missing.
         """
         try:
             record: tuple[Any, ...] = with_retries(self.store.read_task, self._location, self._full(name))
@@ -116,11 +132,17 @@ class Journal:
         return record
 
     def has(self, name: str) -> bool:
-        """Whether there is a record, valid or not."""
+        """Return True if there is a record, valid or not."""
         return bool(with_retries(self.store.has_tasks, self._location, [self._full(name)]))
 
     def put_or_get(self, name: str, *record: Any, **meta: Any) -> tuple[Any, ...]:
-        """Write a record, and return the one that is there then: this one, or that of whoever was faster."""
+        """Write a record, and return the one that is there then: this one, or one that was written before.
+
+        Args:
+            name: the name of the record below the run.
+            record: its kind, and what it holds.
+            meta: what is known of it, which can be read without it.
+        """
         while not self.put(name, *record, **meta):
             found = self.get(name)
             if found is not None:
@@ -128,7 +150,7 @@ class Journal:
         return record
 
     def meta(self, name: str) -> dict[str, Any] | None:
-        """Return what was said of a record when it was written, without reading it."""
+        """Return the metadata of a record, without reading it."""
         full = self._full(name)
         try:
             return dict(with_retries(self.store.info, self._location, full)["meta"]) if self.has(name) else None
@@ -175,7 +197,12 @@ class EventInbox:
         self._location = EVENTS + workflow_id
 
     def put(self, key: str, event: str) -> bool:
-        """Store an event; return whether it, or its equal, is the one of this key then."""
+        """Store an event; return whether it, or its equal, is the one of this key then.
+
+        Args:
+            key: the key.
+            event: the event, as JSON.
+        """
         try:
             with_retries(self._store.save, self._location, key, event, create=True)
         except LostRace:  # which says only that the end of the other record is sound
@@ -197,7 +224,13 @@ class EventInbox:
 
 
 def with_retries(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Ask a store, and again for some seconds if it cannot do it now."""
+    """Call a store, and retry for some seconds while it is unavailable.
+
+    Args:
+        operation: a method of a store.
+        args: its arguments.
+        options: its keyword arguments.
+    """
     for pause in (*_PAUSES, None):
         try:
             return operation(*args, **options)

@@ -31,7 +31,12 @@ def latest_epoch(journal: Journal) -> int:
 
 
 def owner_of(journal: Journal, epoch: int) -> str:
-    """Return who took an epoch; "" if that cannot be read."""
+    """Return who took an epoch; "" if that cannot be read.
+
+    Args:
+        journal: the records of the workflow.
+        epoch: the epoch.
+    """
     found = journal.get(f"lease/{epoch_key(epoch)}")
     return found[1] if found else ""
 

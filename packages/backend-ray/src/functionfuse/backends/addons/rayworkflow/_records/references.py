@@ -31,13 +31,23 @@ class RecordLocation(NamedTuple):
 
 
 def store_references(location: RecordLocation, references: Sequence[Reference]) -> list[str]:
-    """Store the values of references, in the workers that are next to them; return their sha256."""
+    """Store the values of references, in the workers that are next to them; return their sha256.
+
+    Args:
+        location: where the records of the workflow are.
+        references: the references.
+    """
     shas: list[str] = ray.get([remote(store_reference).remote(location, [reference]) for reference in references])
     return shas
 
 
 def store_reference(location: RecordLocation, boxed: list[Reference]) -> str:
-    """Store the value of one reference."""
+    """Store the value of one reference.
+
+    Args:
+        location: where the records of the workflow are.
+        boxed: the reference, in a list, so that Ray does not wait for its value.
+    """
     serialized = serialize(ray.get(boxed[0]))
     inner = store_references(location, serialized.references) if serialized.references else []
     sha = hashlib.sha256(serialized.data + "".join(inner).encode()).hexdigest()
@@ -46,20 +56,38 @@ def store_reference(location: RecordLocation, boxed: list[Reference]) -> str:
 
 
 def object_references(location: RecordLocation, objects: Sequence[str]) -> list[Reference]:
-    """Return references to stored values, which workers read."""
+    """Return references to stored values, which workers read.
+
+    Args:
+        location: where the records of the workflow are.
+        objects: the sha256 of the values.
+    """
     return [remote(read_object).remote(location, sha) for sha in objects]
 
 
 def read_object(location: RecordLocation, sha: str) -> Any:
-    """Read a stored value."""
+    """Read a stored value.
+
+    Args:
+        location: where the records of the workflow are.
+        sha: the sha256 of the value.
+    """
     record = location.journal.get(f"obj/{sha}")
     if record is None:
-        raise LookupError(f"an object of workflow {location.workflow_id!r} is gone from its store, or damaged: {sha}")
+        raise LookupError(
+            f"an object of workflow {location.workflow_id!r} is missing in its store, or damaged: {sha}; "
+            "delete the workflow and run it anew"
+        )
     return deserialize(record[1], object_references(location, record[2]))
 
 
 def are_objects_valid(location: RecordLocation, objects: Sequence[str]) -> bool:
-    """Whether all these values are stored, and those of the references in them."""
+    """Return True if all these values are stored, and those of the references in them.
+
+    Args:
+        location: where the records of the workflow are.
+        objects: the sha256 of the values.
+    """
     left, seen = list(objects), set(objects)
     while left:
         record = location.journal.get(f"obj/{left.pop()}")

@@ -1,8 +1,8 @@
 """What tasks returned, as it is stored: in a record of its own, or with many others in one record of the log.
 
 The log is a sequence of records that only the owner of a workflow writes, each behind the last one and only if none is
-there. A new owner writes one before anything else. So a former owner, which wakes up and writes its next one, finds its
-place taken, and stops.
+there. A new owner writes one before anything else. So a former owner, which resumes and writes its next one, finds that
+record there, and stops.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TaskResults:
         return [*self.logged, *self._journal.names("out")]
 
     def has(self, key: str) -> bool:
-        """Whether a task has a result."""
+        """Return True if a task has a result."""
         return key in self.logged or self._journal.has(f"out/{key}")
 
     def log_of(self, key: str) -> str:
@@ -74,7 +74,12 @@ class TaskResults:
 
 
 def results_in(journal: Journal, log: str) -> Mapping[str, tuple[Any, ...]]:
-    """Return the results in a record of the log, by the key of their task; {} if it is not valid, or none is named."""
+    """Return the results in a record of the log, by the key of their task; {} if it is not valid, or none is named.
+
+    Args:
+        journal: the records of the workflow.
+        log: the name of the record; "" for none.
+    """
     found = journal.get(log) if log else None
     return {} if found is None else found[1]
 
@@ -109,6 +114,10 @@ class ResultLog(TaskResults):
 
     def append(self, results: Mapping[str, tuple[Any, ...]], about: Mapping[str, Mapping[str, Any]]) -> None:
         """Store results of tasks, and what is known of them, by key, in one record.
+
+        Args:
+            results: by key, each as a record of its own has it.
+            about: by key, what is known of the task.
 
         Raises:
             WorkflowStillActiveError: there is a later owner.

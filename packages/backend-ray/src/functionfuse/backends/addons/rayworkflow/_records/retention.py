@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 ALL, FINAL = "all", "final"
-_LASTING = ("spec", "lease/", "end/")  # what tells how a workflow ended
+_LASTING = ("spec", "lease/", "end/")  # which show how a workflow ended
 
 
 def keep_final(journal: Journal, output: str) -> None:
@@ -38,7 +38,13 @@ def keep_final(journal: Journal, output: str) -> None:
 
 
 def expire(store: Catalogue, seconds: float, running: Container[str]) -> None:
-    """Remove the workflows that ended some time ago, by this machine's clock."""
+    """Remove the workflows that ended some time ago, by this machine's clock.
+
+    Args:
+        store: the store.
+        seconds: after how many.
+        running: ids of workflows to leave alone.
+    """
     for workflow_id in stored_ids(store):
         if workflow_id in running:
             continue
@@ -57,6 +63,6 @@ def period(seconds: float) -> float:
 
 
 def is_retention(wanted: object) -> bool:
-    """Whether something says what to keep: "all", "final", or a number of seconds."""
+    """Return True if something is a retention: "all", "final", or a number of seconds."""
     is_number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
     return wanted in (ALL, FINAL) or (is_number and wanted > 0)  # type: ignore[operator]

@@ -20,7 +20,7 @@ class SubmitRequest(NamedTuple):
 
     Attributes:
         workflow_id: its id.
-        run: a word that tells this order from others.
+        run: a word that is new for each request.
         graph: the pickle of its graph.
         functions: by sha256, the pickles of its functions.
         metadata: the user's own.
@@ -36,7 +36,13 @@ class SubmitRequest(NamedTuple):
 
 
 def store_request(journal: Journal, location: RecordLocation, request: SubmitRequest) -> None:
-    """Store a workflow that is new; functions before the graph that refers to them."""
+    """Store a workflow that is new; functions before the graph that refers to them.
+
+    Args:
+        journal: the records of the workflow.
+        location: where the records of the workflow are.
+        request: the workflow.
+    """
     for sha, pickled in request.functions.items():
         store_function(location, sha, pickled)
     journal.put("spec", "spec", FORMAT, journal.run, request.graph, request.metadata, created=time.time())

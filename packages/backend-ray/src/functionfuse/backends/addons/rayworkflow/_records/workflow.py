@@ -55,7 +55,12 @@ class StoredWorkflow:
 
     @classmethod
     def find(cls, store: Catalogue, workflow_id: str) -> Self | None:
-        """Return what is stored under an id; None if that is nothing. CorruptRecord if the graph is damaged."""
+        """Return what is stored under an id; None if that is nothing.
+
+        Args:
+            store: the store.
+            workflow_id: the id of the workflow.
+        """
         journal = Journal(store, workflow_id)
         if not journal.has("spec"):
             return None
@@ -106,7 +111,12 @@ class StoredWorkflow:
         return None if meta is None else float(meta["end_time"])
 
     def end(self, epoch: int, ended: StoredOutcome) -> None:
-        """Write how the workflow ended, for its owner since an epoch."""
+        """Write how the workflow ended, for its owner since an epoch.
+
+        Args:
+            epoch: since which the owner runs it.
+            ended: how it ended.
+        """
         self.journal.put(f"end/{epoch_key(epoch)}", "end", *ended, end_time=time.time())
 
     def key_of(self, task: str) -> str:
@@ -195,7 +205,12 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
 
 
 def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
-    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued."""
+    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued.
+
+    Args:
+        store: the store.
+        actor: the word that its owners share.
+    """
     found = []
     for workflow_id in with_retries(stored_ids, store):
         try:
@@ -211,6 +226,11 @@ def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, di
 
 def delete(store: Catalogue, workflow_id: str, reader: OwnerCheck) -> None:
     """Remove a workflow that does not run, also one whose graph is damaged.
+
+    Args:
+        store: the store.
+        workflow_id: the id of the workflow.
+        reader: checks whether the owner of the workflow lives.
 
     Raises:
         WorkflowStillActiveError: it runs.

@@ -1,4 +1,4 @@
-"""What workers do: call a function, and store what it returned before anybody hears of it."""
+"""What workers do: call a function, and store what it returned before the task ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = 32 << 10  # bytes of a result that the controller stores with others
 
 
 class TaskCall(NamedTuple):
-    """A task as workers are told of it.
+    """A task as it is sent to workers.
 
     Attributes:
         location: where its records are.
@@ -110,7 +110,7 @@ def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
     All that can be is in one argument, as bytes: each further one, and what Ray has to pickle, takes longer than that.
 
     Args:
-        serialized: the pickled job.
+        serialized: the serialized `TaskCall`.
         arguments: references, if there are any; for each need its value, or the report on it if only containers have
             it.
 
@@ -125,7 +125,12 @@ def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
 def deserialized_call(
     serialized: bytes, arguments: tuple[Any, ...]
 ) -> tuple[TaskCall, TaskReferences, tuple[Any, ...]]:
-    """Return a job, the references, and what there is of each need."""
+    """Return a call, the references, and what there is of each need.
+
+    Args:
+        serialized: the serialized `TaskCall`.
+        arguments: references, if there are any; then one for each need.
+    """
     call: TaskCall = pickle.loads(serialized)
     return (call, arguments[0], arguments[1:]) if call.refers else (call, TaskReferences(), arguments)
 
@@ -163,12 +168,23 @@ def execute_with(
 
 
 def arguments_of(call: TaskCall, references: TaskReferences, needs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a task's function."""
+    """Return the arguments of a task's function.
+
+    Args:
+        call: the task.
+        references: that it takes.
+        needs: for each task that it needs its value, or the report on it.
+    """
     return deserialize_arguments(call.arguments, needs, references.inner, references.objects)
 
 
 def is_blocked(call: TaskCall, needs: Sequence[Any]) -> bool:
-    """Whether something that a task takes has no value."""
+    """Return True if something that a task takes has no value.
+
+    Args:
+        call: the task.
+        needs: for each task that it needs its value, or the report on it.
+    """
     return any(
         isinstance(need, NoValue) or (index not in call.direct and pickle.loads(need).ended != "value")
         for index, need in enumerate(needs)
@@ -176,7 +192,12 @@ def is_blocked(call: TaskCall, needs: Sequence[Any]) -> bool:
 
 
 def read_result(location: RecordLocation, key: str) -> tuple[TaskReport, Any]:
-    """Return what is stored of a task in a record of its own."""
+    """Return what is stored of a task in a record of its own.
+
+    Args:
+        location: where the records of the workflow are.
+        key: the key of the task.
+    """
     return _result_in(location, key, location.journal.get(f"out/{key}"))
 
 
@@ -192,12 +213,21 @@ def _result_in(location: RecordLocation, key: str, record: tuple[Any, ...] | Non
 
 
 def is_valid_result(record: tuple[Any, ...] | None, location: RecordLocation) -> TypeGuard[tuple[Any, ...]]:
-    """Whether there is a record of a task, and the objects that it refers to are undamaged."""
+    """Return True if there is a record of a task, and the objects that it refers to are undamaged.
+
+    Args:
+        record: the record, or None.
+        location: where the records of the workflow are.
+    """
     return record is not None and (record[0] != "value" or are_objects_valid(location, record[2]))
 
 
 def read_output(location: RecordLocation, key: str) -> Any:
     """Return the stored value of a task, or of what went on in its place.
+
+    Args:
+        location: where the records of the workflow are.
+        key: the key of the task.
 
     Raises:
         ValueError: there is none.
@@ -250,18 +280,38 @@ def _call_with_retries(
 
 
 def failure_report(call: TaskCall, error: BaseException, start: float, attempts: int) -> tuple[TaskReport, Any]:
+    """Return the report on a task that failed; where it catches exceptions, store the pair.
+
+    Args:
+        call: the task.
+        error: what was raised.
+        start: when the task started, in seconds since the epoch.
+        attempts: how often the function was called.
+    """
     if call.catches and isinstance(error, Exception):
         return store_value(call, (None, deserialize_error(serialize_error(error))), start, attempts)
     return TaskReport("error", serialize_error(error), start, time.time(), attempts), NoValue()
 
 
 def storage_failure(error: StorageError, start: float) -> tuple[TaskReport, Any]:
-    """Say that the store of the workflow could not be used, which nobody catches."""
+    """Return the report on a task whose store could not be used; nothing catches that.
+
+    Args:
+        error: what was raised.
+        start: when the task started, in seconds since the epoch.
+    """
     return TaskReport("unstored", serialize_error(error), start, time.time(), 1), NoValue()
 
 
 def store_value(call: TaskCall, value: Any, start: float, attempts: int) -> tuple[TaskReport, Any]:
-    """Store a value, and return it; or that of whoever was faster."""
+    """Store a value, and return it; or the one that was stored before.
+
+    Args:
+        call: the task.
+        value: the value.
+        start: when the task started, in seconds since the epoch.
+        attempts: how often the function was called.
+    """
     end = time.time()
     report = TaskReport("value", b"", start, end, attempts)
     if not call.checkpoint:
@@ -300,7 +350,12 @@ def _store_graph(call: TaskCall, dag: DAGNode, start: float, attempts: int) -> t
 
 
 def result_metadata(name: str, report: TaskReport) -> dict[str, Any]:
-    """Return what is stored beside the result of a task, of this name."""
+    """Return what is stored beside the result of a task, of this name.
+
+    Args:
+        name: the name of the task.
+        report: how it ended.
+    """
     return {
         "task": name,
         "ended": report.ended,

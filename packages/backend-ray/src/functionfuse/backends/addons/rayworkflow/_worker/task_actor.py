@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from .._records.references import RecordLocation
 
 NAMESPACE = "functionfuse"  # of actors that are found by their names
-_FIRST_CALL = 60.0  # seconds in which it is asked at first; Ray makes one anew that was killed when its task had ended
-_FURTHER_CALL = 10.0  # seconds in which it may be asked again
+_FIRST_CALL = 60.0  # seconds to wait for the first call; Ray restarts an actor that was killed when its task had ended
+_FURTHER_CALL = 10.0  # seconds to wait for a further call
 _ACTOR_OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "scheduling_strategy", "label_selector")
 
 
 class TaskActor:
-    """The actor. It runs one task, and ends some time after that if nobody ended it.
+    """The actor. It runs one task, and ends some time after that unless it is killed.
 
     Args:
-        seconds: seconds in which it is asked to.
+        seconds: how long it waits for the call.
     """
 
     def __init__(self, seconds: float = _FIRST_CALL) -> None:
         self._end = _end_after(seconds)
 
     def execute(self, *arguments: Any) -> tuple[bytes, Any]:
-        """Run the task; asked again by another controller, give back what was stored meanwhile."""
+        """Run the task; called again by another controller, return what was stored meanwhile."""
         self._end.cancel()
         try:
             return execute(*arguments)

@@ -1,4 +1,4 @@
-"""The hub: one process for all waits of a cluster, which hold no worker."""
+"""The wait actor: one process for all waits of a cluster, which hold no worker."""
 
 from __future__ import annotations
 
@@ -34,10 +34,15 @@ _LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved,
 
 
 class WaitActor:
-    """An actor whose methods end when a wait does; they answer as tasks do."""
+    """An actor whose methods end when a wait does; they return what tasks do."""
 
     async def sleep(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
-        """Sleep until the time that is stored, which the first attempt computes."""
+        """Sleep until the time that is stored, which the first attempt computes.
+
+        Args:
+            serialized: the serialized `TaskCall`.
+            arguments: references, if there are any; then one for each need.
+        """
         call, references, needs = deserialized_call(serialized, arguments)
 
         async def wait(duration: float) -> None:
@@ -49,7 +54,12 @@ class WaitActor:
         return pickle.dumps(report), value
 
     async def event(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
-        """Wait for an event, store it, and tell the listener so."""
+        """Wait for an event, store it, and notify the listener.
+
+        Args:
+            serialized: the serialized `TaskCall`.
+            arguments: references, if there are any; then one for each need.
+        """
         call, references, needs = deserialized_call(serialized, arguments)
 
         async def wait(listener: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
