@@ -6,22 +6,22 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import cloudpickle
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._dag.code import codes_of
 from functionfuse.backends.addons.rayworkflow._dag.graphs import GraphRun, graph_task
+from functionfuse.backends.addons.rayworkflow._dag.serialization import SERIALIZER
 from functionfuse.backends.addons.rayworkflow._graph.events import start_event_channel
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
-from functionfuse.backends.base import refuse_blocked
 from functionfuse.backends.builtin import rayback
-from functionfuse.backends.observers import Announcer
-from functionfuse.backends.plugins import initializer
-from functionfuse.backends.shipping import cannot_be_sent
-from functionfuse.errors import EngineError, NodeError, OptionError, WorkflowFailed
+from functionfuse.backends.observers import EventChannel
+from functionfuse.backends.plugins import InitializerPlugin, initializer
+from functionfuse.backends.serialization import unserializable
+from functionfuse.backends.session import refuse_blocked
+from functionfuse.errors import EngineError, NodeError, WorkflowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons.rayworkflow._graph.graph import GraphOutcome
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
     from functionfuse.backends.observers import Event
+    from functionfuse.backends.options import OnError, Reuse
+    from functionfuse.backends.spec import RunSpec
     from functionfuse.plan import Plan, Step
 
 
@@ -48,7 +50,7 @@ class RayWorkflow(rayback.RayWorkflow):
 
     _event_channel: Any = None  # the actor that events come from
 
-    def run(self, *, on_error: str = "raise", reuse: str = "recipe") -> Any:  # type: ignore[override]
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
         When this process is killed meanwhile the run goes on, and `output` returns what comes of it; Ctrl-C
@@ -70,20 +72,19 @@ class RayWorkflow(rayback.RayWorkflow):
             self.cancel()
             raise
 
-    def start(self, *, on_error: str = "raise", reuse: str = "recipe") -> None:
+    def start(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> None:
         """Let the graph run in the cluster, and return. For the arguments see `run`.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
         """
-        if on_error not in ("raise", "continue"):
-            raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
+        session = self.session(on_error=on_error, reuse=reuse)
         if self._store is not None:
             self._store.new_workflow(self.workflow_name)
-        plan = self.plan(reuse=reuse)
-        refuse_blocked(plan, type(self).__name__)
-        serialized = self._serialized(plan, on_error, reuse)
+        plan = session.plan()
+        refuse_blocked(plan, session.spec.backend)
+        serialized = self._serialized(session.spec, plan)
         self._forget_former_run()
         try:
             rayworkflow.run_async(graph_task(serialized), workflow_id=self.workflow_name)
@@ -120,7 +121,7 @@ class RayWorkflow(rayback.RayWorkflow):
     def _results_of(self, reference: Any) -> Any:
         received = self._listen(reference)
         try:
-            ran: GraphOutcome = actor.result_of(reference)
+            outcome: GraphOutcome = actor.result_of(reference)
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if not isinstance(failure, GraphFailed):
@@ -128,15 +129,15 @@ class RayWorkflow(rayback.RayWorkflow):
             self._warn(failure.warnings)
             reported = _as_received(pickle.loads(failure.serialized), received)
             raise reported from reported.__cause__
-        self._warn(ran.warnings)
-        return ran.results[0] if len(self._given) == 1 else list(ran.results)
+        self._warn(outcome.warnings)
+        return outcome.results[0] if len(self._given) == 1 else list(outcome.results)
 
     def _listen(self, reference: Any) -> dict[str, NodeError]:
         """Pass events on to observers until a run has ended; return the errors among them by name."""
         received: dict[str, NodeError] = {}
         if self._event_channel is None:
             return received
-        announcer = Announcer(self.workflow_name, self._observers)
+        events = EventChannel(self.workflow_name, self._observers)
         while True:
             event = self._event_channel.next.remote()
             ray.wait([event, reference])
@@ -145,7 +146,7 @@ class RayWorkflow(rayback.RayWorkflow):
             reported: Event = pickle.loads(ray.get(event))
             if reported.error is not None:
                 received[reported.error.name] = reported.error
-            announcer.tell(reported.kind, reported.name, reported.seconds, reported.error)
+            events.report(reported.kind, reported.name, reported.seconds, reported.error)
         self._event_channel = None
         return received
 
@@ -153,22 +154,17 @@ class RayWorkflow(rayback.RayWorkflow):
         for warning in warnings:
             warn_user(warning)
 
-    def _serialized(self, plan: Plan, on_error: str, reuse: str) -> bytes:
-        store = b"" if self._store is None else cloudpickle.dumps(self._store)
-        name, self._event_channel = start_event_channel() if self._observers else ("", None)
-        plugins = {
-            step.name: step.options["plugin"] for step in plan if step.action == "run" and "plugin" in step.options
-        }
-        prepared = {name: initializer(plugin, name) for name, plugin in plugins.items()}
-        steps, wanted = list(plan), self._wanted()
-        graph_run = GraphRun(
-            self.workflow_name, steps, wanted, self._options, store, on_error, reuse, name, prepared, codes_of(steps)
-        )
+    def _serialized(self, spec: RunSpec, plan: Plan) -> bytes:
+        store = b"" if spec.store is None else SERIALIZER.dumps(spec.store)
+        channel, self._event_channel = start_event_channel() if self._observers else ("", None)
+        plugins = {step.name: step.options.plugin for step in plan if step.action == "run" and step.options.plugin}
+        prepared = {name: InitializerPlugin(initializer(plugin, name)) for name, plugin in plugins.items()}
+        steps, options = list(plan), spec.options.with_plugins(prepared)
+        planned = spec._replace(steps=steps, options=options, store=None, has_recipes=True)
         try:
-            serialized: bytes = cloudpickle.dumps(graph_run)
+            return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps)))
         except Exception as error:
             raise _unserializable_step(steps, error) from error
-        return serialized
 
     def _forget_former_run(self) -> None:
         """Make room for another run of this name; what the former one stored of nodes stays."""
@@ -195,7 +191,7 @@ def _unserializable_step(steps: Sequence[Step], problem: Exception) -> Exception
     """Return the error of the step that cannot be pickled."""
     for step in steps:
         try:
-            cloudpickle.dumps(step)
+            SERIALIZER.dumps(step)
         except Exception as error:
-            return cannot_be_sent(step.name, step.target, step.args, step.kwargs, {}, cloudpickle.dumps, error)
+            return unserializable(step, step.name, SERIALIZER.dumps, error, {})
     return problem

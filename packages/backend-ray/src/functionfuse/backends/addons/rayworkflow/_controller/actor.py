@@ -102,7 +102,7 @@ def start(storage: Catalogue | str | os.PathLike[str] | None, **limits: Any) -> 
     if otherwise:
         options = ", ".join(f"{name}={value!r}" for name, value in otherwise.items() if name != "store")
         raise ValueError(
-            "workflow.init is result again with other options than at first. At first: "
+            "workflow.init is called again with other options than at first. At first: "
             + (options or f"storage={cloudpickle.loads(there.store)!r}")
         )
 

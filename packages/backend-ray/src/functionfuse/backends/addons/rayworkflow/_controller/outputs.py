@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from .._dag.serialization import deserialize_error
+from functionfuse.backends.serialization import deserialized_error
+
 from .._records.references import remote
 from .._records.results import TaskResults
 from .._worker.task import is_valid_result, read_output
@@ -94,7 +95,7 @@ def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | 
     if ended.status == "CANCELED":
         raise WorkflowCancellationError(stored.workflow_id)
     if ended.error:
-        raise failure(stored.workflow_id, ended.task, deserialize_error(ended.error))
+        raise failure(stored.workflow_id, ended.task, deserialized_error(ended.error))
     if not TaskResults(stored.journal).has(ended.output):
         raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
     return LazyOutput(None, location, ended.output)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
+from functionfuse.backends.serialization import deserialized_error
 from functionfuse.errors import StorageError
 
-from .._dag.serialization import deserialize_error, serialize_error
+from .._dag.serialization import SERIALIZER
 from .._records.references import RecordLocation
 from .._records.results import ResultLog
 from .._records.retention import FINAL, keep_final
@@ -191,7 +192,7 @@ class RunningWorkflow:
         logs.caught(self.workflow_id, source.spec.name, node.spec.name)
 
         async def store() -> None:
-            serialized = serialize_error(error)
+            serialized = SERIALIZER.error(error)
             assert self.scheduler is not None
             try:
                 record = await asyncio.to_thread(self.journal.put_or_get, f"caught/{node.key}", "caught", serialized)
@@ -199,7 +200,7 @@ class RunningWorkflow:
                 self.scheduler.end(WorkflowOutcome("FAILED", error=problem, task=node.spec.name))
                 return
             node.report = ray.put(pickle.dumps(TaskReport("value")))
-            node.value = ray.put((None, deserialize_error(record[1])))
+            node.value = ray.put((None, deserialized_error(record[1])))
             self.scheduler.resolve(node)
             self._services.submit()
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import ActorDiedError, ObjectLostError, RayError
 
+from functionfuse.backends.serialization import deserialized_error
 from functionfuse.errors import CorruptRecord, StorageError
 
-from .._dag.serialization import deserialize_error
 from ..exceptions import WorkflowTaskNotRecoverableError
 from .tasks import TaskGraph, TaskNode, TaskState, WorkflowOutcome
 
@@ -140,9 +140,9 @@ class Scheduler:
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
         elif report.ended == "unstored":
-            self.end(WorkflowOutcome("FAILED", error=deserialize_error(report.data), task=node.spec.name))
+            self.end(WorkflowOutcome("FAILED", error=deserialized_error(report.data), task=node.spec.name))
         elif report.ended == "error":
-            error = deserialize_error(report.data)
+            error = deserialized_error(report.data)
             if _is_loss(error):
                 self._reload(node, error)
             else:

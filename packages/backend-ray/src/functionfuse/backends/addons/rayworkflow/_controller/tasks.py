@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._dag.serialization import serialize_error
+from .._dag.serialization import SERIALIZER
 from .._dag.spec import key_of
 from .._records.workflow import StoredOutcome
 
@@ -157,5 +157,5 @@ class WorkflowOutcome(NamedTuple):
     def stored(self) -> StoredOutcome:
         """Return it as the store has it."""
         output = "" if self.output is None else self.output.final
-        error = b"" if self.error is None else serialize_error(self.error)
+        error = b"" if self.error is None else SERIALIZER.error(self.error)
         return StoredOutcome(self.status, output, error, self.task)

@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import ray
-from ray import cloudpickle
 
-from functionfuse.backends.query import Options
+from functionfuse.backends.spec import RunSpec
 from functionfuse.graph import Graph
 from functionfuse.nodes import Item, Node
 from functionfuse.plan import ref_of, steps_of
 
 from .code import codes_of
 from .options import options
+from .serialization import SERIALIZER
 from .waits import run_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from ray.dag import FunctionNode
 
     from functionfuse.nodes import Deferred
-    from functionfuse.plan import Ref, Step
 
 _RETRIES = 20  # of a task that runs a graph, when its worker dies
 
@@ -31,28 +30,16 @@ class GraphRun(NamedTuple):
     """A graph of Function Fuse as the argument of a durable task.
 
     Attributes:
-        workflow_name: under which the store keeps results.
-        steps: the plan.
-        wanted: the results to return.
-        options: what queries set.
-        store: the store, pickled; empty when the user set none.
-        on_error: "raise" or "continue"; see `BaseWorkflow.run`.
-        reuse: "recipe", "name" or "never".
+        spec: what to run, without the store; its steps carry recipes.
+        store: the store, serialized; empty when the user set none.
         event_channel: the name of the actor that receives events; "" without observers.
-        prepared: by step, what its plugin calls in the worker.
         codes: by step, a digest of its code.
         is_node: whether the task stands for the one node that is wanted, and has its value and its error.
     """
 
-    workflow_name: str
-    steps: Sequence[Step]
-    wanted: Sequence[Ref]
-    options: Options
+    spec: RunSpec
     store: bytes
-    on_error: str
-    reuse: str
     event_channel: str
-    prepared: Mapping[str, Callable[[], object]]
     codes: Mapping[str, str]
     is_node: bool = False
 
@@ -61,7 +48,7 @@ def graph_task(serialized: bytes, name: str | None = None) -> FunctionNode:
     """Return a node for Ray's ``bind`` that runs a graph.
 
     Args:
-        serialized: the pickle of a `GraphRun`.
+        serialized: a serialized `GraphRun`.
         name: of the task.
     """
     task = ray.remote(num_cpus=0, max_retries=_RETRIES)(run_graph)
@@ -78,7 +65,6 @@ def as_dag(node: Deferred) -> FunctionNode:
     graph = Graph([node._node if isinstance(node, Item) else node], scope="ancestors")
     wanted = ref_of(node, graph)
     steps = steps_of(graph)
-    graph_run = GraphRun(
-        wanted.step, steps, [wanted], Options(), b"", "raise", "recipe", "", {}, codes_of(steps), is_node=True
-    )
-    return graph_task(cloudpickle.dumps(graph_run), wanted.step)
+    spec = RunSpec(wanted.step, steps, [wanted], backend="as_dag", has_recipes=True)
+    graph_run = GraphRun(spec, b"", "", codes_of(steps), is_node=True)
+    return graph_task(SERIALIZER.dumps(graph_run), wanted.step)

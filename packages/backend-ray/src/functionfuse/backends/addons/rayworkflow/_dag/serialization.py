@@ -10,13 +10,15 @@ import ray
 from ray import cloudpickle
 from ray.dag import DAGNode, InputAttributeNode, InputNode
 
-from functionfuse.backends.calls import RemoteError, traceback_text
-from functionfuse.decorator import reduce_class
+from functionfuse.backends.serialization import Serializer, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Reference: TypeAlias = ray.ObjectRef[Any]
+
+
+SERIALIZER = Serializer(cloudpickle.Pickler)
 
 
 class ArgumentSlot(NamedTuple):
@@ -65,7 +67,7 @@ class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # without ty
             if self._value_of is None:
                 raise TypeError("a DAG that a task returns cannot have an InputNode: bind values")
             return _same, (self._value_of(obj),)
-        return reduce_class(obj) or super().reducer_override(obj)
+        return by_name(obj) or super().reducer_override(obj)
 
     def index_of(self, node: DAGNode) -> int:
         """Return the index of a node among those that are left out."""
@@ -156,28 +158,6 @@ def deserialize_arguments(
         return ray.get(value) if fetch and isinstance(value, ray.ObjectRef) else value
 
     return [argument(value) for value in args], {key: argument(value) for key, value in kwargs.items()}
-
-
-def serialize_error(error: BaseException) -> bytes:
-    """Pickle an exception with its traceback as text; one that cannot travel is replaced by its description."""
-    text = traceback_text(error)
-    try:
-        serialized: bytes = cloudpickle.dumps((error, text))
-        pickle.loads(serialized)  # some exceptions can be pickled but not unpickled
-    except Exception:
-        serialized = cloudpickle.dumps((RemoteError(f"{type(error).__qualname__}: {error}"), text))
-    return serialized
-
-
-def deserialize_error(serialized: bytes) -> BaseException:
-    """Return an exception, with its traceback as a note; where its class is unknown, another one."""
-    try:
-        error: BaseException
-        error, text = pickle.loads(serialized)
-    except Exception as problem:
-        return RemoteError(f"an exception that cannot be unpickled here: {problem}")
-    error.add_note(f"in the worker:\n{text}")
-    return error
 
 
 def _same(value: Any) -> Any:

@@ -79,7 +79,7 @@ def _changed(location: RecordLocation, task: TaskSpec) -> list[str]:
     if task.kind == "graph":
         (serialized,), _ = deserialize_arguments(task.arguments, (), (), ())
         graph_run: GraphRun = cloudpickle.loads(serialized)
-        codes = codes_of(graph_run.steps)
+        codes = codes_of(graph_run.spec.steps)
         return [name for name, code in graph_run.codes.items() if codes[name] != code]
     record = location.journal.get(f"fn/{task.function}")
     if record is None:

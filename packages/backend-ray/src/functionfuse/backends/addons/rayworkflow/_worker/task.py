@@ -10,13 +10,13 @@ import ray
 from ray import cloudpickle
 from ray.dag import DAGNode
 
-from functionfuse.backends.shipping import unpicklable_result
+from functionfuse.backends.serialization import deserialized_error, unserializable_result
 from functionfuse.errors import StorageError
 from functionfuse.nodes import Deferred
 
 from .._dag.capture import CapturedDag
 from .._dag.graphs import as_dag
-from .._dag.serialization import deserialize, deserialize_arguments, deserialize_error, serialize, serialize_error
+from .._dag.serialization import SERIALIZER, deserialize, deserialize_arguments, serialize
 from .._dag.spec import key_of
 from .._records.functions import store_function
 from .._records.references import RecordLocation, are_objects_valid, object_references, store_references
@@ -209,7 +209,7 @@ def _result_in(location: RecordLocation, key: str, record: tuple[Any, ...] | Non
     caught = location.journal.get(f"caught/{key}")
     if caught is None:
         return TaskReport("graph", record[1]), NoValue()
-    return TaskReport("value"), (None, deserialize_error(caught[1]))
+    return TaskReport("value"), (None, deserialized_error(caught[1]))
 
 
 def is_valid_result(record: tuple[Any, ...] | None, location: RecordLocation) -> TypeGuard[tuple[Any, ...]]:
@@ -289,8 +289,8 @@ def failure_report(call: TaskCall, error: BaseException, start: float, attempts:
         attempts: how often the function was called.
     """
     if call.catches and isinstance(error, Exception):
-        return store_value(call, (None, deserialize_error(serialize_error(error))), start, attempts)
-    return TaskReport("error", serialize_error(error), start, time.time(), attempts), NoValue()
+        return store_value(call, (None, deserialized_error(SERIALIZER.error(error))), start, attempts)
+    return TaskReport("error", SERIALIZER.error(error), start, time.time(), attempts), NoValue()
 
 
 def storage_failure(error: StorageError, start: float) -> tuple[TaskReport, Any]:
@@ -300,7 +300,7 @@ def storage_failure(error: StorageError, start: float) -> tuple[TaskReport, Any]
         error: what was raised.
         start: when the task started, in seconds since the epoch.
     """
-    return TaskReport("unstored", serialize_error(error), start, time.time(), 1), NoValue()
+    return TaskReport("unstored", SERIALIZER.error(error), start, time.time(), 1), NoValue()
 
 
 def store_value(call: TaskCall, value: Any, start: float, attempts: int) -> tuple[TaskReport, Any]:
@@ -320,9 +320,9 @@ def store_value(call: TaskCall, value: Any, start: float, attempts: int) -> tupl
         serialized = serialize(value)
     except Exception as error:
         problem = (
-            error if type(error) is TypeError and "continuation" in str(error) else unpicklable_result(value, error)
+            error if type(error) is TypeError and "continuation" in str(error) else unserializable_result(value, error)
         )
-        return TaskReport("error", serialize_error(problem), start, end, attempts), NoValue()
+        return TaskReport("error", SERIALIZER.error(problem), start, end, attempts), NoValue()
     if call.checkpoint == "grouped" and not serialized.references and len(serialized.data) <= SMALL:
         return report._replace(data=serialized.data), value
     objects = store_references(call.location, serialized.references) if serialized.references else []
