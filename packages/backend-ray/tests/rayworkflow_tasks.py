@@ -30,8 +30,13 @@ def wait_until(condition, seconds=60):
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it does not come to hold"
+        assert time.monotonic() < until, f"it did not hold within {seconds} seconds"
         time.sleep(0.02)
+
+
+def wait_until_noted(*paths):
+    """Wait until something is noted in each of these files."""
+    wait_until(lambda: all(map(noted, paths)))
 
 
 def pid_of(title, below=None):

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, pids_of, wait_until
+from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, pids_of, wait_until, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._worker.task_actor import TaskActor
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("durable")
 def test_a_killed_controller_comes_back_and_goes_on(path):
     dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow.sleep(1))
     output = workflow.run_async(dag, workflow_id="controller")
-    wait_until(lambda: noted(path) and noted(f"{path}.gate.started"))
+    wait_until_noted(path, f"{path}.gate.started")
     wait_until(lambda: "rayworkflow_tasks.counted" in stored("controller"))
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     note(f"{path}.gate")
@@ -47,7 +47,7 @@ def test_a_workflow_outlives_its_driver(path, tmp_path):
     with driver(tmp_path / "log", address=ray.get_runtime_context().gcs_address) as other:
         dag = f"add.bind(counted.bind('{path}', 1), held.bind('{path}.gate'))"
         other.send(f"workflow.run({dag}, workflow_id='driver')")
-        wait_until(lambda: noted(f"{path}.gate.started"))
+        wait_until_noted(f"{path}.gate.started")
     note(f"{path}.gate")
     assert workflow.get_output("driver") == 2
     assert len(noted(path)) == 1
@@ -129,7 +129,7 @@ def test_isolated_tasks_go_on_while_their_controller_is_away(path):
     gates = [f"{path}.gate-{number}" for number in range(2)]
     isolated = held.options(**workflow.options(isolate=True))
     output = workflow.run_async(add.bind(*[isolated.bind(gate) for gate in gates]), workflow_id="isolated")
-    wait_until(lambda: all(noted(f"{gate}.started") for gate in gates))
+    wait_until_noted(*[f"{gate}.started" for gate in gates])
     runners = pids_of(b"ray::TaskActor")
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     assert workflow.get_status("isolated") == workflow.RUNNING
@@ -146,25 +146,26 @@ def test_isolated_tasks_leave_room_for_what_they_take(path):
     isolated = counted.options(**workflow.options(isolate=True))
     tasks = [isolated.bind(path, add.bind(first, 1)) for _ in range(3)]
     output = workflow.run_async(add.bind(*tasks), workflow_id="room")
-    wait_until(lambda: noted(f"{path}.gate.started"))
+    wait_until_noted(f"{path}.gate.started")
     assert not pids_of(b"ray::TaskActor")
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == 6
 
 
-def test_an_actor_that_nobody_asks_ends():
+def test_an_actor_that_nobody_calls_ends():
     """Ray starts the actor of an isolated task anew when it was killed, also if the task had ended."""
     options = {"name": "nobody's", "lifetime": "detached", "max_restarts": -1}
     ray.remote(num_cpus=0)(TaskActor).options(**options).remote(2.0)
     wait_until(lambda: pids_of(b"ray::TaskActor"))
     os.kill(pid_of(b"ray::TaskActor"), signal.SIGKILL)
-    wait_until(lambda: "nobody's" not in ray.util.list_named_actors() and not pids_of(b"ray::TaskActor"))
+    wait_until(lambda: "nobody's" not in ray.util.list_named_actors())
+    wait_until(lambda: not pids_of(b"ray::TaskActor"))
 
 
 def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
     isolated = held.options(**workflow.options(isolate=True))
     workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and cancelled")
-    wait_until(lambda: noted(f"{path}.gate.started"))
+    wait_until_noted(f"{path}.gate.started")
     workflow.cancel("isolated and cancelled")
     wait_until(lambda: not pids_of(b"ray::TaskActor"))
     note(f"{path}.gate")
@@ -174,7 +175,7 @@ def test_an_isolated_task_is_cancelled_and_goes_on_when_it_is_resumed(path):
 def test_an_isolated_task_whose_process_dies_is_tried_again(path):
     isolated = held.options(**workflow.options(isolate=True))
     output = workflow.run_async(isolated.bind(f"{path}.gate"), workflow_id="isolated and killed")
-    wait_until(lambda: noted(f"{path}.gate.started"))
+    wait_until_noted(f"{path}.gate.started")
     os.kill(pid_of(b"ray::TaskActor"), signal.SIGKILL)
     wait_until(lambda: len(noted(f"{path}.gate.started")) == 2)
     note(f"{path}.gate")

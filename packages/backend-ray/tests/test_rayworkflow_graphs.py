@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import ray
-from rayworkflow_tasks import note, noted, pid_of, wait_until
+from rayworkflow_tasks import note, noted, pid_of, wait_until, wait_until_noted
 
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
@@ -37,7 +37,7 @@ def once(path, value):
     """Ends the process that runs the graph, the first time."""
     if not noted(f"{path}.once"):
         note(f"{path}.once")
-        wait_until(lambda: noted(f"{path}.runner"))
+        wait_until_noted(f"{path}.runner")
         os.kill(int(noted(f"{path}.runner")[-1]), signal.SIGKILL)
         wait_until(lambda: False)
     return value
@@ -70,7 +70,7 @@ def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path,
     if kept != "beside the workflow":
         flow.set_storage(f"file:{tmp_path / 'store'}")
     flow.start(reuse="never" if "never" in kept else "recipe")
-    wait_until(lambda: noted(path))
+    wait_until_noted(path)
     note(f"{path}.runner", _pid_of_the_runner())
     assert flow.output() == 2
     assert (len(noted(path)), len(noted(f"{path}.once"))) == (1, 1)
@@ -92,9 +92,10 @@ def test_an_object_goes_on_from_its_last_state(path, tmp_path):
         ).set_name("sum"),
         workflow_name="object",
     )
-    flow.set_storage(FileStore(tmp_path / "store", durable=False))
+    store = FileStore(tmp_path / "store", durable=False)
+    flow.set_storage(store)
     flow.start()
-    wait_until(lambda: flow._store.has_tasks("object", ["one"]))
+    wait_until(lambda: store.has_tasks("object", ["one"]))
     note(f"{path}.runner", _pid_of_the_runner())
     assert flow.output() == 3
     assert noted(path) == ["made", "added", "added"]
@@ -106,7 +107,7 @@ def test_status_and_cancel_and_another_run(path):
     with pytest.raises(rayworkflow.WorkflowNotFoundError):
         flow.status()
     flow.start()
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     assert flow.status() == rayworkflow.RUNNING
     with pytest.raises(EngineError, match=r"a run of workflow 'cancelled' is going on: wait for its output\(\)"):
         flow.run()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ import pytest
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._controller import lease
 from functionfuse.backends.addons.rayworkflow._records.journal import Journal, records_name, stored_ids
+from functionfuse.backends.addons.rayworkflow._records.lease_records import epoch_key
 from functionfuse.backends.addons.rayworkflow._records.retention import expire, keep_final
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.errors import OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import FileStore
 
-PATIENT = 1.0  # seconds of a lease
+SECONDS = 1.0  # seconds of a lease
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def own(store):
     """Makes owners, which live until the test ends."""
     with ExitStack() as ended:
 
-        def own(actor, seconds=PATIENT):
+        def own(actor, seconds=SECONDS):
             return ended.enter_context(closing(lease.LeaseOwner(store, actor, seconds)))
 
         yield own
@@ -169,7 +171,7 @@ def test_one_owner_at_a_time(journal, own):
 def test_a_lease_that_ended_is_free(journal, own):
     first, second = own("a"), own("b")
     epoch = lease.acquire(journal, first)
-    journal.put(f"end/{lease.epoch_key(epoch)}", "end", "FAILED", "", b"", "")
+    journal.put(f"end/{epoch_key(epoch)}", "end", "FAILED", "", b"", "")
     assert lease.acquire(journal, second) == 2
     assert not lease.is_held(journal, first, 1)
 
@@ -193,19 +195,29 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(journal, st
     assert lease.acquire(journal, own("here", 1000)) == 2
 
 
-def test_an_owner_elsewhere_counts_as_dead_when_its_count_stands_still(journal, store, own):
+def test_an_owner_elsewhere_without_heartbeats_loses_its_lease(journal, store, own):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
     store.save(lease.OWNERS, far, 1)
     assert lease.acquire(journal, own("here")) == 2
 
 
-def test_an_owner_elsewhere_that_counts_keeps_its_lease(journal, own, monkeypatch):
+class HeartbeatStore(FileStore):
+    """A store in which each read of a heartbeat finds the next one."""
+
+    heartbeats = count()
+
+    def read_task(self, workflow_name, task_name):
+        found = super().read_task(workflow_name, task_name)
+        return next(self.heartbeats) if workflow_name == lease.OWNERS else found
+
+
+def test_an_owner_elsewhere_that_sends_heartbeats_keeps_its_lease(journal, store, tmp_path):
     far = "far|another machine|1:1|x"
     journal.put("lease/00000001", "lease", far, None)
-    counts = iter(range(100))
-    monkeypatch.setattr(lease.LeaseOwner, "_count_of", lambda self, owner: next(counts))
-    assert lease.acquire(journal, own("here")) is None
+    store.save(lease.OWNERS, far, 1)
+    with closing(lease.LeaseOwner(HeartbeatStore(tmp_path / "store", durable=False), "here", SECONDS)) as owner:
+        assert lease.acquire(journal, owner) is None
 
 
 def test_the_end_of_an_older_epoch_is_not_read(journal, store, own):

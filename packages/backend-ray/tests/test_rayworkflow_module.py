@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 from ray.dag import InputNode
-from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until
+from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -122,7 +122,7 @@ def test_task_ids_are_names_with_numbers():
 def test_the_output_of_a_task_can_be_asked_for_before_it_runs(path):
     waiting = add.options(**workflow.options(task_id="late")).bind(held.bind(path, 5), 1)
     workflow.run_async(waiting, workflow_id="ahead")
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     output = workflow.get_output_async("ahead", task_id="late")
     assert workflow.get_status("ahead") == workflow.RUNNING
     assert ("ahead", workflow.RUNNING) in workflow.list_all(workflow.RUNNING)
@@ -258,7 +258,7 @@ def test_a_failed_workflow_goes_on_from_what_is_stored(path):
 def test_a_failure_stops_what_runs(path):
     @ray.remote
     def late(path):
-        wait_until(lambda: noted(f"{path}.started"))
+        wait_until_noted(f"{path}.started")
         raise ValueError("late")
 
     with pytest.raises(workflow.WorkflowExecutionError):
@@ -369,7 +369,7 @@ def test_metadata():
 
 def test_cancel_stops_running_tasks(path):
     output = workflow.run_async(gather.bind(held.bind(path)), workflow_id="cancelled")
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.CANCELED
     with pytest.raises(workflow.WorkflowCancellationError):
@@ -383,7 +383,7 @@ def test_cancel_stops_running_tasks(path):
 
 def test_delete(path):
     workflow.run_async(held.bind(path), workflow_id="deleted")
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     with pytest.raises(workflow.WorkflowStillActiveError):
         workflow.delete("deleted")
     with pytest.raises(RuntimeError, match="already running or pending"):

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 import ray
 from rayworkflow_outage import Unreliable
-from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, wait_until
+from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, wait_until, wait_until_noted
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
@@ -65,7 +65,7 @@ def test_a_storage_that_comes_back(path, store):
     careful = breaks.options(**workflow.options(catch_exceptions=True)).bind(first)
     dag = gather.bind(first, grows.bind(path, first), workflow.sleep(0.1), careful)
     output = workflow.run_async(dag, workflow_id="comes back")
-    wait_until(lambda: noted(f"{path}.gate.started"))
+    wait_until_noted(f"{path}.gate.started")
     with store.failing():
         note(f"{path}.gate")
         ray.wait([output], timeout=2)
@@ -79,7 +79,7 @@ class Polled(workflow.EventListener):
 
     async def poll_for_event(self, path):
         note(f"{path}.polled")
-        wait_until(lambda: noted(path))
+        wait_until_noted(path)
         return "event"
 
 
@@ -91,7 +91,7 @@ def caught(pair):
 @node_of
 def ended(path):
     note(f"{path}.started")
-    wait_until(lambda: noted(path))
+    wait_until_noted(path)
     return 1
 
 
@@ -112,8 +112,8 @@ def test_a_storage_that_stays_away_is_told_within_a_bounded_time(path, store):
         "begins": add.bind(add.bind(held.bind(gates["begins"]), 1), 1),
     }
     outputs = {name: workflow.run_async(dag, workflow_id=f"away {name}") for name, dag in dags.items()}
-    wait_until(lambda: all(noted(f"{gates[name]}.started") for name in ("ends", "catches", "begins", "nodes")))
-    wait_until(lambda: noted(f"{gates['event']}.polled") and noted(path))
+    wait_until_noted(*[f"{gates[name]}.started" for name in ("ends", "catches", "begins", "nodes")])
+    wait_until_noted(f"{gates['event']}.polled", path)
     with store.failing():
         for gate in gates.values():
             note(gate)
@@ -136,7 +136,7 @@ def workflow_error(output):
 
 def test_a_controller_that_dies_meanwhile_comes_back_with_its_storage(path, store):
     output = workflow.run_async(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow_id="taken up")
-    wait_until(lambda: noted(path) and noted(f"{path}.gate.started"))
+    wait_until_noted(path, f"{path}.gate.started")
     with store.failing():
         os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
         with pytest.raises(StorageError, match=r"wait for their store: .* cannot be reached"):
@@ -158,7 +158,7 @@ def status_or_none(workflow_id):
 
 def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     workflow.run_async(held.bind(f"{path}.gate"), workflow_id="cancelled")
-    wait_until(lambda: noted(f"{path}.gate.started"))
+    wait_until_noted(f"{path}.gate.started")
     with store.failing(), pytest.raises(workflow.WorkflowExecutionError, match=r"id=cancelled.* cannot be reached"):
         workflow.cancel("cancelled")
     assert workflow.get_status("cancelled") == workflow.RESUMABLE
@@ -184,7 +184,7 @@ def test_a_workflow_that_waits_and_cannot_be_stored_as_cancelled(path, store):
 def large(path):
     """A megabyte, when a file is there."""
     note(f"{path}.started")
-    wait_until(lambda: noted(path))
+    wait_until_noted(path)
     return bytes(1 << 20)
 
 

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 import ray
-from rayworkflow_tasks import add, failing, gather, held, note, noted, wait_until
+from rayworkflow_tasks import add, failing, gather, held, note, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow import http_event_provider
@@ -119,7 +119,7 @@ def test_list_status_and_delete_need_no_cluster(root):
 
 def test_a_running_workflow_is_not_deleted_and_can_be_cancelled(root, path, capsys, monkeypatch):
     output = workflow.run_async(held.bind(path), workflow_id="running")
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     assert main(["status", "running", "--storage", str(root)]) == 0
     assert capsys.readouterr().out == "RUNNING\n"
     assert main(["delete", "running", "--storage", str(root)]) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import counted, note, noted, pid_of, wait_until
+from rayworkflow_tasks import counted, note, noted, pid_of, wait_until, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
@@ -111,7 +111,7 @@ def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_no
 
 def test_a_lease_does_not_depend_on_the_clock(path, root, elsewhere, clock):
     elsewhere.ask(f"workflow.run_async(held.bind('{path}'), workflow_id='another time') and None")
-    wait_until(lambda: noted(f"{path}.started"))
+    wait_until_noted(f"{path}.started")
     for moved in (3600, -3600):
         clock.write_text(str(moved))
         assert workflow.get_status("another time") == workflow.RUNNING
