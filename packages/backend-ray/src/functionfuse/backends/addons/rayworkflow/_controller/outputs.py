@@ -11,7 +11,7 @@ from functionfuse.backends.serialization import deserialized_error
 
 from .._records.references import remote
 from .._records.results import TaskResults
-from .._worker.task import is_valid_result, read_output
+from .._worker.reading import is_valid_result, read_output
 from ..exceptions import (
     WorkflowCancellationError,
     WorkflowExecutionError,

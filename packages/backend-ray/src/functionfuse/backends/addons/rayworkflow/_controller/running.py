@@ -17,7 +17,8 @@ from .._dag.serialization import SERIALIZER
 from .._records.references import RecordLocation
 from .._records.results import ResultLog
 from .._records.retention import FINAL, keep_final
-from .._worker.task import TaskReport, result_metadata
+from .._worker.calls import TaskReport
+from .._worker.task import result_metadata
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowCancellationError, WorkflowStillActiveError
 from . import lease, logs

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .._dag.spec import Checkpoint, GraphSpec
-    from .._worker.task import TaskReport
+    from .._worker.calls import TaskReport
     from .submitter import RayTaskSubmitter
 
 _RELOADS = 5  # of what a task needs, when objects are lost

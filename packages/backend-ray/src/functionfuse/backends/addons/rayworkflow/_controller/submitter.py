@@ -12,7 +12,9 @@ import ray
 from .._dag.spec import WAITS
 from .._graph.task import execute_graph
 from .._records.references import read_object, remote
-from .._worker.task import TaskCall, TaskReferences, TaskReport, execute, read_results
+from .._worker.calls import TaskCall, TaskReferences, TaskReport
+from .._worker.reading import read_results
+from .._worker.task import execute
 from .._worker.task_actor import task_actor
 from .._worker.wait_actor import WaitActor
 from . import logs

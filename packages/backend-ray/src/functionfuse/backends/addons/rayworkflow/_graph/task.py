@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from .._worker.task import deserialized_call, execute_with
+from .._worker.calls import deserialized_call
+from .._worker.task import execute_with
 
 
 def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:

@@ -12,23 +12,15 @@ from functionfuse.errors import StorageError
 
 from .._dag.serialization import deserialize, serialize
 from .._records.references import are_objects_valid, object_references, store_references
+from .calls import NoValue, TaskReport, arguments_of, deserialized_call, is_blocked
 from .context import TaskContext, current
-from .task import (
-    NoValue,
-    TaskReport,
-    arguments_of,
-    deserialized_call,
-    failure_report,
-    is_blocked,
-    read_result,
-    storage_failure,
-    store_value,
-)
+from .reading import read_result
+from .task import failure_report, storage_failure, store_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from .task import TaskCall, TaskReferences
+    from .calls import TaskCall, TaskReferences
 
 _LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
 
