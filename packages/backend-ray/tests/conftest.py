@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from functools import partial
 
 import pytest
-from ray_addresses import ADDRESS, PATH, until_started
+from ray_addresses import ADDRESS, PATH, started_head, until_started
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
 
@@ -52,45 +49,8 @@ def two_machines():
 def ray_head(tmp_path_factory):
     """A cluster in processes of its own, started as one does by hand; gives the address for clients."""
     pytest.importorskip("grpc", reason="clients of Ray need grpcio")
-
-    with socket.socket() as free:
-        free.bind((ADDRESS, 0))
-        port = free.getsockname()[1]
-    start = [
-        "start",
-        "--head",
-        "--block",
-        "--port=0",
-        "--include-dashboard=false",
-        f"--ray-client-server-port={port}",
-        f"--node-ip-address={ADDRESS}",
-        '--resources={"custom_resource": 1, "_disk": 1}',
-    ]
-    folder = tmp_path_factory.mktemp("head")
-    with (folder / "log").open("w") as log:
-        head = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", *start],
-            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": PATH},
-        )  # fmt: skip
-    try:
-        _await_server(head, port, folder / "log")
-        yield f"ray://{ADDRESS}:{port}"
-    finally:
-        head.terminate()
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            head.wait(30)
-
-
-def _await_server(head, port, log):
-    for _ in range(1200):
-        with suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
-            return
-        assert head.poll() is None, log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"no cluster after two minutes: {log.read_text()}")
+    with started_head(tmp_path_factory.mktemp("head")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import ray
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
@@ -20,3 +27,60 @@ def until_started(start):
                 raise
             ray.shutdown()
     return start()
+
+
+def until(condition, message="no such event in {} seconds", *, seconds=100):
+    """Wait until a condition is true; fail the test after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(message.format(seconds))
+        time.sleep(0.05)
+
+
+@contextmanager
+def started_head(folder, environment=None):
+    """Start a cluster in processes of its own, as one does by hand; give its address for clients.
+
+    Args:
+        folder: where its output is written.
+        environment: of its processes; that of this process unless given.
+    """
+    with socket.socket() as free:
+        free.bind((ADDRESS, 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--port=0",
+        "--include-dashboard=false",
+        f"--ray-client-server-port={port}",
+        f"--node-ip-address={ADDRESS}",
+        '--resources={"custom_resource": 1, "_disk": 1}',
+    ]
+    log = folder / "head.log"
+
+    def accepts():
+        assert head.poll() is None, log.read_text()
+        with suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
+            return True
+        return False
+
+    with log.open("w") as output:
+        head = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment or {**os.environ, "PYTHONPATH": PATH}
+        )
+    try:
+        until(accepts, "no cluster after {} seconds", seconds=120)
+        yield f"ray://{ADDRESS}:{port}"
+    finally:
+        head.terminate()
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            head.kill()
+            head.wait(30)

@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import ray
-from ray_addresses import ADDRESS, PATH
+from ray_addresses import ADDRESS, PATH, until
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -20,14 +19,6 @@ from functionfuse.errors import NodeError, StorageError
 from functionfuse.storage import FileStore, RayStore
 
 make = partial(RayWorkflow, workflow_name="machines")
-
-
-def until(happened):
-    """Wait, for 100 seconds at most."""
-    deadline = time.monotonic() + 100
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @workflow

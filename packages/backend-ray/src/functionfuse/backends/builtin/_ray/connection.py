@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -15,13 +17,14 @@ _connected_with: dict[str, Any] = {}  # what the last workflow that initialised 
 
 
 def connect(init_args: Mapping[str, Any]) -> bool:
-    """Initialise Ray unless it is; return whether it was done here.
+    """Initialise Ray unless it is initialised; return True if it was done here.
 
     Raises:
-        OptionError: it is initialised already, otherwise than these arguments of ``ray.init`` say.
+        OptionError: Ray is initialised already, otherwise than these arguments of ``ray.init`` say.
+        ConnectionError: no client connection to a ``ray://`` address could be made.
     """
     if not ray.is_initialized():
-        ray.init(**init_args)
+        _initialise(init_args)
         _connected_with.clear()
         _connected_with.update(init_args)
         return True
@@ -33,6 +36,30 @@ def connect(init_args: Mapping[str, Any]) -> bool:
                 "effect; call ray.shutdown() first, or pass 'ignore_reinit_error': True to keep Ray as it is"
             )
     return False
+
+
+def _initialise(init_args: Mapping[str, Any]) -> None:
+    try:
+        ray.init(**init_args)
+    except ConnectionError as error:
+        address = str(init_args.get("address") or os.environ.get("RAY_ADDRESS", ""))
+        if not address.startswith("ray://"):
+            raise
+        raise ConnectionError(f"cannot connect to Ray at {address!r}: {error}; {_advice()}") from error
+
+
+def _advice() -> str:
+    """Return what makes a client connection work, which Ray reports as a timeout when a token is missing."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        return "check that the cluster is running, that this port is its client server's, and that the tokens are equal"
+    advice = (
+        "check that the cluster is running, and that this port is its client server's; if the cluster requires a "
+        "token, start this process with RAY_AUTH_MODE=token in its environment"
+    )
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return f"{advice}: without it, the token in RAY_AUTH_TOKEN is not sent"
+    return f"{advice}: without it, the token in {str(path)!r} is not sent" if path.exists() else advice
 
 
 def _holds(name: str, value: Any) -> bool:
