@@ -24,7 +24,7 @@ from functionfuse.backends.builtin.rayback import RayWorkflow
 
 options = {"num_cpus": 1, "node_ip_address": sys.argv[1], "object_store_memory": 100 << 20}
 cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **options})
-# What an autoscaler tells the cluster about itself.
+# What an autoscaler reports to the cluster.
 config = autoscaler_pb2.ClusterConfig(node_group_configs=[{"name": "with tape", "resources": {"_tape": 1}}])
 GcsClient(address=cluster.address).report_cluster_config(config.SerializeToString())
 

@@ -1,4 +1,4 @@
-"""How results travel: items alone, large arrays without copies, durations beside references."""
+"""How results are passed on: items alone, large arrays without copies, durations beside references."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TestItems:
             make(good, bad).run()
         assert make(good, scope="ancestors").run() == 3
 
-    def test_a_missing_item_that_is_handed_out(self, local_ray):
+    def test_a_missing_item_behind_a_reference(self, local_ray):
         import ray
 
         reference = make(pair().set_name("pair")[7]).run(return_results=False)

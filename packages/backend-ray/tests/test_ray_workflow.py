@@ -1,4 +1,4 @@
-"""What is particular to Ray: tasks handed over early, references, options, stores, initialisation."""
+"""What is particular to Ray: tasks submitted early, references, options, stores, initialisation."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Book:
         return list(self.entries)
 
 
-class TestHandedOverEarly:
-    """Children are handed over before their parents are finished; some of those turn out to return nodes."""
+class TestEarlySubmission:
+    """Children are submitted before their parents are finished; some of those turn out to return nodes."""
 
     def test_children_of_a_function_that_returns_nodes(self, local_ray):
         late = countdown(3)

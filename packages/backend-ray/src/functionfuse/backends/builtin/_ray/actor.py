@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class StatefulObjectActor:
     """The actor of one stateful object.
 
-    Calls take place in the order of the program, or not at all: each comes with its position, ``"number.method"``,
-    and is refused unless as many calls took place before. So nothing overtakes a call whose arguments failed, or are
-    not made yet.
+    Calls run in the order of the program, or not at all: each comes with its position, ``"number.method"``, and is
+    refused unless as many calls ran before. So nothing overtakes a call whose arguments failed, or are not
+    made yet.
 
     Args:
         owner: the decorated class.
@@ -97,7 +97,7 @@ class StatefulObjectActor:
         return self._object
 
     def calls_done(self) -> int:
-        """Return how many calls took place."""
+        """Return how many calls ran."""
         return self._done
 
     def stored_calls(

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from functionfuse.decorator import WorkflowClass
 
-_MOST_DEATHS = 3  # of an object's actors, one after the other, without a call that took place
+_MOST_DEATHS = 3  # of an object's actors, one after the other, without a call that ran
 
 
 class ActorHandle:
     """A stateful object that lives in an actor.
 
     When the actor dies, another one takes the last state that a store has, or makes the object anew, and repeats the
-    calls that took place since.
+    calls that ran since.
 
     Args:
         name: of the node that made the object.
@@ -104,7 +104,7 @@ class ActorHandle:
         self._states.pop(reader, None)
 
     def confirm(self, reference: Any) -> None:
-        """Note that the call with this reference took place."""
+        """Note that the call with this reference ran."""
         call = self._submitted.pop(reference, None)
         if call is not None:
             self._done.append(call)

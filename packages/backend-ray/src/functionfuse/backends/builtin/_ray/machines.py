@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 def missing_resources(options: Mapping[str, Any]) -> str:
     """Return a message about what no machine of the cluster offers; an empty one if some machine offers it all."""
-    wanted = required_resources(options)
-    if not wanted:
+    required = required_resources(options)
+    if not required:
         return ""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(all(machine.get(name, 0) >= amount for name, amount in wanted.items()) for machine in machines):
+    if any(all(machine.get(name, 0) >= amount for name, amount in required.items()) for machine in machines):
         return ""
     offered = sorted({name for machine in machines for name in machine if not name.startswith("node:")})
-    return f"no machine of the cluster offers {wanted!r}; {len(machines)} machines offer {', '.join(offered)}"
+    return (
+        f"no machine of the cluster offers {required!r}: the resources of its {len(machines)} machines are "
+        f"{', '.join(offered)}; change the node's options, or start a machine that offers them"
+    )
 
 
 def has_autoscaler() -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _OPTION_OF = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 _RESOURCE_OF = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-_SEQUENTIAL = "calls of one stateful object take place one after the other"
+_SEQUENTIAL = "calls of one stateful object run one after the other"
 _RESERVED = {
     "name": "tasks and actors have the names of their nodes; use set_name",
     "get_if_exists": "each run makes its own actors",

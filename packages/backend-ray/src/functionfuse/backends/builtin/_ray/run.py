@@ -304,7 +304,7 @@ class RayRun:
         self._run.settle(task, Outcome(value, pending.handle, None, seconds=signal.args[-1]))
 
     def _must_run_again(self, task: Task, error: Exception) -> bool:
-        """Return True if a task did not take place because what it takes was not there yet, or is there no more."""
+        """Return True if a task did not run because what it takes was not available yet, or is not any more."""
         mark = error.mark if isinstance(error, ControlSignal) else ""
         if self._ready.missing_parents(task) or self._signalled.get(mark, task) is not task:
             return True

@@ -1,4 +1,4 @@
-"""What workers raise in the place of a result: failures of steps, and control signals to the driver."""
+"""What workers raise instead of returning a result: failures of steps, and control signals to the driver."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RetriableStepFailed(StepFailed):
 
 
 class ControlSignal(Exception):  # noqa: N818
-    """Raised in the place of a result, so that nothing that depends on it runs before the driver received it.
+    """Raised instead of returning a result, so that nothing that depends on it runs before the driver received it.
 
     Attributes:
         mark: identifies the signal; tasks that depend on the step raise it with the same mark.
@@ -74,7 +74,7 @@ class StateNotStored(ControlSignal):
 
 
 class CallOutOfOrder(Exception):  # noqa: N818
-    """Raised in the place of a call of a stateful object when a call before it did not take place."""
+    """Raised instead of a call of a stateful object when a call before it did not run."""
 
 
 class StoredResultUnreadable(Exception):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Submission of steps to Ray: as tasks, and as calls of actors, with references in the place of results."""
+"""Submission of steps to Ray: as tasks, and as calls of actors, with references instead of results."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def take_item(value: Any, ref: Ref) -> Any:
 
 
 def fill_container(serialized: bytes, *values: Any) -> Any:
-    """Return a container with values in the place of its references.
+    """Return a container with values instead of its references.
 
     Args:
         serialized: the pickled container, and its Refs.
@@ -193,7 +193,7 @@ def _store_result(storage: StorageRequest, value: Any, outcome: Outcome) -> Any:
 def _returned(
     layout: ReturnLayout | None, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], seconds: float
 ) -> Any:
-    """Return what a task returns for a result, or raise the control signal in its place."""
+    """Return what a task returns for a result, or raise the control signal that replaces it."""
     if type(value) is Expansion:
         raise GraphReturned(value, seconds)
     if layout is not None:

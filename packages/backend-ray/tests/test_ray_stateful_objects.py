@@ -1,4 +1,4 @@
-"""Objects in actors: what happens when an actor dies, and what of them is stored."""
+"""Stateful objects in actors: what happens when an actor dies, and what of them is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functionfuse.errors import NodeError
 from functionfuse.storage import FileStore
 from functionfuse.stores import objects_of
 
-make = partial(RayWorkflow, workflow_name="hosted")
+make = partial(RayWorkflow, workflow_name="stateful")
 
 
 def note(folder, word):
@@ -94,7 +94,7 @@ def test_another_actor_goes_on_from_the_stored_state(local_ray, tmp_path):
     assert words(tmp_path) == ["new", "1", "2", "3", "4"]
 
 
-RESULTS, STATES = "hosted", objects_of("hosted")
+RESULTS, STATES = "stateful", objects_of("stateful")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_stored_call_whose_actor_dies_before_it_returns(local_ray, tmp_path, w
         again.set_storage(store)
         assert again.run(reuse="never") == [1, 3], attempt
         assert words(tmp_path) == calls, attempt
-        assert store.read_task("hosted", "second") == 3
+        assert store.read_task("stateful", "second") == 3
 
 
 def test_without_a_store_it_goes_through_the_calls_again(local_ray, tmp_path):
@@ -169,7 +169,7 @@ def test_a_stored_state_that_is_damaged_is_made_again(local_ray, tmp_path):
         return workflow
 
     assert made(2).run() == 3
-    (state,) = [path for path in (tmp_path / "store").rglob("first.ffr") if path.parent.name != "hosted"]
+    (state,) = [path for path in (tmp_path / "store").rglob("first.ffr") if path.parent.name != "stateful"]
     content = bytearray(state.read_bytes())
     content[len(content) // 4] ^= 1
     state.write_bytes(content)
