@@ -30,7 +30,7 @@ def register_class(cls: type) -> None:
         ray.util.register_serializer(cls, serializer=_dumps, deserializer=_loads)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
+class _StatefulObjectPickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
     def __init__(self, file: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> None:
         own = {cls: reduce for cls, reduce in cloudpickle.Pickler.dispatch_table.items() if cls not in _registered}
         self.dispatch_table = ChainMap(own, dispatch_table)
@@ -43,7 +43,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
 def _dumps(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
     file = io.BytesIO()
     buffers: list[pickle.PickleBuffer] = []
-    _Pickler(file, buffers.append).dump(obj)
+    _StatefulObjectPickler(file, buffers.append).dump(obj)
     return file.getvalue(), buffers
 
 
