@@ -35,9 +35,10 @@ def two_machines():
     options = {"num_cpus": 1, "node_ip_address": ADDRESS, "object_store_memory": 200 << 20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PATH)
-        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **options})
+        head = {"include_dashboard": False, **options}
+        cluster = until_started(partial(Cluster, initialize_head=True, head_node_args=head))
         try:
-            cluster.add_node(resources={"_disk": 1}, **options)
+            until_started(partial(cluster.add_node, resources={"_disk": 1}, **options))
             ray.init(address=cluster.address, log_to_driver=False, _node_ip_address=ADDRESS)
             yield cluster
         finally:
