@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import Call, Outcome, RemoteError, traceback_text
 from functionfuse.decorator import reduce_class
@@ -43,6 +43,15 @@ class Serializer:
     def dumps(self, value: object) -> bytes:
         """Return a value as bytes; functions that a worker cannot import travel by value."""
         return _dumped(self._pickler, value)
+
+    def dump(self, value: object, file: IO[bytes]) -> None:
+        """Write a value to a file, as `dumps` returns it.
+
+        Args:
+            value: the value.
+            file: a file that is open for writing.
+        """
+        self._pickler(file, protocol=5).dump(value)
 
     def dumps_with_errors(self, value: object) -> bytes:
         """Return a value as bytes; errors in it keep type, attributes, notes and cause where they can.
