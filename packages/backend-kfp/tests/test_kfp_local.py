@@ -347,9 +347,9 @@ def test_a_pod_that_is_killed():
     def dies():
         os._exit(9)
 
-    with pytest.raises(WorkerDiedError, match="'D 1' failed: its process ended") as caught:
+    with pytest.raises(WorkerDiedError, match="'D 1' failed: a worker process died while it ran") as caught:
         new(dies().set_name("D 1")).run()
-    assert caught.value.name == "D 1"
+    assert (caught.value.name, type(caught.value.__cause__)) == ("D 1", EngineError)
 
 
 def test_a_system_without_unix_sockets(monkeypatch):

@@ -129,6 +129,33 @@ def test_a_stored_result_that_is_lost(make_workflow, store):
         assert made.run() == 3
 
 
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_what_finished_before_a_result_was_lost(make_workflow, store, tmp_path, on_error):
+    """It does not run again, though it is never reused; also where the pod that found out ran it."""
+
+    @workflow
+    def counted(path):
+        with path.open("a") as file:
+            file.write("x")
+        return path.read_text()
+
+    kept = add(1, 1).set_name("kept")
+    make_workflow(kept).run()
+    alone, grouped = (counted(tmp_path / name).set_name(name) for name in ("alone", "grouped"))
+    made = make_workflow(add([kept, alone], [grouped]).set_name("last"))
+    made.query("alone|grouped").set_cache("never")
+    made.query("grouped|last").set_task_args({"group": "g"})
+    lost = ["kept"]
+
+    def lose(event):
+        if event.kind == "reused" and lost:
+            store.remove_task("on-server", lost.pop())
+
+    made.add_observer(lose)
+    with pytest.warns(UserWarning, match="'kept' cannot be read and will be made again"):
+        assert made.run(on_error=on_error) == [2, "x", "x"]
+
+
 def test_schedule(make_workflow, kfp_server):
     schedule = make_workflow(add(1, 1)).schedule(cron="0 0 6 * * *", name="every morning")
     kept = kfp_server.recurring[schedule.recurring_run_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from functionfuse.backends.addons._kfp.compile.package import PackageOptions, ma
 from functionfuse.backends.addons._kfp.compile.pipeline import make_pipeline
 from functionfuse.backends.addons._kfp.compile.query import KFPQuery
 from functionfuse.backends.addons._kfp.pod.plan import POD_VARIABLE
-from functionfuse.backends.base import BaseWorkflow, refuse_blocked
+from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.options import COMMON_OPTIONS
+from functionfuse.backends.session import Session, refuse_blocked
 from functionfuse.errors import OptionError, PlanError
 
 if TYPE_CHECKING:
@@ -29,10 +32,9 @@ if TYPE_CHECKING:
     from functionfuse.backends.addons._kfp.compile.limits import Sizes
     from functionfuse.backends.addons._kfp.compile.package import PipelinePackage
     from functionfuse.backends.execution import Run
-    from functionfuse.backends.planning import Planner
+    from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
     from functionfuse.plan import Plan
-    from functionfuse.stores import Store
 
 
 class KFPWorkflow(BaseWorkflow):
@@ -62,6 +64,7 @@ class KFPWorkflow(BaseWorkflow):
     """
 
     query_class = KFPQuery
+    supports = COMMON_OPTIONS | {"engine"}
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class KFPWorkflow(BaseWorkflow):
 
     # -- without a server
 
-    def generate_pipeline(self, *, on_error: str = "raise", reuse: str = "never") -> Any:
+    def generate_pipeline(self, *, on_error: OnError = "raise", reuse: Reuse = "never") -> Any:
         """Return the pipeline as `dsl.pipeline` makes it, for use in a pipeline of your own.
 
         Args:
@@ -145,7 +148,9 @@ class KFPWorkflow(BaseWorkflow):
         """
         return make_pipeline(self._planned_package(on_error, reuse).definition)
 
-    def compile(self, path: str, *, on_error: str = "raise", reuse: str = "never", check_limits: bool = True) -> Sizes:
+    def compile(
+        self, path: str, *, on_error: OnError = "raise", reuse: Reuse = "never", check_limits: bool = True
+    ) -> Sizes:
         """Write the pipeline to a YAML file.
 
         Args:
@@ -189,7 +194,7 @@ class KFPWorkflow(BaseWorkflow):
         path.write_text(dockerfile(code, self._images.baseimage), encoding="utf-8")
         return str(path)
 
-    def run_local(self, *, on_error: str = "raise", reuse: str = "recipe", verbose: bool = False) -> Any:
+    def run_local(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", verbose: bool = False) -> Any:
         """Run the pipeline under `kfp.local`, each pod a process of this machine, and return the results.
 
         Images, resources and Secrets have no effect. Artifacts go to ``pipeline_root`` if that is a folder.
@@ -205,11 +210,12 @@ class KFPWorkflow(BaseWorkflow):
             EngineError: `kfp.local` failed, or this system is neither Linux nor macOS.
         """
         self._refuse_in_pod()
-        return self._run(on_error=on_error, reuse=reuse, continue_on_error=on_error == "continue", verbose=verbose)
+        session = self._session(on_error, reuse)
+        return session.run(partial(self.execute, session=session, verbose=verbose))
 
     # -- with a server
 
-    def run(self, *, on_error: str = "raise", reuse: str = "recipe", timeout: float | None = None) -> Any:
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", timeout: float | None = None) -> Any:
         """Submit a run, wait for it, and return the results from the store; without a server, run locally.
 
         Args:
@@ -228,10 +234,10 @@ class KFPWorkflow(BaseWorkflow):
         self._refuse_in_pod()
         if self._store is None:
             raise OptionError("results come back through a store: set_storage(...); submit() runs without one")
-        engine = {"server": self._server.connect(), "timeout": timeout}
-        return self._run(on_error=on_error, reuse=reuse, continue_on_error=on_error == "continue", **engine)
+        session = self._session(on_error, reuse)
+        return session.run(partial(self.execute, session=session, server=self._server.connect(), timeout=timeout))
 
-    def submit(self, *, on_error: str = "raise", reuse: str = "recipe", name: str | None = None) -> KFPRun:
+    def submit(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", name: str | None = None) -> KFPRun:
         """Start a run on the server, and return a handle of it.
 
         Args:
@@ -244,18 +250,23 @@ class KFPWorkflow(BaseWorkflow):
             PlanError: the pipeline is too large to run.
         """
         self._refuse_in_pod()
+        session = self._session(on_error, reuse)
         server = self._server.connect()
         if self._store is not None:
             self._store.new_workflow(self.workflow_name)
-        planner = self._planner(reuse, {})
-        plan = self._plan(planner)
-        refuse_blocked(plan, type(self).__name__)
-        run = self._new_run(planner, plan, on_error)
-        package = not_empty(self._make_package(plan, continue_on_error=on_error == "continue"))
-        monitor = self._start(server, package, run, name)
-        return KFPRun(monitor, None if self._store is None else lambda: self._results(run))
+        run = session.begin()
+        package = not_empty(self._make_package(session, run.root.plan))
 
-    def schedule(self, *, cron: str, name: str, on_error: str = "raise", reuse: str = "never") -> KFPSchedule:
+        def results() -> Any:
+            if run.lost is not None and not run.failed:
+                raise run.lost
+            values = run.results()
+            return values if session.spec.returns_list else values[0]
+
+        monitor = self._start(server, session, package, run, name)
+        return KFPRun(monitor, None if self._store is None else results)
+
+    def schedule(self, *, cron: str, name: str, on_error: OnError = "raise", reuse: Reuse = "never") -> KFPSchedule:
         """Create a recurring run, which the server starts by the clock.
 
         Args:
@@ -284,65 +295,64 @@ class KFPWorkflow(BaseWorkflow):
         self,
         run: Run,
         *,
-        continue_on_error: bool = False,
+        session: Session | None = None,
         server: KFPServer | None = None,
         verbose: bool = False,
         timeout: float | None = None,
-        **_: Any,
     ) -> None:
         """Execute a run on a server, or on this machine.
 
         Args:
             run: the run.
-            continue_on_error: whether steps that do not depend on a failure still run.
+            session: of the run; one with the default arguments of `run` if it is None.
             server: the server; None for `kfp.local`.
             verbose: whether the log of `kfp.local` is shown.
             timeout: seconds to wait for the run on the server.
-            _: arguments of other engines.
         """
-        package = self._make_package(run.root.plan, continue_on_error=continue_on_error, local=server is None)
+        session = session or self._session("raise", "recipe")
+        package = self._make_package(session, run.root.plan, local=server is None)
         if not package.pods:
             return
         if server is None:
-            execute_locally(run, package, self._wanted(), self._server.pipeline_root, verbose=verbose)
+            execute_locally(run, package, session.spec.wanted, self._server.pipeline_root, verbose=verbose)
             return
-        monitor = self._start(server, package, run)
+        monitor = self._start(server, session, package, run)
         try:
             monitor.settle(timeout)
         except KeyboardInterrupt:
             server.cancel(monitor.run_id)
             raise
 
-    def _planned_package(self, on_error: str, reuse: str) -> PipelinePackage:
+    def _session(self, on_error: OnError, reuse: Reuse) -> Session:
+        store = None if self._store is None else ReadOnlyStore(self._store)
+        return Session(self.spec(on_error=on_error, reuse=reuse), observers=self._observers, run_store=store)
+
+    def _planned_package(self, on_error: OnError, reuse: Reuse) -> PipelinePackage:
         """Return the pipeline of a plan that does not run now."""
         self._refuse_in_pod()
-        if on_error not in ("raise", "continue"):
-            raise OptionError(f'unknown on_error {on_error!r}; known: "raise", "continue"')
-        plan = self.plan(reuse=reuse)
-        refuse_blocked(plan, type(self).__name__)
-        return not_empty(self._make_package(plan, continue_on_error=on_error == "continue"))
+        session = self._session(on_error, reuse)
+        plan = session.plan()
+        refuse_blocked(plan, session.spec.backend)
+        return not_empty(self._make_package(session, plan))
 
-    def _make_package(self, plan: Plan, *, continue_on_error: bool, local: bool = False) -> PipelinePackage:
-        reuse, lost = self._planned
+    def _make_package(self, session: Session, plan: Plan, *, local: bool = False) -> PipelinePackage:
         options = PackageOptions(
             image=self._images.baseimage,
             code=self._code,
             pull_secrets=self._images.pull_secrets,
-            store=self._store,
-            reuse=reuse,
-            lost=lost,
-            node_options=self._options,
-            continue_on_error=continue_on_error,
+            lost=session.lost,
             local=local,
         )
-        return make_package(plan, self._wanted(), options)
+        return make_package(plan, session.spec, options)
 
-    def _start(self, server: KFPServer, package: PipelinePackage, run: Run, name: str | None = None) -> RunMonitor:
+    def _start(
+        self, server: KFPServer, session: Session, package: PipelinePackage, run: Run, name: str | None = None
+    ) -> RunMonitor:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             write_package(package, path)
             run_id = server.submit(path, name or self.workflow_name)
-        outcomes = StepOutcomes(run, self._wanted())
+        outcomes = StepOutcomes(run, session.spec.wanted)
         continue_on_error = package.definition.continue_on_error
         return RunMonitor(server, run_id, package.pods, outcomes, continue_on_error=continue_on_error)
 
@@ -353,10 +363,3 @@ class KFPWorkflow(BaseWorkflow):
                 "a node imports the program that runs the workflow: put the run under if __name__ == '__main__', "
                 "or the functions in a module of their own"
             )
-
-    def _planner(self, reuse: str, lost: Mapping[str, str]) -> Planner:
-        self._planned = reuse, dict(lost)
-        return super()._planner(reuse, lost)
-
-    def _store_of_runs(self) -> Store | None:
-        return None if self._store is None else ReadOnlyStore(self._store)

@@ -43,9 +43,6 @@ class EventServer:
 
         Args:
             is_alive: returns True while the engine runs.
-
-        Raises:
-            StoredResultLost: a pod could not read a stored result that the plan reuses.
         """
         while is_alive():
             with suppress(TimeoutError):

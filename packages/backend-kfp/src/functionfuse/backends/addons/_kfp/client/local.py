@@ -73,7 +73,6 @@ def execute_locally(
 
     Raises:
         EngineError: `kfp.local` failed before a pod started, or this system cannot run pipelines.
-        StoredResultLost: a stored result that the plan reuses cannot be read.
     """
     check_supported()
     artifacts = {output: (pod.key, artifact) for pod in package.pods for output, artifact in pod.outputs.items()}
@@ -92,6 +91,8 @@ def execute_locally(
             if not steps:
                 raise EngineError(f"kfp.local failed: {ended.log}")
             outcomes.worker_died(steps, ended.log)
+        if run.lost is not None:
+            return
         if package.definition.continue_on_error:
             outcomes.skip_remaining()
         if not run.report.failed:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.backends.frames import StoredResultLost
-from functionfuse.errors import EngineError, NodeError, RunCancelled, TaskNotFound
+from functionfuse.errors import EngineError, NodeError, RunCancelled
 
-from ..pod.messages import FAILED, LOST, parse_log
+from ..pod.messages import FAILED, FINISHED, LOST, parse_log
 from ..pod.serialization import deserialize_error
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class RunMonitor:
             interval = min(_LAST_INTERVAL, 1.2 * interval)
 
     def settle(self, timeout: float | None = None) -> None:
-        """Wait for the end of the run, and settle every task.
+        """Wait for the end of the run, and settle every task, or those that finished before a stored result was lost.
 
         Args:
             timeout: seconds; None waits without limit.
@@ -82,7 +81,6 @@ class RunMonitor:
         Raises:
             RunCancelled: the run was canceled.
             EngineError: the run failed and no node of it did, or it did not end in time.
-            StoredResultLost: a stored result that the plan reuses cannot be read.
         """
         state = self.wait(timeout, self._receive)
         if state == "SUCCEEDED":
@@ -125,14 +123,17 @@ class RunMonitor:
         failures: dict[str, bytes] = {}
         failed = [detail for detail in _details(run) if detail.state == "FAILED"]
         messages: list[str] = []
+        lost: tuple[str, str] | None = None
         for detail in failed:
             for name in _pod_names(detail):
                 log = self.server.pod_log(self.run_id, name)
-                lost = parse_log(LOST, log)
-                if lost is not None:
-                    raise StoredResultLost(lost[0], TaskNotFound(lost[1]))
+                lost = lost or parse_log(LOST, log)
                 failures.update(parse_log(FAILED, log) or {})
                 messages += [line for line in log.splitlines() if line.startswith("functionfuse: ")]
+        if lost is not None and (self._continue_on_error or not failures):
+            self._settle_finished(run)
+            self._outcomes.lost(*lost)
+            return
         for failure in failures.values():
             self._outcomes.failed_anywhere(deserialize_error(failure))
         if not failures:
@@ -143,6 +144,13 @@ class RunMonitor:
             for pod in self._pods.values():
                 if failures or ended & {pod.key, pod.title}:  # the task that checks for failures runs last
                     self._finish(pod)
+
+    def _settle_finished(self, run: Any) -> None:
+        """Settle the steps that finished, as the logs of their pods tell where the status of these does not."""
+        for detail in _details(run):
+            for pod in _pod_names(detail):
+                for name in parse_log(FINISHED, self.server.pod_log(self.run_id, pod)) or ():
+                    self._outcomes.finished(name, 0.0)
 
     def _report_unexplained(self, failed: Sequence[Any], messages: Sequence[str], run: Any) -> None:
         """Report the failure of a node whose pod exited without reporting an error."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost, Task
-from functionfuse.errors import NodeError, TaskNotFound, WorkerDiedError
+from functionfuse.backends.serialization import worker_died
+from functionfuse.errors import EngineError, NodeError, TaskNotFound
 
 from ..compile.pods import PodOutput, wanted_outputs
 from ..pod.serialization import deserialize_error
@@ -36,8 +37,8 @@ class StepOutcomes:
 
     @property
     def explained(self) -> bool:
-        """True if it is known why the run failed."""
-        return bool(self.run.report.failed)
+        """True if it is known why the run ended."""
+        return bool(self.run.report.failed) or self.run.lost is not None
 
     def receive(self, kind: str, name: str, *details: Any) -> None:
         """Receive an event of a pod.
@@ -46,20 +47,26 @@ class StepOutcomes:
             kind: "started", "finished", "reused", "failed", "skipped" or "lost".
             name: full name of the step.
             details: what belongs to an event of this kind.
-
-        Raises:
-            StoredResultLost: a pod could not read a stored result that the plan reuses.
         """
         if kind == "lost":
-            raise StoredResultLost(name, TaskNotFound(details[0]))
-        if kind == "skipped":
+            self.lost(name, details[0])
+        elif kind == "skipped":
             self.run.report.skipped[name] = details[0]
         elif name in self._steps:
             self._receive_own(kind, name, *details)
         else:
             seconds, failure = details
             error = None if failure is None else deserialize_error(failure)
-            self.run.heard(kind, name, seconds, error)  # type: ignore[arg-type]
+            self.run.record(kind, name, seconds, error)  # type: ignore[arg-type]
+
+    def lost(self, name: str, cause: str) -> None:
+        """Record that a pod could not read a stored result that the plan reuses.
+
+        Args:
+            name: the name of the result.
+            cause: why.
+        """
+        self.run.lose(StoredResultLost(name, TaskNotFound(cause)))
 
     def started(self, name: str) -> None:
         """Report that a step started; once."""
@@ -120,11 +127,7 @@ class StepOutcomes:
         """
         name = next(step.name for step in steps if step.name in self._open)
         function = self._steps[name].target.qualname
-        message = (
-            f"node {name!r} failed: its process ended while it ran; out of memory and crashes in native code are the "
-            f"usual causes\n{log}"
-        )
-        self.failed(name, 0.0, WorkerDiedError(message, name=name, function=function))
+        self.failed(name, 0.0, worker_died(name, function, EngineError(log), " while it ran"))
 
     def skip_remaining(self) -> None:
         """Settle the steps that did not run because of a failure."""

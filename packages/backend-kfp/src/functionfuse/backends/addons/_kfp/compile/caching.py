@@ -31,7 +31,7 @@ def cache_keys(pods: Iterable[Pod], steps: Sequence[Step], image: str) -> dict[s
     book, digests = RecipeBook(), {}
     for step in steps:
         try:
-            if step.options.get("never") or step.options.get("log"):
+            if step.options.cache == "never" or step.options.log:
                 book.leave_out(step)
             else:
                 digests[step.name] = book.write(step, step.name).digest

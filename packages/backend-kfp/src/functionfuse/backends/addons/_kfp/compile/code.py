@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 import functionfuse
+from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import InitializerPlugin, initializer
-from functionfuse.backends.shipping import by_name, cannot_be_sent
+from functionfuse.backends.serialization import by_name, unserializable
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.project import in_project
 
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
     from functionfuse.plan import Step
 
+    from ..pod.plan import PodConfig
     from .pods import Pod
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAIN = Path(__file__).parents[1] / "pod" / "main.py"
-_OF_CALLS = ("plugin", "retry", "timeout", "log")  # options that matter in the pod
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal code makes equal bytes
 
 
@@ -59,7 +60,7 @@ class CodeArchive:
 def archive_code(
     pods: Sequence[Pod],
     states: Mapping[str, Mapping[str, str]],
-    config: Mapping[str, Any],
+    config: PodConfig,
     shared: Mapping[str, Any],
 ) -> CodeArchive:
     """Return the code of pods.
@@ -67,7 +68,7 @@ def archive_code(
     Args:
         pods: the pods, with those options that they apply themselves.
         states: by step, by object: the step after which it takes the object's state.
-        config: plain values that every pod has to know.
+        config: what every pod has to know.
         shared: by name: what else is pickled for all pods, such as the store.
 
     Raises:
@@ -78,7 +79,7 @@ def archive_code(
     entries = {f"pods/{pod.key}": serializer.pod(pod, states) for pod in pods}
     entries |= {f"targets/{number}": data for number, data in enumerate(serializer.targets)}
     entries |= {name: serializer.shared(name, value) for name, value in shared.items()}
-    entries["config"] = pickle.dumps(dict(config))
+    entries["config"] = pickle.dumps(config)
     entries["made_with"] = f"{PYTHON} {functionfuse.__version__} {FORMAT}".encode()
     for pod in pods:
         settings = _settings(pod)
@@ -94,8 +95,8 @@ def _settings(pod: Pod) -> dict[str, Any]:
     env: dict[str, str] = {}
     packages: dict[str, None] = {}
     for step in pod.steps:
-        env.update(step.options.get("task_env", {}))
-        packages.update(dict.fromkeys(step.options.get("task_packages", ())))
+        env.update(step.options.engine.get("env", {}))
+        packages.update(dict.fromkeys(step.options.engine.get("packages", ())))
     return {"env": env, "packages": list(packages)}
 
 
@@ -139,7 +140,7 @@ class _StepSerializer:
             try:
                 data = self.dumps(step.target)
             except Exception as error:
-                raise self.unsendable(step, error) from error
+                raise self.unserializable(step, error) from error
             number = self._numbers[id(step.target)] = len(self.targets)
             self.targets.append(data)
             self.modules.update(_imports_around(step))
@@ -150,11 +151,11 @@ class _StepSerializer:
         try:
             self.dumps((step.args, step.kwargs, step.options))
         except Exception as error:
-            raise self.unsendable(step, error) from error
+            raise self.unserializable(step, error) from error
 
-    def unsendable(self, step: Step, problem: Exception) -> NodeError:
-        options = {f"option {key!r}": value for key, value in step.options.items()}
-        return cannot_be_sent(step.name, step.target, step.args, step.kwargs, options, self.dumps, problem)
+    def unserializable(self, step: Step, problem: Exception) -> NodeError:
+        options = {f"option {name!r}": value for name, value in step.options.given().items()}
+        return unserializable(step, step.name, self.dumps, problem, options)
 
     def shared(self, name: str, value: Any) -> bytes:
         """Serialize what all pods have."""
@@ -188,18 +189,19 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]  # without type
 
 
 def _for_travel(step: Step) -> Step:
-    """Return a step without its target, and with only the options that matter in its pod."""
-    options = {name: step.options[name] for name in _OF_CALLS if name in step.options}
-    if "plugin" in options:
-        options["plugin"] = InitializerPlugin(initializer(options["plugin"], step.name))
-    recipe: Any = None if step.recipe is None else step.recipe.as_dict()
-    return step._replace(target=None, options=options, recipe=recipe)  # type: ignore[arg-type]
+    """Return a step without its target and the settings of its pod, with its plugin prepared."""
+    options = step.options._replace(engine={})
+    if options.plugin is not None:
+        options = options._replace(plugin=InitializerPlugin(initializer(options.plugin, step.name)))
+    return step._replace(target=None, options=options if options.given() else NO_OPTIONS)  # type: ignore[arg-type]
 
 
 def _stored(step: Step) -> Step:
     """Return a step that does not run, with the kind of its target instead of the target."""
     kind: Any = step.target.kind
-    return step._replace(target=kind, args=(), kwargs={}, needs=(), after=(), options={}, resumes={}, recipe=None)
+    return step._replace(
+        target=kind, args=(), kwargs={}, needs=(), after=(), options=NO_OPTIONS, resumes={}, recipe=None
+    )
 
 
 def _imports_around(step: Step) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kfp.compiler import Compiler
 
 from functionfuse.backends.objects import states_of
+from functionfuse.backends.options import OptionRules
 from functionfuse.errors import PlanError
 
+from ..pod.plan import PodConfig
 from .caching import cache_keys
 from .code import archive_code
 from .limits import measure
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from functionfuse.plan import Plan, Ref
-    from functionfuse.stores import Store
+    from functionfuse.backends.spec import RunSpec
+    from functionfuse.plan import Plan
 
     from .code import CodeArchive
     from .limits import Sizes
@@ -38,22 +40,14 @@ class PackageOptions(NamedTuple):
         image: of pods that have no other.
         code: where the code comes from; see `KFPWorkflow`.
         pull_secrets: names of Secrets that images are pulled with.
-        store: of the workflow.
-        reuse: how the plan was made: "recipe", "name" or "never".
         lost: by step: why a stored result is made again.
-        node_options: the options of nodes that queries set.
-        continue_on_error: whether steps that do not depend on a failure still run.
         local: whether `kfp.local` runs the pipeline.
     """
 
     image: str
     code: str
     pull_secrets: Sequence[str]
-    store: Store | None
-    reuse: str
     lost: Mapping[str, str]
-    node_options: Any
-    continue_on_error: bool
     local: bool = False
 
 
@@ -65,12 +59,12 @@ class PipelinePackage(NamedTuple):
     definition: PipelineDefinition
 
 
-def make_package(plan: Plan, wanted: Sequence[Ref], options: PackageOptions) -> PipelinePackage:
+def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> PipelinePackage:
     """Distribute a plan over pods, serialize its code, and put that where pods get it from.
 
     Args:
         plan: the plan.
-        wanted: the results that the user asked for.
+        spec: the run that was planned.
         options: what the workflow says of the pipeline.
 
     Raises:
@@ -78,21 +72,20 @@ def make_package(plan: Plan, wanted: Sequence[Ref], options: PackageOptions) -> 
         NodeError: a node cannot be pickled; it names the argument.
         OptionError: the store cannot be pickled, or settings of nodes contradict each other.
     """
-    local, store, workflow_name = options.local, options.store, plan.workflow_name
-    pods = pods_of(plan, wanted, keep_all=options.continue_on_error)
-    config = {
-        "workflow_name": workflow_name,
-        "on_error": "continue" if options.continue_on_error else "raise",
-        "reuse": options.reuse,
-        "lost": options.lost,
-        "names": [name for name in plan.by_name if "/" in name],
-        "has_store": store is not None,
-    }
+    local, store, workflow_name = options.local, spec.store, spec.workflow_name
+    continue_on_error = spec.on_error == "continue"
+    pods = pods_of(plan, spec.wanted, keep_all=continue_on_error)
+    config = PodConfig(
+        spec=spec._replace(steps=(), wanted=(), options=OptionRules(), store=None),
+        lost=dict(options.lost),
+        names=[name for name in plan.by_name if "/" in name],
+        has_store=store is not None,
+    )
     code = archive_code(
         pods if local else [_without_retry(pod) for pod in pods],
         states_of(plan.steps).taken,
         config,
-        {"options": options.node_options} | ({} if store is None else {"store": store}),
+        {"options": spec.options} | ({} if store is None else {"store": store}),
     )
     definition = PipelineDefinition(
         name=slug(workflow_name, _MAX_NAME_LENGTH),
@@ -102,7 +95,7 @@ def make_package(plan: Plan, wanted: Sequence[Ref], options: PackageOptions) -> 
         image=options.image,
         pull_secrets=options.pull_secrets,
         cache_keys={} if local or store is not None else cache_keys(pods, plan.steps, options.image),
-        continue_on_error=options.continue_on_error,
+        continue_on_error=continue_on_error,
         local=local,
     )
     return PipelinePackage(pods, code, definition)
@@ -142,5 +135,4 @@ def _without_retry(pod: Pod) -> Pod:
     if engine_retry(pod) is None:
         return pod
     step = pod.steps[0]
-    options = {name: value for name, value in step.options.items() if name != "retry"}
-    return pod._replace(steps=[step._replace(options=options)])
+    return pod._replace(steps=[step._replace(options=step.options._replace(retry=None))])

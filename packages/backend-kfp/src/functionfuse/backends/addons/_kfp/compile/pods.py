@@ -123,7 +123,7 @@ def wanted_outputs(plan: Plan, wanted: Iterable[Ref]) -> list[PodOutput]:
 
 def group_of(step: Step) -> str | None:
     """Return the group that a query put a step in."""
-    group: str | None = step.options.get("task_group")
+    group: str | None = step.options.engine.get("group")
     return group
 
 

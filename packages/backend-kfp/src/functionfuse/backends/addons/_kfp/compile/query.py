@@ -48,7 +48,7 @@ class KFPQuery(Query):
             is_valid, expected = SETTINGS[key]
             if not is_valid(value):
                 raise OptionError(f"set_task_args: {key!r} takes {expected}, got {value!r}")
-        return self._set(**{f"task_{key}": _copy(value) for key, value in dict(task_args).items()})
+        return self._set(engine={key: _copy(value) for key, value in dict(task_args).items()})
 
 
 def _copy(value: Any) -> Any:

@@ -10,8 +10,6 @@ from kfp import kubernetes
 from functionfuse.backends.options import Retry
 from functionfuse.errors import OptionError
 
-from .query import SETTINGS
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,7 +44,7 @@ def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _settings_of(step: Step) -> dict[str, Any]:
-    resources = step.options.get("resources", {})
+    resources = step.options.resources
     settings: dict[str, Any] = {}
     if "cpus" in resources:
         settings["cpu"] = f"{math.ceil(resources['cpus'] * 1000)}m"
@@ -56,8 +54,7 @@ def _settings_of(step: Step) -> dict[str, Any]:
         if resources["gpus"] != int(resources["gpus"]):
             raise OptionError(f"node {step.name!r} asks for {resources['gpus']} GPUs; a pod takes whole ones")
         settings |= {"accelerator": "nvidia.com/gpu", "accelerator_count": int(resources["gpus"])}
-    given = {key: step.options[f"task_{key}"] for key in SETTINGS if f"task_{key}" in step.options}
-    return {**settings, **given}
+    return {**settings, **step.options.engine}
 
 
 def apply_settings(task: dsl.PipelineTask, settings: Mapping[str, Any]) -> None:
@@ -107,7 +104,7 @@ def engine_retry(pod: Pod) -> Retry | None:
     Kubeflow Pipelines starts a whole pod again, after any failure. So it retries a pod of one step, after any
     exception.
     """
-    retry: Retry | None = None if pod.is_group else pod.steps[0].options.get("retry")
+    retry = None if pod.is_group else pod.steps[0].options.retry
     return retry if retry is not None and Exception in retry.exceptions else None
 
 
@@ -128,11 +125,11 @@ def apply_deadline(task: dsl.PipelineTask, pod: Pod) -> None:
         task: the task of the pod.
         pod: the pod.
     """
-    if not all("timeout" in step.options for step in pod.steps):
-        return
     seconds = 0.0
     for step in pod.steps:
-        retry: Retry = Retry(0) if engine_retry(pod) else step.options.get("retry", Retry(0))
+        if step.options.timeout is None:
+            return
+        retry = Retry(0) if engine_retry(pod) else step.options.retry or Retry(0)
         pauses = (retry.delay * retry.backoff**number for number in range(retry.times))
-        seconds += step.options["timeout"] * (retry.times + 1) + sum(pauses)
+        seconds += step.options.timeout * (retry.times + 1) + sum(pauses)
     kubernetes.set_timeout(task, math.ceil(seconds) + _STARTUP_SECONDS)

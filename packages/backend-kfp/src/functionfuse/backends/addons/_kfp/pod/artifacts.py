@@ -14,6 +14,8 @@ import os
 import pickle
 from typing import IO, TYPE_CHECKING, Any
 
+from functionfuse.backends.serialization import unserializable_result
+
 from .serialization import serialize_to
 
 if TYPE_CHECKING:
@@ -112,8 +114,7 @@ def _write(value: object, file: IO[bytes]) -> None:
     try:
         serialize_to(value, file)
     except Exception as error:
-        kind = type(value)
-        raise TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}") from error
+        raise unserializable_result(value, error) from error
 
 
 def _open_content(path: str, key: OutputKey) -> IO[bytes]:

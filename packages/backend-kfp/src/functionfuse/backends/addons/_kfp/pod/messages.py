@@ -18,7 +18,9 @@ ADDRESS_VARIABLE = "FUNCTIONFUSE_KFP_CLIENT"
 
 FAILED = "functionfuse failed: "
 LOST = "functionfuse lost: "
-"""How the lines of a pod's log begin that the client reads: failures by step, or a stored result that is lost."""
+FINISHED = "functionfuse finished: "
+"""How the lines of a pod's log begin that the client reads: failures by step, a stored result that is lost, or names of
+steps that finished."""
 
 _ACCEPTED = b"+"
 _HEADER_SIZE = 8  # bytes that hold the length of a message
@@ -35,6 +37,11 @@ class PodConnection:
 
             self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             self._socket.connect(address)
+
+    @property
+    def is_open(self) -> bool:
+        """True in a local run."""
+        return self._socket is not None
 
     def send(self, kind: str, *details: Any) -> None:
         """Send an event and wait until the client accepted it; exit the process when the client ended the run.
@@ -69,7 +76,7 @@ def format_log_line(prefix: str, value: object) -> str:
     """Return a value as a line of a log.
 
     Args:
-        prefix: how the line begins: `FAILED` or `LOST`.
+        prefix: how the line begins: `FAILED`, `FINISHED` or `LOST`.
         value: any value that can be pickled.
     """
     return prefix + binascii.b2a_base64(pickle.dumps(value), newline=False).decode()
@@ -79,7 +86,7 @@ def parse_log(prefix: str, log: str) -> Any:
     """Return the value of the last line of a log that begins so; None when there is no such line.
 
     Args:
-        prefix: how the line begins: `FAILED` or `LOST`.
+        prefix: how the line begins: `FAILED`, `FINISHED` or `LOST`.
         log: the log of a pod.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip().startswith(prefix)]

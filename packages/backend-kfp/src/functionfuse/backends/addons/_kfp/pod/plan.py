@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from functionfuse.backends.spec import RunSpec
     from functionfuse.plan import Step
 
     from .artifacts import OutputKey
@@ -25,6 +26,22 @@ POD_VARIABLE = "FUNCTIONFUSE_KFP_POD"
 
 CHECK_FAILURES = "check-failures"
 """Key of the task that ends a run as failed if a step failed; there with `on_error="continue"`."""
+
+
+class PodConfig(NamedTuple):
+    """What every pod of a workflow has to know.
+
+    Attributes:
+        spec: the run, without steps; its options and its store are entries of the zip.
+        lost: by step: why a stored result is made again.
+        names: of steps of the workflow itself that look like those of dynamic graphs.
+        has_store: whether the zip has a store.
+    """
+
+    spec: RunSpec
+    lost: Mapping[str, str]
+    names: Sequence[str]
+    has_store: bool
 
 
 class PodPlan(NamedTuple):
@@ -62,18 +79,10 @@ def load_pod_plan(data: bytes, read: ReadEntry) -> PodPlan:
     pod_plan = PodPlan(*pickle.loads(data))
     targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(pod_plan.targets)}
     steps = [
-        step._replace(target=targets[number], recipe=step.recipe and _TravelRecipe(step.recipe))  # type: ignore[arg-type]
-        for step, number in zip(pod_plan.steps, pod_plan.targets, strict=True)
+        step._replace(target=targets[number]) for step, number in zip(pod_plan.steps, pod_plan.targets, strict=True)
     ]
     stored = [step._replace(target=_StoredTarget(step.target)) for step in pod_plan.stored]  # type: ignore[arg-type]
     return pod_plan._replace(steps=steps, stored=stored)
-
-
-class _TravelRecipe(dict[str, str]):
-    """A recipe as a store keeps it; the frontend's own class takes long to import."""
-
-    def as_dict(self) -> dict[str, str]:
-        return dict(self)
 
 
 class _StoredTarget:

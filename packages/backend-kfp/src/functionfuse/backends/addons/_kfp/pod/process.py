@@ -12,11 +12,10 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from functionfuse.backends.calls import traceback_text
-from functionfuse.backends.frames import StoredResultLost
 from functionfuse.errors import NodeError
 
 from .artifacts import create_file, read_failures
-from .messages import FAILED, LOST, PodConnection, format_log_line
+from .messages import FAILED, FINISHED, LOST, PodConnection, format_log_line
 from .plan import CHECK_FAILURES, load_pod_plan
 from .run import PodReporter, PodRun
 from .serialization import deserialize_error
@@ -24,7 +23,7 @@ from .serialization import deserialize_error
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .plan import ReadEntry
+    from .plan import PodConfig, ReadEntry
 
 
 def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> None:
@@ -46,20 +45,22 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
     reporter = PodReporter(PodConnection(), names)
     reporter.connection.send("pod_started", key, os.getpid())
     try:
-        config = pickle.loads(read("config"))
+        config: PodConfig = pickle.loads(read("config"))
         pod_plan = load_pod_plan(body, read)
-        run = PodRun(pod_plan, config, read, reporter, arguments)
+        pod_run = PodRun(pod_plan, config, read, reporter, arguments)
     except Exception as error:
         _exit_before_start(reporter, error)
     ends = arguments[len(set(pod_plan.inputs.values())) :]
     artifacts = list(dict.fromkeys(pod_plan.outputs.values()))
-    try:
-        run.execute(dict(zip(artifacts, ends[::2], strict=True)))
-    except StoredResultLost as loss:
+    pod_run.execute(dict(zip(artifacts, ends[::2], strict=True)))
+    loss, stops_at_failure = pod_run.run.lost, config.spec.on_error == "raise"
+    if not reporter.connection.is_open and (loss is not None or not stops_at_failure):
+        print(format_log_line(FINISHED, reporter.finished))  # the status of the pod does not tell
+    if loss is not None and not pod_run.run.failed:
         reporter.connection.send("lost", loss.name, str(loss.cause))
         print(format_log_line(LOST, (loss.name, str(loss.cause))))
         sys.exit(1)
-    if reporter.failures and config["on_error"] == "raise":
+    if reporter.failures and stops_at_failure:
         _exit_failed(reporter.failures)
     _list_artifacts(output_file, dict(zip(artifacts, ends[1::2], strict=True)), names[0])
 
@@ -72,7 +73,7 @@ def _exit_before_start(reporter: PodReporter, cause: Exception) -> NoReturn:
     for name in reporter.names:
         error = NodeError(f"node {name!r} cannot run: {message}", name=name)
         error.__cause__ = cause
-        reporter.tell("failed", name, 0.0, error)
+        reporter.report("failed", name, 0.0, error)
     _exit_failed(reporter.failures)
 
 

@@ -5,6 +5,7 @@ This module travels with the code of a workflow, and imports the frontend only.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from .serialization import error_of_first, serialize_error
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from functionfuse.backends.frames import Frame, Task
+    from functionfuse.backends.frames import Task
+    from functionfuse.backends.session import Expander
     from functionfuse.errors import NodeError
     from functionfuse.plan import Step
 
     from .artifacts import OutputKey
     from .messages import PodConnection
-    from .plan import PodPlan, ReadEntry
+    from .plan import PodConfig, PodPlan, ReadEntry
 
 
 class PodReporter:
@@ -36,6 +38,7 @@ class PodReporter:
     Attributes:
         failures: serialized failures by step.
         seconds: how long each finished step took.
+        finished: names of the pod's own steps whose outputs are written.
     """
 
     def __init__(self, connection: PodConnection, names: Sequence[str]) -> None:
@@ -43,9 +46,10 @@ class PodReporter:
         self.names = names
         self.failures: dict[str, bytes] = {}
         self.seconds: dict[str, float] = {}
+        self.finished: list[str] = []
 
-    def tell(self, kind: str, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
-        """Receive an event, as the frontend's `Announcer` does.
+    def report(self, kind: str, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
+        """Receive an event, as the frontend's `EventChannel` does.
 
         That one of the pod's own steps finished is sent later, when its outputs are written.
 
@@ -64,8 +68,11 @@ class PodReporter:
             self.connection.send(kind, name, seconds, failure)
 
 
-class PodRun(Run):
+class PodRun:
     """Runs the steps of a pod. Results of other pods are read when they are first needed.
+
+    Attributes:
+        run: the run of the pod's part of the plan.
 
     Args:
         pod_plan: the pod's part of the plan.
@@ -78,7 +85,7 @@ class PodRun(Run):
     def __init__(
         self,
         pod_plan: PodPlan,
-        config: Mapping[str, Any],
+        config: PodConfig,
         read: ReadEntry,
         reporter: PodReporter,
         arguments: Sequence[str],
@@ -92,20 +99,25 @@ class PodRun(Run):
         self.written: set[OutputKey] = set()
         self.bundle: dict[OutputKey, bytes] = {}  # the outputs of a group
         self.upstream_failures: dict[str, bytes] = {}
-        store = pickle.loads(read("store")) if config["has_store"] else None
-        super().__init__(
-            Plan([*pod_plan.stored, *pod_plan.steps], workflow_name=config["workflow_name"]),
+        self.store = pickle.loads(read("store")) if config.has_store else None
+        self.run = Run(
+            Plan([*pod_plan.stored, *pod_plan.steps], workflow_name=config.spec.workflow_name),
             [Ref(instance or step) for step, instance in pod_plan.outputs],
             expand=self.expand,
-            store=store,
-            announcer=reporter,  # type: ignore[arg-type]  # it receives what an announcer does
-            on_error=config["on_error"],
+            store=self.store,
+            events=reporter,  # type: ignore[arg-type]  # it receives what an event channel does
+            on_error=config.spec.on_error,
+            inputs={
+                key[0]: functools.partial(read_artifact, path, key)
+                for key, path in self.input_paths.items()
+                if key[1] is None
+            },
         )
         for key, path in self.input_paths.items():
             failures = read_failures(path, key)
             self.upstream_failures.update(failures)
             if failures and key[1] is None:
-                self.root.failed[key[0]] = error_of_first(failures)
+                self.run.root.failed[key[0]] = error_of_first(failures)
 
     def expand(self, steps: list[Step], task: Task) -> Plan:
         """Plan the graph that a dynamic step returned.
@@ -114,37 +126,40 @@ class PodRun(Run):
             steps: the graph's steps.
             task: the dynamic step.
         """
-        from functionfuse.backends.base import Expander
-        from functionfuse.backends.planning import Planner
+        return self._expander(steps, task)
 
-        config, options = self.config, pickle.loads(self.read("options"))
-        planner = Planner(
-            config["workflow_name"], self._store, config["reuse"], options.of if options else None, {}, config["lost"]
-        )
-        self._expand = Expander(planner, config["names"])
-        return self._expand(steps, task)
+    @functools.cached_property
+    def _expander(self) -> Expander:
+        """Plans the graphs of dynamic steps; what it takes is imported only where there are some."""
+        from functionfuse.backends.planning import Planner
+        from functionfuse.backends.session import Expander
+
+        spec = self.config.spec._replace(options=pickle.loads(self.read("options")), store=self.store)
+        return Expander(Planner(spec, lost=self.config.lost), self.config.names, spec.backend)
 
     def execute(self, paths: Mapping[str, str]) -> None:
         """Run the steps, and write each output, or the failures instead of it, as soon as it is there.
 
+        When a stored result turns out lost, the steps before it are saved, and no more is written.
+
         Args:
             paths: by artifact: the path of its file.
-
-        Raises:
-            StoredResultLost: a stored result that the plan reuses cannot be read.
         """
-        for task in self.in_order():
-            if task.frame is not self.root or self.load_states(task):
-                self.perform_here(task)
-            for done in list(self.done):
-                if done.frame is self.root and done.step.name not in self.root.failed:
+        run = self.run
+        for task in run.in_order():
+            if task.frame is not run.root or self.load_states(task):
+                run.perform_here(task)
+            for done in list(run.done):
+                if done.frame is run.root and done.step.name not in run.root.failed:
                     self.write_outputs(done, paths)
+        if run.lost is not None:
+            return
         for key, artifact in self.pod_plan.outputs.items():
             if key not in self.written:
                 self.write_output(key, paths[artifact], Failures(self.failures_of(key)))
         if self.pod_plan.is_group:
             write_bundle(self.bundle, paths["out"])
-        for name, cause in self.report.skipped.items():
+        for name, cause in run.report.skipped.items():
             if name not in self.reporter.names:
                 self.reporter.connection.send("skipped", name, cause)
 
@@ -159,12 +174,12 @@ class PodRun(Run):
             failures = read_failures(path, key)
             if failures:
                 frame.failed[instance] = error_of_first(failures)
-                return not self.skip(task)
+                return not self.run.skip(task)
             try:
                 frame.values[instance] = read_artifact(path, key)
             except Exception as error:
-                self.started(task)
-                self._failed(task, error, "the stateful object of the call cannot be loaded", 0.0)
+                self.run.started(task)
+                self.run.fail(task, error, "the stateful object of the call cannot be loaded")
                 return False
             self.loaded_states.add(key)
         return True
@@ -182,12 +197,13 @@ class PodRun(Run):
         try:
             for key, artifact in self.pod_plan.outputs.items():
                 if key[0] == name:
-                    self.write_output(key, paths[artifact], self.root.values[key[1] or name])
+                    self.write_output(key, paths[artifact], self.run.root.values[key[1] or name])
                     self.written.add(key)
         except Exception as error:
-            self._failed(task, error, "it ran, but its result cannot be written", self.reporter.seconds[name])
+            self.run.fail(task, error, "it ran, but its result cannot be written", self.reporter.seconds[name])
             return
         self.written.add((name, ""))
+        self.reporter.finished.append(name)
         self.reporter.connection.send("finished", name, self.reporter.seconds[name])
 
     def write_output(self, key: OutputKey, path: str, value: Any) -> None:
@@ -207,10 +223,7 @@ class PodRun(Run):
         """Return all failures so far; the one because of which an output is missing comes first."""
         step, instance = key
         failures = {**self.upstream_failures, **self.reporter.failures}
-        error = self.root.failed.get(step) or self.root.failed.get(instance or step)
+        failed = self.run.root.failed
+        error = failed.get(step) or failed.get(instance or step)
         first = {error.name: failures[error.name]} if error is not None and error.name in failures else {}
         return {**first, **failures}
-
-    def _read(self, frame: Frame, name: str) -> Any:
-        path = self.input_paths.get((name, None)) if frame is self.root else None
-        return super()._read(frame, name) if path is None else read_artifact(path, (name, None))

@@ -5,13 +5,13 @@ This module travels with the code of a workflow, and every pod imports it when i
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from typing import IO, TYPE_CHECKING, Any
 
-from functionfuse.backends.calls import RemoteError, traceback_text
-from functionfuse.backends.shipping import by_name
-from functionfuse.errors import NodeError, NodeTimeoutError
+from functionfuse.backends.serialization import Serializer, by_name, deserialized_error
+from functionfuse.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +23,16 @@ class _NamePickler(pickle.Pickler):
         return NotImplemented if found is None else found
 
 
-def serialize_to(value: object, file: IO[bytes]) -> None:
-    """Write a value to a file.
+@functools.cache
+def _by_value() -> Serializer:
+    """Return what pickles by value; cloudpickle takes long to import, and is imported only here."""
+    import cloudpickle
 
-    What travels by value needs cloudpickle, which takes long to import: it is imported only when pickle fails.
+    return Serializer(cloudpickle.Pickler)
+
+
+def serialize_to(value: object, file: IO[bytes]) -> None:
+    """Write a value to a file; by value what pickle refuses.
 
     Args:
         value: the value.
@@ -38,15 +44,9 @@ def serialize_to(value: object, file: IO[bytes]) -> None:
     try:
         _NamePickler(file, protocol=5).dump(value)
     except Exception:
-        import cloudpickle
-
-        class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # without types
-            def reducer_override(self, obj: Any) -> Any:
-                return by_name(obj) or super().reducer_override(obj)
-
         file.seek(0)
         file.truncate()
-        ByValuePickler(file, protocol=5).dump(value)
+        _by_value().dump(value, file)
 
 
 def serialize(value: object) -> bytes:
@@ -57,27 +57,19 @@ def serialize(value: object) -> bytes:
 
 
 def serialize_error(error: NodeError) -> bytes:
-    """Return the error of a step as bytes that any process can read, also without the class of its cause."""
-    cause = error.__cause__ or error
-    text = traceback_text(cause)
-    facts = (isinstance(error, NodeTimeoutError), str(error), error.name, error.function)
-    try:
-        serialized = serialize(cause)
-        pickle.loads(serialized)  # some exceptions can be pickled but not unpickled
-    except Exception:
-        serialized = serialize(RemoteError(f"{type(cause).__qualname__}: {cause}"))
-    return pickle.dumps((*facts, serialized, text))
+    """Return the error of a step as bytes that any process can read, also without the classes of its causes."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == NodeError.__module__)
+    raised = _by_value().error(error.__cause__ or error)
+    return pickle.dumps((kind, str(error), error.name, error.function, error.__cause__ is not None, raised))
 
 
 def deserialize_error(data: bytes) -> NodeError:
     """Return the error of a step, with what its function raised as the cause."""
-    is_timeout, message, name, function, cause, text = pickle.loads(data)
-    failure = (NodeTimeoutError if is_timeout else NodeError)(message, name=name, function=function)
-    try:
-        raised = pickle.loads(cause)
-    except Exception as error:
-        raised = RemoteError(f"the exception of the pod cannot be unpickled here: {error}")
-    raised.add_note(f"in the pod:\n{text}")
+    kind, message, name, function, has_cause, serialized = pickle.loads(data)
+    raised = deserialized_error(serialized, "in the pod")
+    if isinstance(raised, NodeError) and not has_cause:
+        return raised
+    failure: NodeError = kind(message, name=name, function=function)
     failure.__cause__ = raised
     return failure
 
