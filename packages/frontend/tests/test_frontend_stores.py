@@ -6,8 +6,8 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.errors import CorruptRecord, NodeError
-from functionfuse.stores import objects_of
+from functionfuse.errors import CorruptRecord, NodeError, OptionError
+from functionfuse.stores import make_store, objects_of, open_store, store_kinds
 from functionfuse.testing import MemoryStore
 from functionfuse.testing.functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
 
@@ -276,3 +276,11 @@ def test_the_states_of_objects_go_with_their_workflow(store, tmp_path):
     assert store.list_tasks(objects_of("w")) == ["first", "one"]
     store.remove_workflow("w")
     assert store.list_tasks(objects_of("w")) == []
+
+
+def test_without_any_kind_of_store_the_package_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **group: [])
+    assert store_kinds() == []
+    for make in (lambda: open_store("file:results"), lambda: make_store("file", {})):
+        with pytest.raises(OptionError, match="available: none; pip install functionfuse-storage"):
+            make()

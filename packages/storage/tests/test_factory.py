@@ -184,6 +184,11 @@ def test_a_folder_is_a_location(root, form):
     assert (store.path, store.config()["options"]["durable"]) == (str(root), False)
 
 
+def test_a_path_with_a_drive_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_store("C:results").path.endswith("results")
+
+
 def test_a_bucket_is_a_location(s3_options):
     path = s3_options.pop("path")
     store = open_store(f"s3:/{path}", **s3_options)
