@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray
 from ray_addresses import ADDRESS, until_started
-from rayworkflow_tasks import note, noted, pids_of
+from rayworkflow_tasks import note, noted, pids_of, wait_until
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
@@ -66,8 +66,7 @@ def after(notes, name, *waited):
 class FileEvent(workflow.EventListener):
     async def poll_for_event(self, notes, path):
         note(notes, "polled")
-        while not os.path.exists(path):  # noqa: PTH110
-            time.sleep(0.05)
+        wait_until(lambda: Path(path).exists(), 240)
         return 5
 
 

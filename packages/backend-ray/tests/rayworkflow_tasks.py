@@ -9,6 +9,7 @@ from pathlib import Path
 import ray
 
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.storage import FileStore
 
 
 def note(path, word="x"):
@@ -37,6 +38,25 @@ def wait_until(condition, seconds=60):
 def wait_until_noted(*paths):
     """Wait until something is noted in each of these files."""
     wait_until(lambda: all(map(noted, paths)))
+
+
+def fail_unless_ready(path):
+    """Raise OSError until ``<path>.ready`` is noted."""
+    if not noted(f"{path}.ready"):
+        raise OSError("not yet")
+
+
+def records(root, workflow_id, kind):
+    """The keys of the records of one kind that are stored of a workflow."""
+    store = FileStore(root, durable=False)
+    return [name.rpartition(f"/{kind}/")[2] for name in store.list_tasks(f"durable/{workflow_id}", f"*/{kind}/*")]
+
+
+def record(root, workflow_id, kind, key):
+    """The one record of this kind and key that is stored of a workflow."""
+    store = FileStore(root, durable=False)
+    (name,) = store.list_tasks(f"durable/{workflow_id}", f"*/{kind}/{key}")
+    return store.read_task(f"durable/{workflow_id}", name)
 
 
 def pid_of(title, below=None):
@@ -78,9 +98,12 @@ def counted(path, value, *_):
 
 @ray.remote(num_cpus=0)
 def held(path, value=1):
-    """Runs until a file is there."""
+    """Runs until a file is there, and notes that it starts and, unless it is killed, that it ends."""
     note(f"{path}.started")
-    wait_until(lambda: Path(path).exists())
+    try:
+        wait_until(lambda: Path(path).exists())
+    finally:
+        note(f"{path}.ended")
     return value
 
 

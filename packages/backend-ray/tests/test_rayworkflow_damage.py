@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from rayworkflow_tasks import Polled, add, counted, held, note, noted, wait_until_noted
+from rayworkflow_tasks import Polled, add, counted, fail_unless_ready, held, note, noted, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._controller import lease
@@ -41,8 +41,7 @@ def spoil(root, workflow_id, record, damage, folder="durable"):
 @ray.remote
 def fails_before(path, *values):
     """Fails until it is noted that it need not."""
-    if not noted(f"{path}.ready"):
-        raise OSError("not yet")
+    fail_unless_ready(path)
     return sum(values)
 
 
@@ -82,8 +81,7 @@ def refers(path, value):
 
 @ray.remote
 def dereferenced(path, boxed):
-    if not noted(f"{path}.ready"):
-        raise OSError("not yet")
+    fail_unless_ready(path)
     value, inner = ray.get(boxed[0])
     return value, ray.get(inner)
 
@@ -123,8 +121,7 @@ def test_a_damaged_lease_stops_nobody(path, root, damage):
 
 @ray.remote
 def after_the_event(path, event, slept):
-    if not noted(f"{path}.ready"):
-        raise OSError("not yet")
+    fail_unless_ready(path)
     return event
 
 
@@ -162,8 +159,7 @@ def test_a_damaged_exception_that_was_caught_is_caught_again(path, root, damage)
 
     @ray.remote
     def kind(path, pair):
-        if not noted(f"{path}.ready"):
-            raise OSError("not yet")
+        fail_unless_ready(path)
         return type(pair[1]).__name__
 
     careful = continues_creator.options(**workflow.options(catch_exceptions=True)).bind(path)

@@ -10,7 +10,21 @@ import urllib.request
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, pids_of, wait_until, wait_until_noted
+from rayworkflow_tasks import (
+    add,
+    counted,
+    fail_unless_ready,
+    gather,
+    held,
+    note,
+    noted,
+    pid_of,
+    pids_of,
+    record,
+    records,
+    wait_until,
+    wait_until_noted,
+)
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._worker.task_actor import TaskActor
@@ -18,29 +32,20 @@ from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPLis
 
 pytestmark = pytest.mark.usefixtures("durable")
 
+COUNTED = "rayworkflow_tasks.counted"
+EVENT, SLEEP = (f"functionfuse.backends.addons.rayworkflow.{name}" for name in ("wait_for_event", "sleep"))
 
-def test_a_killed_controller_comes_back_and_goes_on(path):
+
+def test_a_killed_controller_comes_back_and_goes_on(path, root):
     dag = gather.bind(add.bind(counted.bind(path, 1), held.bind(f"{path}.gate")), workflow.sleep(1))
     output = workflow.run_async(dag, workflow_id="controller")
     wait_until_noted(path, f"{path}.gate.started")
-    wait_until(lambda: "rayworkflow_tasks.counted" in stored("controller"))
+    wait_until(lambda: COUNTED in records(root, "controller", "out"))
     os.kill(pid_of(b"ray::Controller"), signal.SIGKILL)
     note(f"{path}.gate")
     assert ray.get(output, timeout=60) == (2, None)
     assert len(noted(path)) == 1
     assert workflow.get_status("controller") == workflow.SUCCESSFUL
-
-
-def stored(workflow_id):
-    """Keys of the tasks whose results are stored."""
-    store = workflow_store()
-    return [name.partition("/out/")[2] for name in store.list_tasks(f"durable/{workflow_id}", "*/out/*")]
-
-
-def workflow_store():
-    from functionfuse.backends.addons.rayworkflow._controller.actor import serialized_store
-
-    return ray.cloudpickle.loads(serialized_store())
 
 
 def test_a_workflow_outlives_its_driver(path, tmp_path):
@@ -63,7 +68,7 @@ def test_workflows_outlive_their_cluster(path, root, tmp_path):
         address = other.ask("http_event_provider.start(port=0)")
         for workflow_id in ("cluster", "later"):
             post(f"{address}/send_event/{workflow_id}", {"event_key": "go", "event_payload": workflow_id})
-        wait_until(lambda: noted(f"{path}.gate.started") and {COUNTED, EVENT} <= set(stored("cluster")))
+        wait_until(lambda: noted(f"{path}.gate.started") and {COUNTED, EVENT} <= set(records(root, "cluster", "out")))
         (deadline,) = root.glob("durable=2Fcluster/*wait=2F*sleep.ffr")
         before = deadline.read_bytes()
         assert workflow.get_status("cluster") == workflow.RUNNING
@@ -76,13 +81,9 @@ def test_workflows_outlive_their_cluster(path, root, tmp_path):
     assert (workflow_id, ray.get(output)) == ("cluster", (1, None, 1, ("go", "cluster")))
     assert (len(noted(path)), len(noted(f"{path}.polled"))) == (1, 1)
     assert deadline.read_bytes() == before
-    (name,) = workflow_store().list_tasks("durable/cluster", "*/wait/*sleep")
-    until = workflow_store().read_task("durable/cluster", name)[1]
+    until = record(root, "cluster", "wait", SLEEP)[1]
     assert workflow.get_metadata("cluster")["stats"]["end_time"] >= until
     assert workflow.run(workflow.wait_for_event(HTTPListener, "go"), workflow_id="later") == ("go", "later")
-
-
-COUNTED, EVENT = "rayworkflow_tasks.counted", "functionfuse.backends.addons.rayworkflow.wait_for_event"
 
 
 def post(address, event):
@@ -103,8 +104,7 @@ def unwrapped(direct, boxed):
 
 @ray.remote
 def all_of(path, returned, gathered, direct):
-    if not noted(f"{path}.ready"):
-        raise OSError("not yet")
+    fail_unless_ready(path)
     (word, inner), *others = gathered
     return ray.get(list(returned.values())), [word, ray.get(inner)], others, direct
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import ray
-from rayworkflow_tasks import note, noted, pid_of, wait_until, wait_until_noted
+from rayworkflow_tasks import fail_unless_ready, note, noted, pid_of, wait_until, wait_until_noted
 
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
@@ -19,11 +19,6 @@ from functionfuse.storage import FileStore
 @pytest.fixture(scope="module", autouse=True)
 def durable(local_ray, tmp_path_factory):
     rayworkflow.init(storage=FileStore(tmp_path_factory.mktemp("durable"), durable=False))
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
 
 
 @workflow
@@ -64,7 +59,7 @@ class Counter:
 
 
 @pytest.mark.parametrize("kept", ["beside the workflow", "in a store", "in a store, with reuse='never'"])
-def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path, kept, monkeypatch):
+def test_what_was_stored_does_not_run_again_when_the_runner_dies(path, tmp_path, kept):
     first = counted(path, 2)
     flow = RayWorkflow(once(path, first).set_name("last"), workflow_name=f"runner dies, results {kept}")
     if kept != "beside the workflow":
@@ -82,16 +77,8 @@ def _pid_of_the_runner():
 
 def test_an_object_goes_on_from_its_last_state(path, tmp_path):
     counter = Counter(path).set_name("counter")
-    one = counter.add(1).set_name("one")
-    flow = RayWorkflow(
-        counter.add(
-            once(
-                path,
-                2,
-            )
-        ).set_name("sum"),
-        workflow_name="object",
-    )
+    counter.add(1).set_name("one")
+    flow = RayWorkflow(counter.add(once(path, 2)).set_name("sum"), workflow_name="object")
     store = FileStore(tmp_path / "store", durable=False)
     flow.set_storage(store)
     flow.start()
@@ -99,7 +86,6 @@ def test_an_object_goes_on_from_its_last_state(path, tmp_path):
     note(f"{path}.runner", _pid_of_the_runner())
     assert flow.output() == 3
     assert noted(path) == ["made", "added", "added"]
-    assert one is not None
 
 
 def test_status_and_cancel_and_another_run(path):
@@ -120,11 +106,10 @@ def test_status_and_cancel_and_another_run(path):
     assert (flow.status(), flow.output()) == (rayworkflow.SUCCESSFUL, 1)
 
 
-def test_a_failed_run_is_resumed_from_what_is_stored(path, tmp_path):
+def test_a_failed_run_is_resumed_from_what_is_stored(path):
     @workflow
     def second(value):
-        if not noted(f"{path}.ready"):
-            raise OSError("not yet")
+        fail_unless_ready(path)
         return value
 
     flow = RayWorkflow(second(counted(path, 5)).set_name("second"), workflow_name="failed")

@@ -36,11 +36,6 @@ def log(durable):
 
 
 @pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
-
-
-@pytest.fixture
 def journal(tmp_path):
     return Journal(FileStore(tmp_path / "store", durable=False), "w", "run")
 

@@ -12,25 +12,32 @@ import numpy as np
 import pytest
 import ray
 from ray.dag import InputNode
-from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until, wait_until_noted
+from rayworkflow_tasks import (
+    add,
+    counted,
+    failing,
+    gather,
+    held,
+    note,
+    noted,
+    pid_of,
+    record,
+    wait_until,
+    wait_until_noted,
+)
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return FileStore(tmp_path_factory.mktemp("durable"), durable=False)
+def store(root):
+    return FileStore(root, durable=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def durable(local_ray, store):
     workflow.init(storage=store, max_running_workflows=6, max_pending_workflows=2)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
 
 
 # -- run, ids, results
@@ -264,6 +271,7 @@ def test_a_failure_stops_what_runs(path):
     with pytest.raises(workflow.WorkflowExecutionError):
         workflow.run(gather.bind(held.bind(path), late.bind(path)), workflow_id="siblings")
     assert workflow.get_status("siblings") == workflow.FAILED
+    assert (noted(f"{path}.started"), noted(f"{path}.ended")) == (["x"], [])
 
 
 def test_functions_are_called_again_after_certain_exceptions(path):
@@ -371,6 +379,7 @@ def test_cancel_stops_running_tasks(path):
     output = workflow.run_async(gather.bind(held.bind(path)), workflow_id="cancelled")
     wait_until_noted(f"{path}.started")
     workflow.cancel("cancelled")
+    assert noted(f"{path}.ended") == []
     assert workflow.get_status("cancelled") == workflow.CANCELED
     with pytest.raises(workflow.WorkflowCancellationError):
         ray.get(output)
@@ -445,10 +454,11 @@ def test_wrong_ids_and_filters():
 # -- waits
 
 
-def test_sleep_ends_not_before_its_time():
-    before = time.time()
-    assert workflow.run(gather.bind(workflow.sleep(0.3), 1)) == (None, 1)
-    assert time.time() - before >= 0.3
+def test_sleep_ends_not_before_its_time(root):
+    assert workflow.run(gather.bind(workflow.sleep(0.3), 1), workflow_id="slept") == (None, 1)
+    until = record(root, "slept", "wait", "*sleep")[1]
+    stats = workflow.get_metadata("slept")["stats"]
+    assert stats["start_time"] + 0.3 <= until <= stats["end_time"]
 
 
 class FileListener(workflow.EventListener):
@@ -457,7 +467,7 @@ class FileListener(workflow.EventListener):
         return Path(path).name
 
 
-def test_events_wait_in_one_actor_and_hold_no_worker(path, monkeypatch):
+def test_events_wait_in_one_actor_and_hold_no_worker(path):
     class Listener(FileListener):
         async def event_checkpointed(self, event):
             note(f"{path}.checkpointed", event)

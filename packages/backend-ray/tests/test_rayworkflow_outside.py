@@ -19,19 +19,9 @@ from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPLis
 from functionfuse.storage import FileStore
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("durable")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def durable(local_ray, root):
     workflow.init(storage=FileStore(root))
-
-
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "notes")
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import counted, note, noted, pid_of, wait_until, wait_until_noted
+from rayworkflow_tasks import counted, note, noted, pid_of, record, records, wait_until, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
-from functionfuse.storage import FileStore
 
 CLOCK = str(Path(__file__).parent / "moved_clock")
 
@@ -32,17 +31,6 @@ def elsewhere(tmp_path_factory, root, clock):
     log = tmp_path_factory.mktemp("elsewhere") / "log"
     with driver(log, storage=root, env=env, lease_seconds=2.0) as one:
         yield one
-
-
-def records(root, workflow_id, kind):
-    store = FileStore(root, durable=False)
-    return [name.rpartition(f"/{kind}/")[2] for name in store.list_tasks(f"durable/{workflow_id}", f"*/{kind}/*")]
-
-
-def record(root, workflow_id, kind, key):
-    store = FileStore(root, durable=False)
-    (name,) = store.list_tasks(f"durable/{workflow_id}", f"*/{kind}/{key}")
-    return store.read_task(f"durable/{workflow_id}", name)
 
 
 @pytest.mark.parametrize("where", ["one cluster", "two clusters"])
