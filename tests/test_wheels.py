@@ -140,6 +140,7 @@ uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 needs_uv = pytest.mark.skipif(not Path(uv).exists(), reason="uv is not installed")
 needs_hatchling = pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="hatchling is not installed")
 pytestmark = needs_hatchling
+ONE_MORE = pytest.mark.slow(reason="one more environment with all engines")
 
 
 class Wheel(NamedTuple):
@@ -289,7 +290,12 @@ def test_pictures_are_an_extra(wheels, environment, tmp_path):
 @needs_uv
 @pytest.mark.parametrize(
     "editable",
-    [[], ["functionfuse"], ["functionfuse-storage", "functionfuse-backend-local"], DISTRIBUTIONS],
+    [
+        [],
+        pytest.param(["functionfuse"], marks=ONE_MORE),
+        ["functionfuse-storage", "functionfuse-backend-local"],
+        pytest.param(DISTRIBUTIONS, marks=ONE_MORE),
+    ],
     ids=["all_wheels", "editable_frontend", "editable_others", "all_editable"],
 )
 def test_installed_together_they_run_a_graph(wheels, editable, environment, tmp_path):

@@ -20,6 +20,7 @@ def prey(tmp_path, effort, monkeypatch):
     prey.stop()
 
 
+@pytest.mark.slow(reason="controllers and workers that are killed at random moments")
 @pytest.mark.chaos(weight=12)
 def test_kills_at_random_moments(tmp_path, effort, prey):
     kills, workflows = Counter(), Counter()

@@ -33,7 +33,10 @@ def elsewhere(tmp_path_factory, root, clock):
         yield one
 
 
-@pytest.mark.parametrize("where", ["one cluster", "two clusters"])
+TWO_CLUSTERS = pytest.param("two clusters", marks=pytest.mark.slow(reason="a second cluster"))
+
+
+@pytest.mark.parametrize("where", ["one cluster", TWO_CLUSTERS])
 def test_two_drivers_run_the_same_ids_at_once(path, root, where, request, tmp_path):
     """One runs a workflow; the other gets its result, or hears that somebody runs it."""
     if where == "one cluster":
