@@ -34,7 +34,7 @@ class TestProcessesThatEnd(WorkerTests):
         return workflows_on(lambda: ProcessPoolTaskRunner(max_workers=1))
 
     def test_a_worker_that_dies(self, server, make_workflow, tmp_path):
-        with pytest.raises(NodeError, match="'dies' failed: its worker died"):
+        with pytest.raises(NodeError, match="'dies' failed: a worker process died"):
             make_workflow(dying(tmp_path / "died"), workflow_name="a process died").run()
         assert server.flow_run("a process died")["state_name"] == "Failed"
 

@@ -221,7 +221,7 @@ class TestBadInput:
 
         made = PrefectWorkflow(dies().set_name("victim"), workflow_name="dies")
         made.set_prefect_flow_options({"task_runner": ProcessPoolTaskRunner(max_workers=1)})
-        with pytest.raises(NodeError, match="'victim' failed: its worker died"):
+        with pytest.raises(NodeError, match="'victim' failed: a worker process died"):
             made.run()
         runs = server.task_runs("dies", lambda runs: set(states_of(runs).values()) <= {"Crashed"})
         assert set(states_of(runs).values()) <= {"Crashed"}  # the server may not know it at all
