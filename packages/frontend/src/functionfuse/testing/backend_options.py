@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from functionfuse.backends.options import OPTION_NAMES
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin
 from functionfuse.errors import NodeError, OptionError, PatternError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
@@ -136,6 +137,16 @@ class QueryTests(BackendSuite, suite=True):
         assert [view.backend_info["timeout"] for view in views] == [5.0, 7.0]
         assert [view.backend_info["retry"].times for view in views] == [1, 1]
         assert [dict(view.backend_info) for view in other.find_nodes()] == [{}, {}]
+
+    def test_an_option_that_is_not_supported(self, make_workflow: Any) -> None:
+        """Blocks the step in the plan: an option is honoured, or refused, and never ignored."""
+        supported = make_workflow(same(1)).supports
+        assert supported <= OPTION_NAMES
+        for option in sorted(OPTION_NAMES - supported):
+            workflow = make_workflow(same(1).set_name("n"))
+            workflow.query()._set(**{option: {"some": "value"}})
+            [step] = workflow.plan()
+            assert (step.action, repr(option) in step.reason) == ("blocked", True)
 
     @pytest.mark.parametrize(
         "set_wrongly",

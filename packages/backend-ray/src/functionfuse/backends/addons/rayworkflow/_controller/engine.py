@@ -14,6 +14,7 @@ from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 from .._records.changed_code import changed_code, refuse_changed, refuse_other
 from .._records.journal import Journal, deserialized_store, stored_ids
+from .._records.lease_records import latest_epoch
 from .._records.references import RecordLocation, remote
 from .._records.retention import expire, period
 from .._records.submit_request import store_request
@@ -261,6 +262,7 @@ class Engine:
         self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, recovered: bool = False, trusted: bool = False
     ) -> None:
         """Queue a workflow, unless it was successful; its code is trusted, or compared with what workers have."""
+        epoch = await asyncio.to_thread(latest_epoch, stored.journal)
         status = await asyncio.to_thread(stored.status, self._owner)
         if status is WorkflowStatus.SUCCESSFUL and await asyncio.to_thread(
             has_output, stored, self._location(stored.journal)
@@ -277,7 +279,7 @@ class Engine:
             stored, runtime_env, self._services, recovered=recovered
         )
         try:  # now, so that it is known after a crash that it waits
-            workflow.epoch = await self._acquire(stored.journal, runtime_env)
+            workflow.epoch = await self._acquire(stored.journal, runtime_env, after=epoch)
         except Exception as error:
             self._ended(workflow, WorkflowOutcome("FAILED", error=error))
             raise
@@ -310,10 +312,10 @@ class Engine:
                 await asyncio.to_thread(expire, self.store, seconds, self._workflows)
             await asyncio.sleep(period(seconds))
 
-    async def _acquire(self, journal: Journal, runtime_env: dict[str, Any]) -> int:
+    async def _acquire(self, journal: Journal, runtime_env: dict[str, Any], after: int | None = None) -> int:
         if not self._owner.is_certain():
             await self._lease_guard.confirm()
-        epoch = await asyncio.to_thread(lease.acquire, journal, self._owner, runtime_env)
+        epoch = await asyncio.to_thread(lease.acquire, journal, self._owner, runtime_env, after=after)
         if epoch is None:
             raise WorkflowStillActiveError("RUN", journal.workflow_id)
         return epoch

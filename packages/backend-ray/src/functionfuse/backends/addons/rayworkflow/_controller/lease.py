@@ -121,7 +121,7 @@ class LeaseOwner:
             self._try_heartbeat()
 
 
-def acquire(journal: Journal, owner: LeaseOwner, about: object = None) -> int | None:
+def acquire(journal: Journal, owner: LeaseOwner, about: object = None, *, after: int | None = None) -> int | None:
     """Take the next epoch of a workflow; None while another owner that lives has it.
 
     An epoch that has ended is nobody's. The record of the new one keeps `about`.
@@ -130,15 +130,19 @@ def acquire(journal: Journal, owner: LeaseOwner, about: object = None) -> int | 
         journal: the records of the workflow.
         owner: who takes it.
         about: what the record of the epoch keeps besides.
+        after: the epoch that was the latest when the caller looked at the workflow. Where there is a later one by now,
+            somebody had the workflow meanwhile, and None is returned.
     """
     epoch = latest_epoch(journal)
+    if after is not None and epoch != after:
+        return None
     if epoch and not journal.has(f"end/{epoch_key(epoch)}"):
         other = owner_of(journal, epoch)
         if other and other != owner.name and owner.is_alive(other):
             return None
-    arguments = epoch + 1
-    record = journal.put_or_get(f"lease/{epoch_key(arguments)}", "lease", owner.name, about, start_time=time.time())
-    return arguments if record[1] == owner.name else None
+    following = epoch + 1
+    record = journal.put_or_get(f"lease/{epoch_key(following)}", "lease", owner.name, about, start_time=time.time())
+    return following if record[1] == owner.name else None
 
 
 def is_held(journal: Journal, owner: LeaseOwner, epoch: int) -> bool:
