@@ -318,7 +318,7 @@ class Run:
 
     @property
     def is_observed(self) -> bool:
-        """Whether somebody is told what happens to steps."""
+        """Return True if observers are called with events."""
         return self._events is not None
 
     @property
