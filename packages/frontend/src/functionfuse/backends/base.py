@@ -182,9 +182,11 @@ class BaseWorkflow(ABC):
             on_error: as for `run`.
             reuse: as for `plan`.
         """
+        with collector_paused():
+            steps = steps_of(self._dag)
         return RunSpec(
             self.workflow_name,
-            steps_of(self._dag),
+            steps,
             [ref_of(node, self._dag) for node in self._given],
             returns_list=len(self._given) != 1,
             options=self._options,

@@ -148,7 +148,7 @@ class OptionRules:
 
     def of(self, name: str) -> StepOptions:
         """Return the options of the step with this name."""
-        matching = tuple([number for number, rule in enumerate(self._rules) if rule.pattern.fullmatch(name)])
+        matching = tuple([number for number, (pattern, _) in enumerate(self._rules) if pattern.fullmatch(name)])
         options = self._merged.get(matching)
         if options is None:
             merged: dict[str, Any] = {}

@@ -57,14 +57,16 @@ class Planner:
             prefix: what comes before their names, ``parent/``, in the graph of a dynamic step.
             wanted: names of the steps whose results are asked for.
         """
-        if self._rules:
-            options_of = self._rules.of
-            steps = [step._replace(options=options_of(prefix + step.name)) for step in steps]
+        steps = self._with_options(steps, prefix) if self._rules else list(steps)
         if self._store is not None:
             if prefix or not self._has_recipes:
                 steps = self._with_recipes(steps, prefix)
             steps = self._with_verdicts(steps, prefix, wanted)
-        return self._with_blocked(steps) if self._rules else list(steps)
+        return self._with_blocked(steps) if self._rules else steps
+
+    def _with_options(self, steps: Sequence[Step], prefix: str) -> list[Step]:
+        options_of = self._rules.of
+        return [step._replace(options=options_of(prefix + step.name)) for step in steps]
 
     def _with_recipes(self, steps: Sequence[Step], prefix: str) -> list[Step]:
         book = RecipeBook()
@@ -168,12 +170,12 @@ class Planner:
             warn_user(f"the stored result of {name!r} is damaged and will be made again: {error}")
             return f"the stored result is damaged: {error}"
 
-    def _with_blocked(self, steps: Sequence[Step]) -> list[Step]:
+    def _with_blocked(self, steps: list[Step]) -> list[Step]:
         """Mark the steps that the engine cannot run, and those that need them."""
         shared = {id(step.options): step.options for step in steps}  # by many steps
         reasons = {key: self._unsupported(options) for key, options in shared.items()}
         if not any(reasons.values()):
-            return list(steps)
+            return steps
         blocked: dict[str, str] = {}
         marked = []
         for step in steps:
