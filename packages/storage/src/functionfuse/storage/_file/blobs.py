@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FileBlobs:
-    """The blobs of one record, in the folder `.big` of its workflow.
+    """The blobs of one record, in the folder `.big` of its workflow; see `Blobs`.
 
     Args:
         folder: of the blobs of the workflow.
@@ -53,11 +53,6 @@ class FileBlobs:
         return blob, str(folder / blob)
 
     def path(self, blob: str) -> str:
-        """Return the path of a blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         path = self._path(blob)
         if not Path(path).exists():
             raise CorruptRecord(f"blob {blob!r} is missing from {self._folder!r}")
@@ -72,11 +67,6 @@ class FileBlobs:
         return BlobFile(self.path(blob), maps=self._maps)
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         return _size(self.path(blob))
 
     def listed(self) -> list[BlobEntry]:
@@ -103,7 +93,6 @@ class FileBlobs:
             sync_folder(str(Path(self._folder).parent))  # where the folder's own name is
 
     def discard(self) -> None:
-        """Delete the new blobs: their record was not published."""
         self.remove(self._new)
 
     def remove(self, blobs: list[str]) -> None:

@@ -19,7 +19,7 @@ _PARALLEL = 32 << 20  # bytes from which a second thread pays
 
 
 class FileSink:
-    """Gathers small writes; checks and writes large buffers by blocks, on two threads or more.
+    """Gathers small writes; checks and writes large buffers by blocks, on two threads or more; see `Sink`.
 
     Bytes are written right after their checksum, while they are in the cache of the processor.
 
@@ -35,7 +35,6 @@ class FileSink:
         self._position = 0
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Append."""
         if len(self._pending) + len(data) < _BUFFERED:
             self._pending += data
             return
@@ -43,12 +42,6 @@ class FileSink:
         self._append(memoryview(data))
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of each block.
-
-        Args:
-            data: the bytes.
-            block: bytes under one checksum.
-        """
         self.flush()
         write_block = self._write_block_here
         workers = 1

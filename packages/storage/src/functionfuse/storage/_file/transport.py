@@ -52,7 +52,7 @@ _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 class FileTransport:
-    """A root folder; see `Transport` for what methods do.
+    """A root folder; `Transport` describes the methods.
 
     Args:
         path: of the root folder, absolute.
@@ -74,7 +74,6 @@ class FileTransport:
     # Folders
 
     def make_folder(self, folder: str) -> None:
-        """Make a folder, unless it is there."""
         path = self._folder(folder)
         with os_errors("make folder", path):
             if not os.path.lexists(path):
@@ -83,12 +82,10 @@ class FileTransport:
             self._sync_name(folder)
 
     def folders(self) -> list[str]:
-        """Return all folders."""
         with os_errors("list", self.path), os.scandir(self.path) as entries:
             return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
-    def remove_folder(self, folder: str) -> bool:
-        """Remove a folder atomically; return True if it existed."""
+    def remove_folder(self, folder: str) -> bool:  # atomically
         path = self._folder(folder)
         trash = Path(self.path, TRASH, uuid.uuid4().hex)
         self._synced.discard(folder)
@@ -108,12 +105,6 @@ class FileTransport:
     # Records
 
     def stems(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the stems in a folder.
-
-        Args:
-            folder: encoded name of the workflow.
-            prefix: of the wanted stems; others may be returned too.
-        """
         path = self._folder(folder)
         cut = -len(RECORD)
         try:
@@ -123,34 +114,12 @@ class FileTransport:
             return []
 
     def exists(self, folder: str, stem: str) -> bool:
-        """Return True if there is a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-        """
         return os.path.lexists(self.location(folder, stem))
 
     def location(self, folder: str, stem: str) -> str:
-        """Return the path of a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-        """
         return f"{self._folder(folder)}{os.sep}{stem}{RECORD}"
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
-        """Return the last bytes of a record, and its size.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-            length: how many bytes.
-
-        Raises:
-            Absent: there is no such record.
-        """
         path = self.location(folder, stem)
         with os_errors("read", path):
             descriptor = _open(path)
@@ -163,27 +132,9 @@ class FileTransport:
                 os.close(descriptor)
 
     def whole(self, folder: str, stem: str) -> memoryview:
-        """Return all bytes of a record, writable and private to the caller.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-
-        Raises:
-            Absent: there is no such record.
-        """
         return self._read(self.location(folder, stem))
 
     def content(self, folder: str, blob: str) -> memoryview:
-        """Return all bytes of a blob, writable and private to the caller.
-
-        Args:
-            folder: encoded name of the workflow.
-            blob: id of the blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         path = self.blobs(folder).path(blob)
         try:
             return self._read(path)
@@ -199,19 +150,6 @@ class FileTransport:
         may_replace: Callable[[], bool],
         create: bool,
     ) -> T:
-        """Make what `fill` writes the record atomically, and return what it returned; see `Transport`.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-            fill: writes the record into a sink, and new blobs.
-            may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
-            create: see `Transport`.
-
-        Raises:
-            RecordExists: `may_replace` returned False.
-            StorageError: the record could not be written.
-        """
         if not may_replace():
             raise RecordExists
         draft, descriptor = self._start_draft(folder)
@@ -242,15 +180,6 @@ class FileTransport:
         return result
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-
-        Raises:
-            Absent: there is no such record.
-        """
         path = self.location(folder, stem)
         with os_errors("remove", path):
             try:
@@ -264,11 +193,9 @@ class FileTransport:
     # Blobs and leftovers
 
     def blobs(self, folder: str) -> FileBlobs:
-        """Return access to the blobs of a folder."""
         return FileBlobs(self._blob_folder(folder), maps=self.mapping)
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
-        """Return the blobs in a folder, with seconds since each was last written."""
         now = time.time()
         path = self._blob_folder(folder)
         ages = []
@@ -279,25 +206,12 @@ class FileTransport:
         return ages
 
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
-        """Delete blobs; those that do not exist are no error.
-
-        Args:
-            folder: encoded name of the workflow.
-            blobs: ids of the blobs.
-        """
         self.blobs(folder).remove(list(blobs))
 
     def is_writing(self, folder: str) -> bool:
-        """Return True if a save into this folder may be under way."""
         return has_live_drafts(self._draft_folder(folder))
 
-    def sweep(self, folder: str, grace: float) -> list[str]:
-        """Delete drafts whose writers have ended, and workflows that are half removed; return names.
-
-        Args:
-            folder: encoded name of the workflow.
-            grace: seconds that what unknown writers left is kept.
-        """
+    def sweep(self, folder: str, grace: float) -> list[str]:  # also of workflows that are half removed
         shutil.rmtree(Path(self.path, TRASH), ignore_errors=True)
         return sweep_drafts(self._draft_folder(folder), grace)
 

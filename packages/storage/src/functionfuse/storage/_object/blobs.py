@@ -28,7 +28,7 @@ _downloads: dict[tuple[int, str], str] = {}
 
 
 class ObjectBlobs:
-    """The blobs of one record. Serializers write local files, which are uploaded before the record is.
+    """The blobs of one record; see `Blobs`. Serializers write local files, which are uploaded before the record is.
 
     Args:
         client: of the object store.
@@ -91,11 +91,6 @@ class ObjectBlobs:
         return BlobFile(self.path(blob), maps=True)
 
     def zarr_store(self, blob: str) -> ObjectZarrStore:
-        """Return the Zarr store of a blob, which is writable if the blob is new.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         from .zarr import ObjectZarrStore
 
         is_new = blob in self._new
@@ -107,15 +102,9 @@ class ObjectBlobs:
         return store
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         return sum(self._objects(blob).values())
 
     def listed(self) -> list[BlobEntry]:
-        """Return the new blobs with their sizes in bytes."""
         return [{"id": blob, "size": self._new_size(blob)} for blob in self._new]
 
     def upload(self) -> None:
@@ -130,7 +119,6 @@ class ObjectBlobs:
                 self._client.upload_file(path, key)
 
     def discard(self) -> None:
-        """Delete the new blobs: their record was not published."""
         with suppress(StorageError):  # what stays is unreferenced: garbage for gc, never wrong
             self.remove(self._new)
         self.forget()

@@ -16,7 +16,7 @@ _LARGER_EACH = 1000  # parts; there may be 10,000, and so a record of 800 GiB ha
 
 
 class ObjectSink:
-    """Keeps a small record in memory, and sends a large one by a multipart upload.
+    """Keeps a small record in memory, and sends a large one by a multipart upload; see `Sink`.
 
     Args:
         start: called when the record turns out large; returns the upload to send it with.
@@ -32,7 +32,6 @@ class ObjectSink:
         self._is_rest = False
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Append."""
         view = memoryview(data).cast("B")
         while not self._is_rest and len(self.pending) + len(view) >= (size := self._part_size()):
             room = size - len(self.pending)
@@ -42,12 +41,6 @@ class ObjectSink:
         self.pending += view
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of each block.
-
-        Args:
-            data: the bytes.
-            block: bytes under one checksum.
-        """
         checksums = []
         step = max(block, PART // block * block)  # near to a part, so that sending starts early
         for start in range(0, len(data), step):

@@ -35,7 +35,7 @@ _FEW = 10  # keys that tell whether a folder is empty
 
 
 class ObjectTransport:
-    """The objects whose keys start with a prefix; see `Transport` for what methods do.
+    """The objects whose keys start with a prefix; `Transport` describes the methods.
 
     Args:
         client: of the object store.
@@ -56,17 +56,14 @@ class ObjectTransport:
     # Folders
 
     def make_folder(self, folder: str) -> None:
-        """Make a folder, unless it is there."""
         put(self.client, f"{self._folder(folder)}{WORKFLOW}", bytearray())
 
-    def folders(self) -> list[str]:
-        """Return all folders that hold something; of empty ones, some servers keep the name."""
+    def folders(self) -> list[str]:  # some servers keep the names of empty ones
         found = [name for name in self.client.list_folders(self.prefix) if not name.startswith(".")]
         with ThreadPoolExecutor(self.client.workers) as pool:
             return [name for name, exists in zip(found, pool.map(self._exists, found), strict=True) if exists]
 
     def remove_folder(self, folder: str) -> bool:
-        """Remove a folder; return True if it existed."""
         existed = self._exists(folder)
         prefix = self._folder(folder)
         keys = [entry.key for entry in self.client.list_objects(prefix)]
@@ -78,57 +75,20 @@ class ObjectTransport:
     # Records
 
     def stems(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the stems in a folder.
-
-        Args:
-            folder: encoded name of the workflow.
-            prefix: of the wanted stems; others may be returned too.
-        """
         start = len(self._folder(folder))
         found = self.client.list_objects(f"{self._folder(folder)}{prefix}", nested=False)
         return [entry.key[start : -len(RECORD)] for entry in found if entry.key.endswith(RECORD)]
 
     def exists(self, folder: str, stem: str) -> bool:
-        """Return True if there is a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-        """
         return self.client.head(self._key(folder, stem)) is not None
 
     def location(self, folder: str, stem: str) -> str:
-        """Return the address of a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-        """
         return self.client.address(self._key(folder, stem))
 
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
-        """Return the last bytes of a record, and its size.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-            length: how many bytes.
-
-        Raises:
-            Absent: there is no such record.
-        """
         return read_end(self.client, self._key(folder, stem), length)
 
     def whole(self, folder: str, stem: str) -> memoryview:
-        """Return all bytes of a record, writable and private to the caller.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-
-        Raises:
-            Absent: there is no such record.
-        """
         return read_whole(self.client, self._key(folder, stem))
 
     def publish(
@@ -140,19 +100,6 @@ class ObjectTransport:
         may_replace: Callable[[], bool],
         create: bool,
     ) -> T:
-        """Make what `fill` writes the record atomically, and return what it returned; see `Transport`.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-            fill: writes the record into a sink, and new blobs.
-            may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
-            create: see `Transport`.
-
-        Raises:
-            RecordExists: `may_replace` returned False.
-            StorageError: the record could not be written.
-        """
         key = self._key(folder, stem)
         if create and not self.conditional:
             raise StorageError(
@@ -174,30 +121,14 @@ class ObjectTransport:
         raise StorageError(f"cannot write {self.client.address(key)!r}: gc with a short grace keeps interfering")
 
     def remove(self, folder: str, stem: str) -> None:
-        """Remove a record.
-
-        Args:
-            folder: encoded name of the workflow.
-            stem: encoded name of the task.
-        """
         self.client.delete(self._key(folder, stem))
 
     # Blobs and leftovers
 
     def blobs(self, folder: str) -> ObjectBlobs:
-        """Return access to the blobs of a folder."""
         return ObjectBlobs(self.client, f"{self._folder(folder)}{BLOBS}/")
 
     def content(self, folder: str, blob: str) -> memoryview:
-        """Return all bytes of a blob, writable and private to the caller.
-
-        Args:
-            folder: encoded name of the workflow.
-            blob: id of the blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         key = f"{self._folder(folder)}{BLOBS}/{blob}"
         try:
             return read_whole(self.client, key)
@@ -205,7 +136,6 @@ class ObjectTransport:
             raise CorruptRecord(f"blob {self.client.address(key)!r} is missing") from None
 
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
-        """Return the blobs in a folder, with seconds since each was last written."""
         ages: dict[str, float] = {}
         for name, age in self._ages(folder, BLOBS):
             blob = name.partition("/")[0]
@@ -213,26 +143,13 @@ class ObjectTransport:
         return list(ages.items())
 
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
-        """Delete blobs; those that do not exist are no error.
-
-        Args:
-            folder: encoded name of the workflow.
-            blobs: ids of the blobs.
-        """
         with suppress(StorageError):  # what stays is unreferenced: garbage for gc, never wrong
             self.blobs(folder).remove(list(blobs))
 
     def is_writing(self, folder: str) -> bool:
-        """Return True if a save into this folder may be under way."""
         return any(is_live(name, age) for name, age in self._ages(folder, DRAFTS))
 
     def sweep(self, folder: str, grace: float) -> list[str]:
-        """Delete the unfinished uploads and drafts of writers that have ended; return their names.
-
-        Args:
-            folder: encoded name of the workflow.
-            grace: seconds that what unknown writers left is kept.
-        """
         start = self._folder(folder)
         latest = time.time() - grace
         swept = []

@@ -29,23 +29,16 @@ class FileNeeded(Exception):  # noqa: N818
 
 
 class RecordParts:
-    """A sink that keeps a record in memory; large buffers stay where they are."""
+    """A `Sink` that keeps a record in memory; large buffers stay where they are."""
 
     def __init__(self) -> None:
         self._parts: list[bytearray | memoryview] = [bytearray()]
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Append."""
         assert isinstance(self._parts[-1], bytearray)
         self._parts[-1] += data
 
     def write_blocks(self, data: memoryview, block: int) -> list[int]:
-        """Append, and return the crc32 of each block.
-
-        Args:
-            data: the bytes.
-            block: bytes under one checksum.
-        """
         self._parts += [data, bytearray()] if len(data) >= OUT_OF_BAND else []
         return [crc32(data[at : at + block]) for at in range(0, len(data), block)]
 
@@ -58,44 +51,26 @@ class RecordParts:
 
 
 class NoBlobs:
-    """The blobs of a record that is written away from the disk: there can be none."""
+    """The blobs of a record that is written away from the disk: there can be none.
+
+    Methods that make or find one raise FileNeeded.
+    """
 
     kind = "file"
 
     def new(self, suffix: str) -> tuple[str, str]:
-        """Raise FileNeeded.
-
-        Raises:
-            FileNeeded: always.
-        """
         raise FileNeeded(suffix)
 
     def path(self, blob: str) -> str:
-        """Raise FileNeeded.
-
-        Raises:
-            FileNeeded: always.
-        """
         raise FileNeeded(blob)
 
     def file(self, blob: str) -> RangeReader:
-        """Raise FileNeeded.
-
-        Raises:
-            FileNeeded: always.
-        """
         raise FileNeeded(blob)
 
     def size(self, blob: str) -> int:
-        """Raise FileNeeded.
-
-        Raises:
-            FileNeeded: always.
-        """
         raise FileNeeded(blob)
 
     def listed(self) -> list[BlobEntry]:
-        """Return an empty list."""
         return []
 
     def discard(self) -> None:
@@ -104,6 +79,8 @@ class NoBlobs:
 
 class RemoteFile:
     """A file on the machine with the disk: parts of it travel to whoever reads them, wherever that is.
+
+    See `RangeReader`.
 
     Args:
         location: the path there.
@@ -123,15 +100,6 @@ class RemoteFile:
         return {**self.__dict__, "_near": None}
 
     def read(self, offset: int, length: int) -> bytes | bytearray | memoryview:
-        """Return bytes of the file.
-
-        Args:
-            offset: of the first byte.
-            length: how many bytes.
-
-        Raises:
-            CorruptRecord: the file ends before, or is missing.
-        """
         if this_machine() == self._machine:
             self._near = self._near or BlobFile(self.location, maps=True)
             return self._near.read(offset, length)
@@ -140,6 +108,8 @@ class RemoteFile:
 
 class RemoteBlobs:
     """The blobs of a workflow on another machine. `path` copies one here, `file` reads it there.
+
+    See `BlobReader`.
 
     Args:
         call: calls a method of the store there: `call("read_blob", blob, offset, length)`.
@@ -178,11 +148,6 @@ class RemoteBlobs:
         return RemoteFile(location, machine, self._call, blob)
 
     def size(self, blob: str) -> int:
-        """Return the bytes in a blob.
-
-        Raises:
-            CorruptRecord: it is missing.
-        """
         size: int = self._call("size_of_blob", blob)
         return size
 

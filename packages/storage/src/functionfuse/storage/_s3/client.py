@@ -36,28 +36,27 @@ _CONDITION_UNSUPPORTED = {400, 501}
 
 @dataclass(frozen=True)
 class S3Client:
-    """A bucket. Requests are made by the boto3 client of whichever process they are made in."""
+    """A bucket; `ObjectClient` describes the methods.
+
+    Requests are made by the boto3 client of whichever process they are made in.
+    """
 
     settings: S3Settings
     is_probing: bool = False
 
     @property
     def workers(self) -> int:
-        """Parts, or ranges, of one object that are transferred at the same time."""
         return self.settings.workers
 
     def address(self, key: str) -> str:
-        """Return the address of an object, for messages."""
         return self.settings.address(key)
 
     def probing(self) -> S3Client:
-        """Return a client for the first requests, which gives up soon where there is no server."""
         return replace(self, is_probing=True)
 
     # One object
 
     def head(self, key: str) -> ObjectHead | None:
-        """Return an object without its content; None when it does not exist."""
         boto = self._boto
         try:
             found = boto.head_object(**self._target(key))
@@ -68,19 +67,6 @@ class S3Client:
         return ObjectHead(found["ETag"], found["Metadata"].get(_MARK, ""))
 
     def get(self, key: str, start: int = 0, end: int | None = None, *, version: str = "") -> S3Content:
-        """Return an object, or a range of its bytes; see `ObjectClient`.
-
-        Args:
-            key: of the object.
-            start: the first byte; negative for the last bytes.
-            end: one behind the last byte.
-            version: which must be that of the object.
-
-        Raises:
-            Absent: there is no such object.
-            VersionChanged: it has another version.
-            ReadInterrupted: the connection was lost.
-        """
         wanted = {"Range": _http_range(start, end)} if start or end is not None else {}
         if version:
             wanted["IfMatch"] = version
@@ -105,27 +91,10 @@ class S3Client:
         if_absent: bool = False,
         if_version: str = "",
     ) -> None:
-        """Write an object in one request; see `ObjectClient`.
-
-        Of bytes boto3 makes a file, and sends it in many pieces after a question; a bytearray is sent at once.
-
-        Args:
-            key: of the object.
-            body: the content.
-            mark: text that `head` returns.
-            if_absent: only where no object exists.
-            if_version: only where the object has this version.
-
-        Raises:
-            PreconditionFailed: the condition does not hold.
-            ConditionUnsupported: the server refuses conditions.
-            WriteConflict: another write was under way.
-            OutcomeUnknown: no response arrived.
-        """
         condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_version} if if_version else {}
         metadata = {_MARK: mark} if mark else {}
         boto = self._boto
-        try:
+        try:  # of bytes boto3 makes a file, and sends it in many pieces after a question; a bytearray is sent at once
             boto.put_object(**self._target(key), Metadata=metadata, Body=body, **condition)
         except Exception as error:
             if condition and (status(error) == 412 or is_absent(error)):
@@ -136,30 +105,14 @@ class S3Client:
             self._fail(error, "write", key, kind)
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that does not exist is no error."""
         with self._failing("remove", key) as boto:
             boto.delete_object(**self._target(key))
 
     def upload_file(self, path: Path, key: str) -> None:
-        """Write an object with the content of a file.
-
-        Args:
-            path: of the file.
-            key: of the object.
-        """
         with self._failing("write", key) as boto:
             boto.upload_file(str(path), self.settings.bucket, key, Config=self._transfer())
 
     def download_file(self, key: str, path: Path) -> None:
-        """Write a file with the content of an object.
-
-        Args:
-            key: of the object.
-            path: of the file.
-
-        Raises:
-            Absent: there is no such object.
-        """
         boto = self._boto
         try:
             boto.download_file(self.settings.bucket, key, str(path), Config=self._transfer())
@@ -171,20 +124,12 @@ class S3Client:
     # Many objects
 
     def list_objects(self, prefix: str, *, nested: bool = True, page: int = 1000) -> Iterator[ObjectEntry]:
-        """Yield the objects whose keys start with a prefix.
-
-        Args:
-            prefix: what keys start with.
-            nested: also those whose keys have a slash behind the prefix.
-            page: how many one request lists.
-        """
         for response in self._pages(prefix, "" if nested else "/", page):
             for entry in response.get("Contents", ()):
                 if not entry["Key"].endswith("/"):  # some server's idea of a folder
                     yield ObjectEntry(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
 
     def list_folders(self, prefix: str) -> list[str]:
-        """Return what stands between a prefix and the next slash; some servers list empty folders, too."""
         return [
             entry["Prefix"][len(prefix) : -1]
             for response in self._pages(prefix, "/", 1000)
@@ -192,11 +137,6 @@ class S3Client:
         ]
 
     def delete_many(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error.
-
-        Raises:
-            StorageError: an object could not be deleted.
-        """
         all_keys = list(keys)
         for at in range(0, len(all_keys), _BATCH):
             batch = all_keys[at : at + _BATCH]
@@ -210,28 +150,11 @@ class S3Client:
     # Multipart uploads
 
     def start_upload(self, key: str, mark: str) -> str:
-        """Return the id of a new multipart upload.
-
-        Args:
-            key: of the object that it makes.
-            mark: text that `head` of the object returns.
-        """
         with self._failing("write", key) as boto:
             started = boto.create_multipart_upload(**self._target(key), Metadata={_MARK: mark})
         return str(started["UploadId"])
 
     def send_part(self, key: str, upload: str, number: int, body: bytes | bytearray | memoryview) -> dict[str, Any]:
-        """Send a part of an upload, and return what `complete_upload` needs to know of it.
-
-        Args:
-            key: of the object.
-            upload: id of the upload.
-            number: of the part, from 1.
-            body: the content.
-
-        Raises:
-            UploadMissing: the upload does not exist any more.
-        """
         target = {**self._target(key), "UploadId": upload, "PartNumber": number}
         boto = self._boto
         try:
@@ -244,17 +167,6 @@ class S3Client:
         return {"PartNumber": number, "ETag": sent["ETag"], **checksums}
 
     def complete_upload(self, key: str, upload: str, parts: list[Any]) -> None:
-        """Make the object of an upload visible.
-
-        Args:
-            key: of the object.
-            upload: id of the upload.
-            parts: what `send_part` returned, by number.
-
-        Raises:
-            UploadMissing: the upload does not exist any more, maybe because an earlier response was lost.
-            OutcomeUnknown: no response arrived.
-        """
         target = {**self._target(key), "UploadId": upload}
         boto = self._boto
         try:
@@ -265,12 +177,6 @@ class S3Client:
             self._fail(error, "write", key, _kind_of_failed_write(error))
 
     def abort_upload(self, key: str, upload: str) -> None:
-        """Delete the parts of an upload; one that does not exist any more is no error.
-
-        Args:
-            key: of the object.
-            upload: id of the upload.
-        """
         boto = self._boto
         try:
             boto.abort_multipart_upload(**self._target(key), UploadId=upload)
@@ -279,10 +185,7 @@ class S3Client:
                 self._fail(error, "abort the upload of", key)
 
     def list_uploads(self, prefix: str) -> Iterator[UploadEntry]:
-        """Yield the unfinished uploads to keys that start with a prefix.
-
-        All uploads of the bucket are listed: with a prefix, some servers leave out what they should list.
-        """
+        # Of the whole bucket: with a prefix, some servers leave out what they should list.
         with self._failing("list the uploads of", "") as boto:
             for response in boto.get_paginator("list_multipart_uploads").paginate(Bucket=self.settings.bucket):
                 for upload in response.get("Uploads", ()):
@@ -346,18 +249,12 @@ class S3Content:
         self._body = response.get("Body")
 
     def read(self) -> bytes:
-        """Return the bytes of the range.
-
-        Raises:
-            ReadInterrupted: they ended early.
-        """
         try:
             return bytes(self._body.read()) if self._body is not None else b""
         except Exception as error:
             self._fail(error)
 
     def read_into(self, view: memoryview) -> None:
-        """Fill a view from the current position, and return how many bytes there were."""
         filled = 0
         try:
             while filled < len(view):
