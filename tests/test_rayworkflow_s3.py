@@ -15,6 +15,7 @@ from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.stores import open_store
+from functionfuse.testing import wait_until
 
 SERVER = Path(__file__).parents[1] / "packages" / "storage" / "tests" / "s3_server.py"
 
@@ -120,12 +121,7 @@ def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
     gate = tmp_path / "gate"
     first = held.bind(str(gate))
     output = workflow.run_async(added.bind(added.bind(first, 1), first), workflow_id=away.__name__)
-    for _ in range(1200):
-        if Path(f"{gate}.started").exists():
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the first task does not start")
+    wait_until(Path(f"{gate}.started").exists)
     come_back = away(server)
     try:
         gate.touch()

@@ -15,6 +15,8 @@ import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from functionfuse.testing import wait_until
+
 ADDRESS = "127.0.0.1"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
@@ -81,7 +83,7 @@ class Server:
         """Cancel the last run of a flow, as the dashboard does, as soon as something holds."""
 
         def cancel():
-            await_that(condition)
+            wait_until(condition)
             run = self.flow_run(flow_name)
             self.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
 
@@ -102,7 +104,7 @@ class Server:
             return is_complete(runs)
 
         with suppress(TimeoutError):  # the caller's assertion shows what is there instead
-            await_that(arrived, seconds=120, interval=0.25)
+            wait_until(arrived, seconds=120, interval=0.25)
         return runs
 
     def task_runs_now(self, flow_name):
@@ -120,7 +122,7 @@ class Server:
             state = self.ask(f"flow_runs/{run['id']}")["state"]
             return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        ended = await_that(state, interval=0.25)
+        ended = wait_until(state, interval=0.25)
         return ended["name"], ended["message"]
 
     def states(self, flow_name, expected):
@@ -140,16 +142,6 @@ class Server:
 
 def states_of(task_runs):
     return {name: run["state_name"] for name, run in task_runs.items()}
-
-
-def await_that(condition, seconds=300, interval=0.05):
-    """Wait until a condition returns something true, and return that."""
-    until = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > until:
-            raise TimeoutError(f"{condition.__qualname__} did not become true in {seconds} s")
-        time.sleep(interval)
-    return value
 
 
 def free_port():
@@ -175,7 +167,7 @@ def running_server(home, database=""):
     with (home / "server.log").open("w") as log:
         server.process = subprocess.Popen(command, env=server.env, stdout=log, stderr=log)
     try:
-        await_that(server.is_ready, interval=0.25)
+        wait_until(server.is_ready, interval=0.25)
         yield server
     finally:
         server.stop()

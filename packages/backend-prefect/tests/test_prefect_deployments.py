@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from prefect_servers import PREFECT, await_that
+from prefect_servers import PREFECT
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import OptionError
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 SCRIPT = """
 import sys
@@ -93,7 +94,7 @@ def test_a_script_serves_its_flow(server, script, tmp_path):
         return server.ask("deployments/filter", {"deployments": {"name": {"any_": ["served"]}}})
 
     try:
-        (deployment,) = await_that(served, interval=0.25)
+        (deployment,) = wait_until(served, interval=0.25)
         run = server.ask(f"deployments/{deployment['id']}/create_flow_run", {})
         assert server.final_state(run)[0] == "Completed", log.read_text()
     finally:

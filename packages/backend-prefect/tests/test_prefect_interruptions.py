@@ -11,12 +11,12 @@ import threading
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_graphs import add
-from prefect_servers import await_that, running_server
+from prefect_servers import running_server
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import EngineUnreachable
-from functionfuse.testing import MemoryStore
+from functionfuse.testing import MemoryStore, wait_until
 
 SCRIPT = """
 import time
@@ -93,7 +93,7 @@ def test_ctrl_c(server, tmp_path):
     command = [sys.executable, "script.py"]
     with subprocess.Popen(command, env=server.env, cwd=tmp_path, stderr=subprocess.PIPE) as running:
         try:
-            await_that(lambda: (tmp_path / "started").exists() or running.poll() is not None)
+            wait_until(lambda: (tmp_path / "started").exists() or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=300)
         finally:

@@ -6,12 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
 import ray
+
+from functionfuse.testing import wait_until
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
 PATH = str(Path(__file__).parent)
@@ -27,15 +27,6 @@ def until_started(start):
                 raise
             ray.shutdown()
     return start()
-
-
-def until(condition, message="no such event in {} seconds", *, seconds=100):
-    """Wait until a condition is true; fail the test after some seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(message.format(seconds))
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -75,7 +66,7 @@ def started_head(folder, environment=None):
             command, stdout=output, stderr=output, env=environment or {**os.environ, "PYTHONPATH": PATH}
         )
     try:
-        until(accepts, "no cluster after {} seconds", seconds=120)
+        wait_until(accepts)
         yield f"ray://{ADDRESS}:{port}"
     finally:
         head.terminate()

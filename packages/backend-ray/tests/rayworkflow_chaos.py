@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray
 from ray_addresses import ADDRESS, until_started
-from rayworkflow_tasks import note, noted, pids_of, wait_until
+from rayworkflow_tasks import note, noted, pids_of
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
@@ -22,6 +22,7 @@ from functionfuse.backends.addons.rayworkflow._records.results import TaskResult
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 WAITS = tuple(f"functionfuse.backends.addons.rayworkflow.{name}" for name in ("sleep", "wait_for_event"))  # tasks
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ray_addresses import PATH
-from rayworkflow_tasks import pids_of, wait_until
+from rayworkflow_tasks import pids_of
+
+from functionfuse.testing import wait_until
 
 PROGRAM = """
 import json, os, sys

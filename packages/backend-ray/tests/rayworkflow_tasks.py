@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import ray
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 
 def note(path, word="x"):
@@ -25,14 +25,6 @@ def noted(path):
         return Path(path).read_text().split()
     except FileNotFoundError:
         return []
-
-
-def wait_until(condition, seconds=60):
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"it did not hold within {seconds} seconds"
-        time.sleep(0.02)
 
 
 def wait_until_noted(*paths):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray_addresses import ADDRESS, PATH, until
+from ray_addresses import ADDRESS, PATH
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
 from functionfuse.errors import NodeError, StorageError
 from functionfuse.storage import FileStore, RayStore
+from functionfuse.testing import wait_until
 
 make = partial(RayWorkflow, workflow_name="machines")
 
@@ -31,7 +32,7 @@ def large(n):
 @workflow
 def after_a_sign(array, folder):
     (Path(folder) / "started").touch()
-    until((Path(folder) / "sign").exists)
+    wait_until((Path(folder) / "sign").exists)
     return float(array.sum())
 
 
@@ -69,7 +70,7 @@ def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting
     made.query("made there").set_remote_args({"resources": {"_fleeting": 0.1}})
     made.query("used here").set_remote_args({"resources": {"_disk": 0.1}, "num_cpus": 0})
     running = made.run_async()
-    until((tmp_path / "started").exists)
+    wait_until((tmp_path / "started").exists)
     remove(machine)
     add()
     (tmp_path / "sign").touch()
@@ -83,7 +84,7 @@ def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_
     made = make(after_a_sign(0, str(tmp_path)).set_name("waits"))
     made.query("waits").set_remote_args({"resources": {"_fleeting": 1}})
     running = made.run_async()
-    until((tmp_path / "started").exists)
+    wait_until((tmp_path / "started").exists)
     remove(machine)
     with pytest.raises(NodeError, match=r"'waits' cannot run: no machine of the cluster offers \{'_fleeting': 1\}"):
         running.result(100)
@@ -156,10 +157,10 @@ def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     store = FileStore(tmp_path / "store")
-    until(lambda: len(store.list_tasks("killed")) >= 4)
+    wait_until(lambda: len(store.list_tasks("killed")) >= 4)
     first.kill()
     first.communicate(timeout=60)
-    until(lambda: not any(Path(f"/proc/{n}").exists() for n in (tmp_path / "processes").read_text().split()))
+    wait_until(lambda: not any(Path(f"/proc/{n}").exists() for n in (tmp_path / "processes").read_text().split()))
     kept = store.list_tasks("killed")
     before = (tmp_path / "log").read_text().split()
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)

@@ -22,13 +22,13 @@ from rayworkflow_tasks import (
     pids_of,
     record,
     records,
-    wait_until,
     wait_until_noted,
 )
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._worker.task_actor import TaskActor
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
+from functionfuse.testing import wait_until
 
 pytestmark = pytest.mark.usefixtures("durable")
 

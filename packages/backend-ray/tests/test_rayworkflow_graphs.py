@@ -7,13 +7,14 @@ import signal
 
 import pytest
 import ray
-from rayworkflow_tasks import fail_unless_ready, note, noted, pid_of, wait_until, wait_until_noted
+from rayworkflow_tasks import fail_unless_ready, note, noted, pid_of, wait_until_noted
 
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.errors import EngineError, NodeError
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import ray
-from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of, wait_until
+from rayworkflow_tasks import add, counted, failing, gather, held, note, noted, pid_of
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflow._records.journal import Journal
 from functionfuse.backends.addons.rayworkflow._records.results import ResultLog, TaskResults, results_in
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,12 @@ from rayworkflow_tasks import (
     noted,
     pid_of,
     record,
-    wait_until,
     wait_until_noted,
 )
 
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 
 @pytest.fixture(scope="module")

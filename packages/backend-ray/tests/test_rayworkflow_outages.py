@@ -11,11 +11,12 @@ from contextlib import suppress
 import pytest
 import ray
 from rayworkflow_outage import Unreliable
-from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, wait_until, wait_until_noted
+from rayworkflow_tasks import add, counted, gather, held, note, noted, pid_of, wait_until_noted
 
 from functionfuse import workflow as node_of
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.errors import StorageError
+from functionfuse.testing import wait_until
 
 
 @pytest.fixture(scope="module")

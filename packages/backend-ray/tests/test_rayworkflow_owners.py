@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import ray
 from rayworkflow_drivers import driver
-from rayworkflow_tasks import counted, note, noted, pid_of, record, records, wait_until, wait_until_noted
+from rayworkflow_tasks import counted, note, noted, pid_of, record, records, wait_until_noted
 
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.testing import wait_until
 
 CLOCK = str(Path(__file__).parent / "moved_clock")
 

@@ -10,7 +10,7 @@ import pytest
 
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.ready import Ready
-from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow, StoreTests
+from functionfuse.testing import BackendTests, MemoryStore, RefusingWorkflow, StoreTests, wait_until
 from functionfuse.testing.backend_suite import CAPABILITIES
 from functionfuse.testing.functions import add, same
 
@@ -170,3 +170,16 @@ def test_what_is_not_in_the_package():
 
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         functionfuse.testing.Nonsense  # noqa: B018
+
+
+def test_waiting_returns_what_the_condition_returned():
+    values = iter([None, 0, "here", "later"])
+    assert wait_until(lambda: next(values), interval=0) == "here"
+
+
+def test_waiting_gives_up_and_names_the_condition():
+    def never():
+        return ""
+
+    with pytest.raises(TimeoutError, match=r"never did not become true within 0 seconds; it returned ''"):
+        wait_until(never, 0)

@@ -14,6 +14,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.storage import FileStore
+from functionfuse.testing import wait_until
 
 BACKEND = "functionfuse.backends.builtin.localback"
 LocalWorkflow = pytest.importorskip(BACKEND, reason="the local backend is not installed").LocalWorkflow
@@ -131,8 +132,7 @@ def ran(note):
 
 def kill_after(driver, note, count, delay):
     """Kill a driver a moment after it has run some nodes; whether it had not ended before."""
-    while driver.poll() is None and len(ran(note)) < count:
-        time.sleep(0.002)
+    wait_until(lambda: driver.poll() is not None or len(ran(note)) >= count, interval=0.002)
     time.sleep(delay)
     driver.kill()
     return driver.wait(30) == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 ``BackendTests`` and ``StoreTests`` are pytest classes to subclass with a fixture or two; they need pytest.
 ``MemoryStore`` counts the calls of its methods, ``RefusingWorkflow`` runs nothing; they need no pytest.
+``wait_until`` waits for what another process does.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.testing.memory_store import MemoryStore
 from functionfuse.testing.refusing import RefusingWorkflow
+from functionfuse.testing.waiting import wait_until
 
 if TYPE_CHECKING:
     from functionfuse.testing.backend_tests import BackendTests
     from functionfuse.testing.store_tests import StoreTests
 
-__all__ = ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests"]
+__all__ = ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests", "wait_until"]
 
 _SUITES = {
     "BackendTests": "functionfuse.testing.backend_tests",
