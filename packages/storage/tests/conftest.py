@@ -41,8 +41,8 @@ class Objects:
         self._api = api
 
     def all(self):
-        answer = self._api.list_objects_v2(Bucket=s3.BUCKET, Prefix=self.prefix)
-        found = [entry["Key"][len(self.prefix) :] for entry in answer.get("Contents", ())]
+        response = self._api.list_objects_v2(Bucket=s3.BUCKET, Prefix=self.prefix)
+        found = [entry["Key"][len(self.prefix) :] for entry in response.get("Contents", ())]
         return sorted(key for key in found if key and not key.endswith("/"))
 
     def blobs(self, workflow):
@@ -175,8 +175,8 @@ def keys(s3_store, s3_api):
 
     def list_keys():
         prefix = s3_store._settings.prefix
-        answer = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
-        found = [entry["Key"][len(prefix) :] for entry in answer.get("Contents", ())]
+        response = s3_api.list_objects_v2(Bucket=s3.BUCKET, Prefix=prefix)
+        found = [entry["Key"][len(prefix) :] for entry in response.get("Contents", ())]
         return [key for key in found if key and not key.endswith("/")]
 
     return list_keys

@@ -171,14 +171,14 @@ def _handler(proxy):
                 self._refuse(*verdict)
                 return
             if verdict != "drop":
-                answer, content = _ask(proxy, self)
+                response, content = _ask(proxy, self)
             if verdict in ("drop", "lose response"):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            self.send_response_only(answer.status, answer.reason)
-            length = answer.headers["Content-Length"] if self.command == "HEAD" else str(len(content))
-            for name, value in answer.getheaders():
+            self.send_response_only(response.status, response.reason)
+            length = response.headers["Content-Length"] if self.command == "HEAD" else str(len(content))
+            for name, value in response.getheaders():
                 if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                     self.send_header(name, value)
             if length is not None:
@@ -213,8 +213,8 @@ def _ask(proxy, request):
         for name, value in headers.items():
             connection.putheader(name, value)
         connection.endheaders(request.body)
-        answer = connection.getresponse()
-        return answer, answer.read()
+        response = connection.getresponse()
+        return response, response.read()
     finally:
         connection.close()
 

@@ -176,9 +176,9 @@ def test_a_create_race_of_six_processes(root):
     for racer in racers:
         racer.stdin.write(f"{' '.join(names)}\n")
         racer.stdin.flush()
-    answers = [racer.communicate()[0].splitlines() for racer in racers]
+    outcomes_of_racers = [racer.communicate()[0].splitlines() for racer in racers]
     store = FileStore(root)
-    for name, *outcomes in zip(names, *answers, strict=True):
+    for name, *outcomes in zip(names, *outcomes_of_racers, strict=True):
         stored = store.read_task("w", name)
         assert outcomes.count(f"won {stored}") == 1
         assert outcomes.count(f"lost {stored}") == 5

@@ -338,7 +338,7 @@ class TestErrors:
         with pytest.raises(OptionError, match=message):
             storage_factory({"kind": "ray", "options": options})
 
-    def test_no_answer_in_time(self, ray_cluster, path):
+    def test_no_response_in_time(self, ray_cluster, path):
         store = RayStore(str(path), {"resources": {"_disk": 1}}, timeout=30)
         store._timeout = 0.5
         import ray
@@ -424,7 +424,15 @@ def do_not_initialise(path):
 
 def test_no_secret_is_shown_or_sent(ray_cluster, path, monkeypatch):
     sent = []
-    monkeypatch.setattr("ray.remote_function.RemoteFunction._remote", lambda self, args, **k: sent.append(args))
+
+    class Task:
+        def __init__(self, function):
+            self.options = lambda **options: self
+
+        def remote(self, *args):
+            sent.append(args)
+
+    monkeypatch.setattr("ray.remote", Task)
     init = {"address": "auto", "_redis_password": "hidden-1", "runtime_env": {"env_vars": {"KEY": "hidden-2"}}}
     store = RayStore.__new__(RayStore)
     monkeypatch.setattr(RayStore, "check_cluster", lambda self: None)

@@ -1,4 +1,4 @@
-"""The S3 store in trouble: lost answers, races, killed writers, servers that ignore conditions.
+"""The S3 store in trouble: lost responses, races, killed writers, servers that ignore conditions.
 
 A proxy on this machine comes between the store and a real server, and does what networks do.
 """
@@ -63,7 +63,7 @@ def kill_writer(s3_proxy, s3_options):
 
 
 def lose(count, wanted, verdict="lose response"):
-    """Lose the answers to the first ``count`` requests that are wanted."""
+    """Lose the responses to the first ``count`` requests that are wanted."""
     left = iter([verdict] * count)
     return lambda request: next(left, None) if wanted(request) else None
 
@@ -76,7 +76,7 @@ def is_complete(request):
     return request.command == "POST" and "uploadId=" in request.path
 
 
-class TestLostAnswers:
+class TestLostResponses:
     def test_our_own_retried_put_is_no_lost_race(self, behind, s3_proxy):
         s3_proxy.rule = lose(1, is_put)
         footer = behind.save("w", "a", 1, create=True)
@@ -86,7 +86,7 @@ class TestLostAnswers:
             behind.save("w", "a", 2, create=True)
 
     @pytest.mark.parametrize("create", [False, True])
-    def test_a_lost_answer_to_the_end_of_an_upload(self, behind, s3_proxy, uploads, create):
+    def test_a_lost_response_to_the_end_of_an_upload(self, behind, s3_proxy, uploads, create):
         s3_proxy.rule = lose(1, is_complete)
         behind.save("w", "a", bytes(LARGE), create=create)
         assert behind.read_task("w", "a") == bytes(LARGE)

@@ -58,7 +58,9 @@ class TestCounts:
 
 
 class TestReplacing:
-    def test_a_save_repeated_after_a_lost_answer_keeps_its_own_blobs(self, behind, s3_proxy, blobby, blobby_serializer):
+    def test_a_save_repeated_after_a_lost_response_keeps_its_own_blobs(
+        self, behind, s3_proxy, blobby, blobby_serializer
+    ):
         behind.register_persistent_serializers(blobby_serializer)
         lost = iter(["lose response"])
         s3_proxy.rule = lambda request: next(lost, None) if ".ffr" in request.path else None

@@ -148,7 +148,7 @@ def test_a_server_that_ends_is_an_error_of_the_store(saved, s3_proxy, s3_options
 
 
 @pytest.mark.parametrize("verdict", ["lose response", "cut response"])
-def test_answers_that_are_lost_or_cut_are_asked_for_again(behind, saved, s3_proxy, verdict):
+def test_responses_that_are_lost_or_cut_are_asked_for_again(behind, saved, s3_proxy, verdict):
     left = iter([verdict] * 2)
     s3_proxy.rule = lambda request: next(left, None) if "/c/" in request.path else None
     assert np.array_equal(behind.read_task("w", "a").compute(), saved)
