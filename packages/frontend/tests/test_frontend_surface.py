@@ -18,7 +18,7 @@ SOURCE = Path(functionfuse.__file__).parent
 EXPORTED = {
     "functionfuse": ["task", "workflow"],
     "functionfuse.fingerprint": ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"],
-    "functionfuse.testing": ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests"],
+    "functionfuse.testing": ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests", "wait_until"],
 }
 
 PUBLIC = {
