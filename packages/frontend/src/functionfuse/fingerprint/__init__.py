@@ -6,8 +6,9 @@ matter. With it go the helpers and constants of the same project that it uses, t
 and its closure. Libraries count by name alone.
 """
 
+from functionfuse.fingerprint.encoding import Unfingerprintable
 from functionfuse.fingerprint.recipe import Inherited, RecipeBook
-from functionfuse.fingerprint.values import Fingerprinter, Unfingerprintable
+from functionfuse.fingerprint.values import Fingerprinter
 from functionfuse.plan import Recipe
 
 __all__ = ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"]

@@ -7,15 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
-
-
-class ImportedModule:
-    """A module that code imports when it runs."""
-
-    def __init__(self, name: str, code: CodeType) -> None:
-        self.name = name
-        self.code = code
 
 
 class Described(NamedTuple):
@@ -39,7 +30,6 @@ class CodeDigests:
     """
 
     def __init__(self, describe: Callable[[object], Described]) -> None:
-        self.imported: dict[str, ImportedModule] = {}
         self._describe = describe
         self._described: dict[int, tuple[object, Described]] = {}  # by id; the code is kept, for its id to last
         self._circles: dict[int, frozenset[int]] = {}

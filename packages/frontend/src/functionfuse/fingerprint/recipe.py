@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.containers import Nest
 from functionfuse.errors import OptionError
-from functionfuse.fingerprint.values import Fingerprinter, Input, Unfingerprintable
+from functionfuse.fingerprint.encoding import Unfingerprintable
+from functionfuse.fingerprint.values import Fingerprinter, Input
 from functionfuse.plan import Recipe, Ref, fill
 
 if TYPE_CHECKING:

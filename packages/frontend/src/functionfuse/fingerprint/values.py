@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import builtins
 import copyreg
-import importlib.util
-import sys
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
-from operator import itemgetter
 from pickle import PickleBuffer
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.containers import ATOMS, Nest
 from functionfuse.decorator import Method, WorkflowClass, WorkflowFunction
-from functionfuse.fingerprint.code import CodeFacts, facts_of
-from functionfuse.fingerprint.cycles import CodeDigests, Described, ImportedModule
-from functionfuse.fingerprint.project import in_project, library_name, module_code
+from functionfuse.fingerprint.code import facts_of
+from functionfuse.fingerprint.cycles import CodeDigests, Described
+from functionfuse.fingerprint.definitions import Definitions
+from functionfuse.fingerprint.encoding import Unfingerprintable, attribute_of, label, names_of, short, text_of
+from functionfuse.fingerprint.library import named_code, stand_in
+from functionfuse.fingerprint.modules import ImportedModule
+from functionfuse.fingerprint.project import class_in_project, extension_file, held_by_library, in_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Out = Callable[[Any], object]  # takes bytes, or a buffer
+    from functionfuse.fingerprint.encoding import Out
 
 BLOCK = 8 << 20  # bytes hashed by one thread at a time
-_NOT_CODE = {
-    "__dict__",
-    "__weakref__",
-    "__doc__",
-    "__module__",
-    "__qualname__",
-    "__firstlineno__",
-    "__static_attributes__",
-    "__dataclass_fields__",  # generated, with the methods, from annotations and defaults
-    "__dataclass_params__",
-    "__slotnames__",  # noted by copyreg when the first object is pickled
-    "__annotations_cache__",
-    "_abc_impl",
-}
-
-
-class Unfingerprintable(Exception):  # noqa: N818  not an error for the user: it means "do not reuse"
-    """A value has no fingerprint; the message says which and why."""
 
 
 class Input:
@@ -61,7 +43,7 @@ class Input:
         self.digest = digest
 
 
-class Fingerprinter:
+class Fingerprinter(Definitions):
     """Computes digests; one instance serves one plan, because globals may change between two.
 
     Values are described by structure: containers by their items (sets in sorted order), arrays by their
@@ -70,8 +52,8 @@ class Fingerprinter:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._open: dict[int, int] = {}  # containers and objects being described: id to depth
-        self._uses: list[object] = []  # code met in what is being described
         self._code = CodeDigests(self._describe)
 
     def digest(self, value: object) -> bytes:
@@ -81,37 +63,39 @@ class Fingerprinter:
             Unfingerprintable: the value holds something without a lasting description, such as a lock.
         """
         hasher = sha256()
-        uses: list[object] = []
-        self._uses = uses
+        uses = self.uses = []
         try:
-            self._feed(value, hasher.update)
+            self.feed(value, hasher.update)
             for use in uses:
                 hasher.update(self._code.digest(use))
+        except Unfingerprintable:
+            raise
         except RecursionError:
-            raise Unfingerprintable(f"{_short(value)} is nested too deeply") from None
+            raise Unfingerprintable(f"{short(value)} is nested too deeply") from None
+        except Exception as error:
+            raise Unfingerprintable(f"{short(value)} cannot be described: {text_of(error)}") from None
         finally:
             self._open.clear()
         return hasher.digest()
 
     def stand_in(self, value: Any) -> Any:
-        """Return what is described instead of an object: the object itself, unless a subclass overrides this."""
-        return value
+        """Return what is described instead of an object; the object itself where it is described as it is."""
+        return stand_in(value)
 
     def _describe(self, code: object) -> Described:
         """Describe a function, class or module without what it uses."""
         hasher = sha256()
-        uses: list[object] = []
-        self._uses = uses
+        uses = self.uses = []
         if isinstance(code, FunctionType):
-            self._describe_function(code, hasher.update)
+            self.describe_function(code, hasher.update)
         elif isinstance(code, type):
-            self._describe_class(code, hasher.update)
+            self.describe_class(code, hasher.update)
         else:
             assert isinstance(code, ImportedModule)
-            self._describe_import(code, hasher.update)
+            self.describe_import(code, hasher.update)
         return Described(hasher.digest(), tuple(uses))
 
-    def _feed(self, value: Any, out: Out) -> None:
+    def feed(self, value: Any, out: Out) -> None:
         kind = type(value)
         if kind in ATOMS:
             data = _atom(value)
@@ -120,9 +104,10 @@ class Fingerprinter:
         elif kind in _FEEDERS:
             _FEEDERS[kind](self, value, out)
         elif isinstance(value, type):
-            self._use(value, out)
+            self.use(value, out)
         elif isinstance(value, CodeType):
-            self._facts(facts_of(value), {}, out)
+            out(b"code of ")
+            self.facts(facts_of(value), {}, out)
         else:
             with self._opened(value, out) as is_new:
                 if is_new:
@@ -134,44 +119,50 @@ class Fingerprinter:
         out(b"%s %d[" % (type(value).__name__.encode(), len(value)))
         if ATOMS.issuperset(map(type, value)):
             for item in value:
-                self._feed(item, out)
+                self.feed(item, out)
             return
         with self._opened(value, out) as is_new:
             if is_new:
                 for item in value:
-                    self._feed(item, out)
+                    self.feed(item, out)
 
     def _mapping(self, value: Any, out: Out) -> None:
-        out(b"dict %d{" % len(value))
+        out(b"%s %d{" % (type(value).__name__.encode(), len(value)))
         if _FLAT.issuperset(map(type, value.values())):
             for key, item in value.items():
-                self._feed(key, out)
-                self._feed(item, out)
+                self.feed(key, out)
+                self.feed(item, out)
             return
         with self._opened(value, out) as is_new:
             if is_new:
                 for key, item in value.items():
-                    self._feed(key, out)
-                    self._feed(item, out)
+                    self.feed(key, out)
+                    self.feed(item, out)
 
     def _set(self, value: Any, out: Out) -> None:
         out(b"%s %d{" % (type(value).__name__.encode(), len(value)))
-        outer = self._uses
-        described = []
-        for item in value:
-            hasher = sha256()
-            uses: list[object] = []
-            self._uses = uses
-            self._feed(item, hasher.update)
-            described.append((hasher.digest(), [_sort_key(use) for use in uses], uses))
-        self._uses = outer
-        for digest, _, uses in sorted(described, key=itemgetter(0, 1)):
+        described = [self.apart(item) for item in value]
+        for digest, uses in sorted(described, key=lambda one: (one[0], [_sort_key(use) for use in one[1]])):
             out(digest)
-            outer += uses
+            self.uses += uses
 
-    def _buffer(self, value: Any, out: Out) -> None:
-        view = value.raw() if isinstance(value, PickleBuffer) else memoryview(value).cast("B")
-        out(b"bytes %d:" % view.nbytes)
+    def _bytearray(self, value: bytearray, out: Out) -> None:
+        out(b"bytearray ")
+        self._bytes(memoryview(value), out)
+
+    def _memoryview(self, view: memoryview, out: Out) -> None:
+        out(label("memoryview", view.format))
+        self._sequence((view.readonly, *(view.shape or ())), out)
+        is_flat = view.c_contiguous and view.nbytes
+        self._bytes(view.cast("B") if is_flat else memoryview(view.tobytes()), out)
+
+    def _buffer(self, value: PickleBuffer, out: Out) -> None:
+        out(b"buffer ")
+        self._bytes(value.raw(), out)
+
+    def _bytes(self, view: memoryview, out: Out) -> None:
+        """Describe contiguous bytes; many of them by blocks, on several threads."""
+        out(b"%d:" % view.nbytes)
         if view.nbytes <= 2 * BLOCK:
             out(view)
             return
@@ -185,156 +176,66 @@ class Fingerprinter:
     # -- any other object
 
     def _object(self, value: Any, out: Out) -> None:
-        stand_in = self.stand_in(value)
-        if stand_in is not value:
-            self._feed(stand_in, out)
+        instead = self.stand_in(value)
+        if instead is not value:
+            out(label("instead of", *names_of(type(value))))
+            self.feed(instead, out)
             return
-        wrapped = getattr(value, "__wrapped__", None)
-        if callable(wrapped) and not isinstance(value, type):
+        wrapped = attribute_of(value, "__wrapped__")
+        if callable(wrapped):
             out(b"wraps ")
-            self._feed(wrapped, out)
+            self.feed(wrapped, out)
+        elif callable(value) and not class_in_project(type(value)) and self._by_holder(value, out):
+            return
         try:
             reducer = copyreg.dispatch_table.get(type(value))
             reduced = reducer(value) if reducer else value.__reduce_ex__(5)
         except Exception as error:
-            raise Unfingerprintable(f"{_short(value)} has no lasting description: {error}") from None
+            if self._by_holder(value, out):
+                return
+            raise Unfingerprintable(f"{short(value)} has no lasting description: {text_of(error)}") from None
         if isinstance(reduced, str):
-            module = getattr(value, "__module__", None) or ""
-            if in_project(module) and not callable(wrapped):
-                raise Unfingerprintable(f"{_short(value)} is known by its name {reduced!r} only")
-            out(f"name {module}.{reduced};".encode())
+            self._named(value, reduced, out, is_described=callable(wrapped))
             return
-        out(b"object(")
+        out(b"object %d(" % len(reduced))
         for part in reduced[:3]:
-            self._feed(part, out)
+            self.feed(part, out)
         for items in reduced[3:5]:
-            self._feed(None if items is None else list(items), out)
+            self.feed(None if items is None else list(items), out)
+        for part in reduced[5:]:
+            self.feed(part, out)
+        for code in named_code(reduced[1]):
+            self.feed(code, out)
 
-    # -- code
+    def _named(self, value: Any, name: str, out: Out, *, is_described: bool) -> None:
+        """Describe an object that is pickled by its name alone."""
+        module = attribute_of(value, "__module__") or ""
+        file = extension_file(module)
+        if file is not None:
+            self._extension(file, out)
+        elif in_project(module) and not is_described:
+            if self._by_holder(value, out):
+                return
+            raise Unfingerprintable(f"{short(value)} is known by its name {name!r} only")
+        out(label("name", module, name))
 
-    def _use(self, code: object, out: Out) -> None:
-        """Note the use of a function, class or module, which is described separately, and once."""
-        out(b"code;")
-        self._uses.append(code)
-
-    def _describe_function(self, function: FunctionType, out: Out) -> None:
-        if not in_project(function.__module__) and "<" not in function.__qualname__:
-            out(f"function {function.__module__}.{function.__qualname__};".encode())
-            return
-        out(b"code(")
-        if isinstance(getattr(function, "registry", None), MappingProxyType):
-            self._describe_dispatch(function, out)
-            return
-        self._feed(function.__defaults__, out)
-        self._feed(function.__kwdefaults__, out)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            out(f"closure {name}=".encode())
-            with _blamed(f"{function.__qualname__}, variable {name!r} of its closure"):
-                self._feed(_content(cell), out)
-        with _blamed(function.__qualname__):
-            self._facts(facts_of(function.__code__), function.__globals__, out)
-
-    def _describe_dispatch(self, function: Any, out: Out) -> None:
-        """Describe a ``functools.singledispatch`` function: one function for each type."""
-        for kind, one in function.registry.items():
-            self._feed(kind, out)
-            self._feed(one, out)
-
-    def _facts(self, facts: CodeFacts, namespace: dict[str, Any], out: Out) -> None:
-        self._tokens(facts.tokens, out)
-        for chain in sorted(facts.names):
-            out(f"uses {'.'.join(chain)}=".encode())
-            with _blamed(f"its global {'.'.join(chain)!r}"):
-                self._feed(_look_up(chain, namespace), out)
-        package = namespace.get("__package__") or ""
-        for level, module, _ in sorted(facts.imports):
-            name = importlib.util.resolve_name("." * level + module, package) if level else module
-            out(f"imports {name}=".encode())
-            self._imported(name, out)
-
-    def _tokens(self, tokens: tuple[object, ...], out: Out) -> None:
-        for token in tokens:
-            if type(token) is tuple:
-                out(b"(")
-                self._tokens(token, out)
-            else:
-                self._feed(token, out)
-
-    def _imported(self, name: str, out: Out) -> None:
-        """Describe a module that code imports when it runs: all of it counts, and all that it imports."""
-        code = module_code(name)
-        if code is not None:
-            self._use(self._code.imported.setdefault(name, ImportedModule(name, code)), out)
-
-    def _describe_import(self, module: ImportedModule, out: Out) -> None:
-        name = module.name
-        package = name if name in sys.modules and hasattr(sys.modules[name], "__path__") else name.rpartition(".")[0]
-        facts = facts_of(module.code)
-        self._facts(CodeFacts(facts.tokens, frozenset(), facts.imports), {"__package__": package}, out)
-
-    def _describe_class(self, cls: type, out: Out) -> None:
-        out(f"class {cls.__module__}.{cls.__qualname__}(".encode())
-        if not in_project(cls.__module__):
-            return
-        for base in (type(cls), *cls.__bases__):
-            self._feed(base, out)
-        for name, attribute in sorted(vars(cls).items()):
-            if name == "__annotations__" and not attribute:  # made when somebody asks for them
-                continue
-            if name in _NOT_CODE or type(attribute).__name__ in ("member_descriptor", "getset_descriptor"):
-                continue
-            out(f"{name}=".encode())
-            with _blamed(f"{cls.__qualname__}.{name}"):
-                self._feed(attribute, out)
-
-    def _module(self, module: ModuleType, out: Out) -> None:
-        out(f"module {module.__name__};".encode())
-        if in_project(module.__name__):
-            self._imported(module.__name__, out)
-
-    def _wrapper(self, value: Any, out: Out) -> None:
-        self._feed(value.function if hasattr(value, "function") else value.__func__, out)
-
-    def _method(self, method: Method, out: Out) -> None:
-        self._feed(method.owner, out)
-        out(f"method {method.name};".encode())
-
-    def _bound(self, method: MethodType, out: Out) -> None:
-        if not self._by_library_name(method, out):
-            self._feed(method.__func__, out)
-            self._feed(method.__self__, out)
-
-    def _builtin(self, function: BuiltinFunctionType, out: Out) -> None:
-        if self._by_library_name(function, out):
-            return
-        out(f"builtin {function.__module__}.{function.__qualname__};".encode())
-        if function.__self__ is not None and not isinstance(function.__self__, ModuleType):
-            self._feed(function.__self__, out)
-
-    def _by_library_name(self, method: MethodType | BuiltinFunctionType, out: Out) -> bool:
-        named = library_name(method)
-        if named is not None:
-            out(f"function {named[0].__name__}.{named[1]};".encode())
-        return named is not None
+    def _by_holder(self, value: Any, out: Out) -> bool:
+        """Describe an object by where a module of a library holds it, if one does."""
+        place = held_by_library(value)
+        if place is not None:
+            out(label("held", *place))
+        return place is not None
 
     def _input(self, value: Input, out: Out) -> None:
-        out(b"input %s" % value.digest.encode())
-        if value.path:
-            self._sequence(value.path, out)
+        out(label("input", value.digest))
+        self._sequence(value.path, out)
 
     def _nest(self, value: Nest, out: Out) -> None:
-        self._feed(value.value, out)
+        self.feed(value.value, out)
 
     def _slice(self, value: slice, out: Out) -> None:
-        out(b"slice")
+        out(b"slice ")
         self._sequence((value.start, value.stop, value.step), out)
-
-    def _cached_property(self, value: cached_property[Any], out: Out) -> None:
-        self._feed(value.func, out)
-
-    def _property(self, value: property, out: Out) -> None:
-        for function in (value.fget, value.fset, value.fdel):
-            self._feed(function, out)
 
     # -- values that contain themselves
 
@@ -361,23 +262,23 @@ _FEEDERS: dict[type, Callable[[Fingerprinter, Any, Any], None]] = {
     MappingProxyType: Fingerprinter._mapping,
     set: Fingerprinter._set,
     frozenset: Fingerprinter._set,
-    bytearray: Fingerprinter._buffer,
-    memoryview: Fingerprinter._buffer,
+    bytearray: Fingerprinter._bytearray,
+    memoryview: Fingerprinter._memoryview,
     PickleBuffer: Fingerprinter._buffer,
-    FunctionType: Fingerprinter._use,
-    BuiltinFunctionType: Fingerprinter._builtin,
-    MethodType: Fingerprinter._bound,
-    ModuleType: Fingerprinter._module,
-    WorkflowFunction: Fingerprinter._wrapper,
-    WorkflowClass: Fingerprinter._wrapper,
-    staticmethod: Fingerprinter._wrapper,
-    classmethod: Fingerprinter._wrapper,
-    property: Fingerprinter._property,
-    cached_property: Fingerprinter._cached_property,
+    FunctionType: Fingerprinter.use,
+    BuiltinFunctionType: Fingerprinter.builtin,
+    MethodType: Fingerprinter.bound,
+    ModuleType: Fingerprinter.module,
+    WorkflowFunction: Fingerprinter.wrapper,
+    WorkflowClass: Fingerprinter.wrapper,
+    staticmethod: Fingerprinter.of_class,
+    classmethod: Fingerprinter.of_class,
+    property: Fingerprinter.property_,
+    cached_property: Fingerprinter.cached_property_,
     Input: Fingerprinter._input,
     Nest: Fingerprinter._nest,
     slice: Fingerprinter._slice,
-    Method: Fingerprinter._method,
+    Method: Fingerprinter.method,
 }
 
 
@@ -386,29 +287,9 @@ def _atom(value: Any) -> bytes:
         return value
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
+    if type(value) is int:
+        return b"%x" % value  # in decimal, Python refuses many digits
     return repr(value).encode()
-
-
-def _content(cell: Any) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # a variable that is assigned later
-        return None
-
-
-def _look_up(chain: tuple[str, ...], namespace: dict[str, Any]) -> object:
-    """Return the object behind ``a.b.c``; attributes are followed through modules only."""
-    name, *attributes = chain
-    if name not in namespace:
-        return name if hasattr(builtins, name) else None
-    value = namespace[name]
-    for attribute in attributes:
-        if not isinstance(value, ModuleType):
-            break
-        if not in_project(value.__name__):
-            return f"{value.__name__}.{'.'.join(attributes)}"
-        value = getattr(value, attribute, None)
-    return value
 
 
 def _sort_key(code: Any) -> tuple[str, ...]:
@@ -417,15 +298,3 @@ def _sort_key(code: Any) -> tuple[str, ...]:
         return (code.name,)
     tokens = repr(facts_of(code.__code__).tokens) if isinstance(code, FunctionType) else ""
     return code.__module__ or "", code.__qualname__, tokens
-
-
-def _short(value: object) -> str:
-    return f"a {type(value).__module__}.{type(value).__qualname__}"
-
-
-@contextmanager
-def _blamed(where: str) -> Iterator[None]:
-    try:
-        yield
-    except Unfingerprintable as error:
-        raise Unfingerprintable(f"{where}: {error}") from None

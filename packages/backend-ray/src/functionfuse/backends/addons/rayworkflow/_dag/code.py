@@ -18,7 +18,7 @@ _HEX = 32  # 128 bits of a SHA-256, as in recipes
 
 class _Codes(Fingerprinter):
     def stand_in(self, value: Any) -> Any:
-        return value._function if isinstance(value, RemoteFunction) else value
+        return value._function if isinstance(value, RemoteFunction) else super().stand_in(value)
 
 
 def code_of(function: object) -> str:
