@@ -104,6 +104,55 @@ def test_code_of_main_is_kept_by_value(root, store):
     assert store.info("w", "model")["type"] == "__main__.Model"
 
 
+SCRIPT = """
+import abc, dataclasses, enum, sys
+from functionfuse import workflow
+from functionfuse.storage import FileStore
+
+store = FileStore(sys.argv[1], durable=False)
+
+class Mode(enum.Flag):
+    FAST = 1
+    EXACT = 2
+
+class Base(abc.ABC):
+    __slots__ = ("x",)
+    factor = int(sys.argv[2])
+
+    def __init__(self, x):
+        self.x = x
+
+    def scaled(self):
+        return type(self), Base, self.x * self.factor
+
+class Derived(Base):
+    @dataclasses.dataclass(frozen=True)
+    class Part:
+        y: int = 1
+
+@workflow
+class Counter:
+    def __init__(self):
+        self.n = 1
+
+counter = getattr(Counter, "__wrapped__", Counter)
+values = [Mode.EXACT, Derived(3), Derived.Part(), Derived, counter]
+if sys.argv[2] == "2":
+    store.save("w", "values", values)
+else:
+    mode, derived, part, cls, decorated = store.read_task("w", "values")
+    print(mode is Mode.EXACT, isinstance(derived, Base), derived.scaled() == (Derived, Base, 30), part == values[2])
+    print(cls is Derived, decorated is counter, Base.factor)
+"""
+
+
+def test_a_script_reads_objects_of_its_own_classes(root):
+    for factor in ("2", "10"):
+        command = [sys.executable, "-c", SCRIPT, str(root), factor]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 6 + ["10"]
+
+
 def test_a_missing_class_is_explained(store, monkeypatch):
     module = type(sys)("ff_test_gone")
     module.Model = type("Model", (), {"__module__": "ff_test_gone"})

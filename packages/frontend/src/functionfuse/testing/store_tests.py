@@ -14,7 +14,10 @@ fails one marks it ``xfail`` with a reason.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -138,6 +141,20 @@ class StoreTests(StandardTests, suite=True):
         first, second = store.read_task(WORKFLOW, "value")
         first[0] = 7.0
         assert second["again"][0] == 7.0
+
+    def test_objects_are_of_the_classes_that_the_process_has(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Objects of a script's own classes are what `is` and `isinstance` take them for, in its next run too."""
+        main: Any = sys.modules["__main__"]
+        for name, cls in script_classes().items():
+            monkeypatch.setattr(main, name, cls, raising=False)
+        store.save(WORKFLOW, "values", [main.Point(3), main.Mode.EXACT, main.Point.Inner])
+        for name, cls in script_classes().items():  # as another run of the script defines them
+            monkeypatch.setattr(main, name, cls)
+        point, mode, inner = store.read_task(WORKFLOW, "values")
+        assert mode is main.Mode.EXACT
+        assert inner is main.Point.Inner
+        assert isinstance(point, main.Point)
+        assert point == main.Point(3)
 
     def test_changing_what_was_read_changes_nothing_stored(self, store: Any) -> None:
         """The next reader sees what was saved."""
@@ -452,6 +469,26 @@ class StoreTests(StandardTests, suite=True):
         assert copy.always_read is True
         copy.save(WORKFLOW, "b", 3)
         assert copy.list_tasks(WORKFLOW) == ["a", "b"]
+
+
+def script_classes() -> dict[str, type]:
+    """Return new classes of a script, by their names in `__main__`."""
+
+    class Mode(enum.Enum):
+        FAST = 1
+        EXACT = 2
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+        class Inner:
+            pass
+
+    classes: dict[str, type] = {"Mode": Mode, "Point": Point}
+    for cls in (Mode, Point, Point.Inner):
+        cls.__module__, cls.__qualname__ = "__main__", cls.__qualname__.rpartition("<locals>.")[2]
+    return classes
 
 
 def _cut_in_half(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ import cloudpickle
 from functionfuse.decorator import reduce_class
 
 from .checksum import crc32
+from .classes import reduced_class
 from .format import ALIGN, BLOCK, OUT_OF_BAND, Footer, pack_footer, pack_prefix
 from .restore import restore
 from .shapes import shape_of
@@ -172,9 +173,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         if decorated is not None:
             return decorated
         reduced = super().reducer_override(obj)
-        if reduced is not NotImplemented and obj.__module__ != "builtins":
-            self.by_value.append(f"{obj.__module__}.{obj.__qualname__}")
-        return reduced
+        if reduced is NotImplemented or obj.__module__ == "builtins":
+            return reduced
+        self.by_value.append(f"{obj.__module__}.{obj.__qualname__}")
+        return reduced_class(obj, reduced) if isinstance(obj, type) else reduced
 
 
 def _keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
