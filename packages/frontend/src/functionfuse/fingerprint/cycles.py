@@ -44,6 +44,10 @@ class CodeDigests:
             known = self._digests[id(code)] = self._walk(code)
         return known
 
+    def described(self) -> list[object]:
+        """Return all functions, classes and modules that were described so far."""
+        return [code for code, _ in self._described.values()]
+
     def _description(self, code: object) -> Described:
         if id(code) not in self._described:
             self._described[id(code)] = code, self._describe(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import sys
 from contextlib import suppress
 from hashlib import file_digest, sha256
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.fingerprint.code import CodeFacts, facts_of
 from functionfuse.fingerprint.encoding import Unfingerprintable, attribute_of, blamed, label, names_of
 from functionfuse.fingerprint.library import GENERATED, checked_function
-from functionfuse.fingerprint.modules import ImportedModule, imported_modules, module_named
+from functionfuse.fingerprint.modules import ImportedModule, absolute_names, module_named
 from functionfuse.fingerprint.project import (
     class_in_project,
     extension_file,
@@ -53,6 +52,8 @@ class Definitions:
     def __init__(self) -> None:
         self.uses: list[object] = []
         """The functions, classes and modules met in what is being described."""
+        self.modules_read: set[str] = set()
+        """The modules of the project whose attributes code reads: ``settings.N``."""
         self._code_digests: dict[CodeType, bytes] = {}
         self._modules: dict[str | int, ImportedModule | None] = {}
 
@@ -128,12 +129,8 @@ class Definitions:
                 self._looked_up(chain, namespace, out)
         package = namespace.get("__package__") or ""
         modules: set[str] = set()
-        for level, module, names in facts.imports:
-            try:
-                name = importlib.util.resolve_name("." * level + module, package) if level else module
-            except ImportError:  # it fails when it runs, too
-                name = "." * level + module
-            modules.update(imported_modules(name, names))
+        for one in facts.imports:
+            modules.update(absolute_names(one, package))
         out(b"imports %d:" % len(modules))
         for name in sorted(modules):
             out(label("module", name))
@@ -152,6 +149,7 @@ class Definitions:
             if not is_of_project(value):
                 out(label("of library", value.__name__))
                 return
+            self.modules_read.add(value.__name__)
             value = getattr(value, attribute, None)
         self.feed(value, out)
 
@@ -185,7 +183,7 @@ class Definitions:
             facts = facts_of(module.code)
             facts = CodeFacts(facts.tokens, frozenset(), facts.imports)
             self.facts(facts, {"__package__": module.package}, out)
-        for name, value in module.changes(self._code_alone):
+        for name, value in module.changes(self.code_alone):
             with suppress(Unfingerprintable):  # made as the file tells
                 digest, uses = self.apart(value)
                 out(label("now", name))
@@ -202,7 +200,7 @@ class Definitions:
             self.uses = outer
         return hasher.digest(), uses
 
-    def _code_alone(self, code: CodeType) -> bytes:
+    def code_alone(self, code: CodeType) -> bytes:
         if code not in self._code_digests:
             hasher = sha256()
             self._tokens(facts_of(code).tokens, hasher.update)

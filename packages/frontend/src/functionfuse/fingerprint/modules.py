@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import importlib.util
 import sys
 from abc import ABCMeta
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from functionfuse.fingerprint.project import class_in_project, code_of, function
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from importlib.machinery import ModuleSpec
+
+    from functionfuse.fingerprint.code import Import
 
 _CONSTANTS = {"LOAD_CONST", "LOAD_SMALL_INT"}
 _PLAIN_METACLASSES = (type, ABCMeta)  # others, such as that of enums, make attributes of their own
@@ -154,13 +157,18 @@ def is_data(value: object) -> bool:
     return type(value) in ATOMS or isinstance(value, CONTAINERS) or class_in_project(type(value))
 
 
-def imported_modules(name: str, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the modules of the project that an import loads: the packages around, the module, and modules of it.
+def absolute_names(imported: Import, package: str) -> Iterator[str]:
+    """Yield the modules that an import loads: the packages around a module, the module, and modules of it.
 
     Args:
-        name: of the module, absolute.
-        names: what is imported from it.
+        imported: the import.
+        package: what relative imports start from.
     """
+    level, module, names = imported
+    try:
+        name = importlib.util.resolve_name("." * level + module, package) if level else module
+    except ImportError:  # it fails when it runs, too
+        name = "." * level + module
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         yield ".".join(parts[:end])

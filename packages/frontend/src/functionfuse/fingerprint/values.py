@@ -78,6 +78,11 @@ class Fingerprinter(Definitions):
             self._open.clear()
         return hasher.digest()
 
+    def definitions(self) -> Iterator[tuple[object, bytes]]:
+        """Yield the functions, classes and modules that digests so far depend on, each with its own digest."""
+        for code in self._code.described():
+            yield code, self._code.digest(code)
+
     def stand_in(self, value: Any) -> Any:
         """Return what is described instead of an object; the object itself where it is described as it is."""
         return stand_in(value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from functionfuse.backends.calls import Outcome
+from functionfuse.backends.driver_state import DriverState
 from functionfuse.backends.serialization import worker_died
 
 from .serialization import deserialized_outcome, perform_serialized, serializer
@@ -90,6 +91,7 @@ class PoolEngine:
 
     def __init__(self, pool: SharedPool | OwnPool) -> None:
         self._pool = pool
+        self._driver = DriverState(serializer.dumps)
         self._throttle = Throttle(pool.executor)
         self._batch: list[PooledCall] = []  # short calls, to be submitted together
         self._batch_seconds = 0.0
@@ -171,7 +173,8 @@ class PoolEngine:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
-                future = self._pool.executor.submit(perform_serialized, data, uuid4().hex)
+                surroundings, states = self._driver.of(pooled.call.target for pooled in calls)
+                future = self._pool.executor.submit(perform_serialized, data, surroundings, states, uuid4().hex)
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return

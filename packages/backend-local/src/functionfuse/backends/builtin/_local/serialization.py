@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.driver_state import take_over
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
 
 from .throttle import perform_each
@@ -15,21 +16,34 @@ from .throttle import perform_each
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from functionfuse.backends.driver_state import CodeState, Surroundings
+
 __all__ = ["deserialized_outcome", "perform_serialized", "serializer"]
 
 serializer = Serializer(cloudpickle.Pickler)
 
 
-def perform_serialized(calls: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
+def perform_serialized(
+    calls: Sequence[bytes],
+    surroundings: Surroundings,
+    states: Sequence[CodeState],
+    batch_id: str,  # noqa: ARG001
+) -> list[bytes]:
     """Perform a batch of serialized calls in this process; see `perform_each`.
 
     Args:
         calls: the calls.
+        surroundings: of the driver.
+        states: what the calls use of the driver's modules.
         batch_id: makes every batch another one for executors that give equal calls one result, as Dask's does.
 
     Returns:
         The serialized outcomes.
     """
+    try:
+        take_over(surroundings, states)
+    except Exception as error:
+        return [serializer.outcome(Outcome(None, None, error, 0.0))] * len(calls)
     return perform_each(calls, _perform_one)
 
 
