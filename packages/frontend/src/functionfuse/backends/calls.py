@@ -14,9 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse.containers import CONTAINERS, rebuild
+from functionfuse.deferred import Deferred
 from functionfuse.errors import UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.nodes import Deferred, InstanceNode, Item, Node, call_site, serials
+from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
