@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
+from collections import ChainMap, UserList, deque
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 
+import numpy  # noqa: TID251  of users
 import pytest
 
 from functionfuse import workflow
 from functionfuse.errors import InvalidNameError
 from functionfuse.graph import Graph
-from functionfuse.testing.functions import Heir, IncrementalSum, add, same
+from functionfuse.nodes import Node
+from functionfuse.testing.functions import Heir, IncrementalSum, add, received, same
 
 
 @pytest.fixture(params=["node", "item", "object"])
 def deferred(request):
     return {"node": add(1, 2), "item": add(1, 2)["k"][0], "object": IncrementalSum(1)}[request.param]
+
+
+def _matched(node):
+    match node:
+        case 2:
+            return True
 
 
 TRAPS = {
@@ -28,6 +40,16 @@ TRAPS = {
     "and": (lambda node: node and 1, "neither true nor false"),
     "len": (len, "no length"),
     "reversed": (reversed, "no length"),
+    "equal": (lambda node: node == 2, "cannot be compared with 2"),
+    "unequal": (lambda node: node != "text", "cannot be compared with 'text'"),
+    "equal_from_the_right": (lambda node: 2 == node, "cannot be compared with 2"),  # noqa: SIM300
+    "equal_to_none": (lambda node: node == None, "use `is`"),  # noqa: E711
+    "equal_to_a_node": (lambda node: node == add(1, 2), "cannot be compared with <node of add>"),
+    "less": (lambda node: node < 2, "cannot be compared"),
+    "in_a_list": (lambda node: node in [1, 2], "cannot be compared with 1"),
+    "match": (_matched, "cannot be compared with 2"),
+    "f_string": (lambda node: f"{node}", "cannot be part of a text"),
+    "format": ("{:5}".format, "cannot be part of a text"),
     "pickle": (pickle.dumps, "cannot be pickled or copied"),
     "copy": (copy.copy, "cannot be pickled or copied"),
     "deepcopy": (copy.deepcopy, "cannot be pickled or copied"),
@@ -39,6 +61,16 @@ def test_a_node_is_no_value(deferred, trap):
     use, says = TRAPS[trap]
     with pytest.raises(TypeError, match=says):
         use(deferred)
+
+
+@pytest.mark.parametrize("use", [str, "%s".__mod__, print])
+def test_a_text_of_a_node_warns(deferred, use):
+    with pytest.warns(UserWarning, match="describes the node: its value is not known"):
+        use(deferred)
+
+
+def test_a_text_that_shows_a_node():
+    assert f"{add(1, 2)!r}" == "<node of add>"
 
 
 def test_a_node_has_no_attributes_of_its_value():
@@ -110,10 +142,12 @@ def test_how_nodes_are_shown():
 
 
 def test_nodes_are_compared_by_identity():
-    node = add(1, 2)
+    node, other = add(1, 2), add(1, 2)
     assert node == node
-    assert node != add(1, 2)
-    assert len({node, node}) == 1
+    assert not (node != node)  # noqa: SIM202
+    assert node in [node, other]
+    assert len({node, node, other}) == 2
+    assert {node: 1, other: 2}[node] == 1
 
 
 def test_needs_are_found_once_each_in_order_of_creation():
@@ -152,3 +186,65 @@ def test_a_node_hidden_in_an_attribute_is_refused():
     node = add(1, 2).set_name("hidden")
     with pytest.raises(TypeError, match="attribute 'held' of 'Holder' is <node 'hidden'"):
         add(Holder(node), 1)
+
+
+class Slotted:
+    __slots__ = ("empty", "held")
+
+    def __init__(self, held):
+        self.held = held
+
+
+@dataclasses.dataclass
+class Data:
+    items: list
+
+
+HIDDEN = {
+    "deque": (lambda node: deque([node]), "'deque' holds"),
+    "keys": (lambda node: {node: 1}.keys(), "'dict_keys' holds"),
+    "values": (lambda node: {"a": [node]}.values(), "'dict_values' holds"),
+    "items": (lambda node: {"a": node}.items(), "'dict_items' holds"),
+    "mapping": (lambda node: MappingProxyType({"a": node}), "'mappingproxy' holds"),
+    "in_a_list": (lambda node: [deque([(node,)])], "'deque' holds"),
+    "zip": (lambda node: zip([node], [2], strict=True), "'zip' cannot be an argument: it is consumed once"),
+    "map": (lambda node: map(same, [1]), "'map' cannot be an argument"),
+    "generator": (lambda node: (node for _ in range(1)), "'generator' cannot be an argument"),
+    "iterator": (lambda node: [iter([node])], "'list_iterator' cannot be an argument"),
+    "slot": (Slotted, "attribute 'held' of 'Slotted' is"),
+    "in_an_attribute": (lambda node: Data([1, (node,)]), "attribute 'items' of 'Data' holds"),
+    "partial": (lambda node: partial(same, node), "attribute 'args' of 'partial' holds"),
+    "closure": (lambda node: lambda: node, "attribute '__closure__' of 'function' holds"),
+    "slice": (lambda node: slice(node, None), "attribute 'start' of 'slice' is"),
+    "chain_map": (lambda node: ChainMap({"a": node}), "attribute 'maps' of 'ChainMap' holds"),
+    "user_list": (lambda node: UserList([node]), "attribute 'data' of 'UserList' holds"),
+    "namespace": (lambda node: SimpleNamespace(a=node), "attribute 'a' of 'SimpleNamespace' is"),
+    "array": (lambda node: numpy.array([[1, node]]), "'ndarray' holds"),
+}
+
+
+@pytest.mark.parametrize("where", HIDDEN)
+def test_a_hidden_node_is_refused_at_the_call(where):
+    make, says = HIDDEN[where]
+    node = add(1, 2)
+    with pytest.raises(TypeError, match=says):
+        same(make(node))
+    with pytest.raises(TypeError, match=says):
+        received(key={"a": make(node)})
+    assert list(Graph([node]).nodes.values()) == [node]
+
+
+def test_what_hides_nothing_is_an_argument(tmp_path):
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open() as file:
+        values = [deque([1]), {1: 2}.values(), Slotted(1), Data([1]), partial(same, 1), slice(2), pickle, file, same]
+        for value in values:
+            assert type(same(value)) is Node
+        for array in (numpy.zeros(3), numpy.array([None, "a"]), numpy.float64(1)):
+            assert type(same(array)) is Node
+
+
+def test_an_attribute_that_contains_itself():
+    data = Data([])
+    data.items.append(data.items)
+    assert type(same(data)) is Node

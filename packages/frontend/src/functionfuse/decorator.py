@@ -1,7 +1,7 @@
 """The one directive of the frontend: ``@workflow`` on a function or a class.
 
 What it returns is called like the original, but a call makes a node of a graph. The original stays
-reachable as ``__wrapped__``, for unit tests.
+reachable as ``__wrapped__``, for unit tests. A class stays the class that it is: see `functionfuse.construction`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from __future__ import annotations
 import sys
 from functools import update_wrapper
 
+from functionfuse.construction import decorate, is_decorated, target_of
 from functionfuse.errors import UsageError
 from functionfuse.nodes import InstanceNode, Node
-from functionfuse.targets import ClassTarget, FunctionTarget, Method, Target
+from functionfuse.targets import CallCheck, ClassTarget, FunctionTarget, Method, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Method", "Target", "WorkflowClass", "WorkflowFunction", "reduce_class", "task", "workflow"]
+__all__ = [
+    "Method",
+    "Target",
+    "WorkflowClass",
+    "WorkflowFunction",
+    "reduce_class",
+    "target_called",
+    "task",
+    "workflow",
+]
 
 _NOT_VALUES = {0x20: "generator", 0x80: "coroutine", 0x200: "asynchronous generator"}  # inspect.CO_...
 
@@ -49,24 +59,45 @@ class WorkflowFunction(FunctionTarget):
 
 
 class WorkflowClass(ClassTarget):
-    """A decorated class: calling it makes an `InstanceNode`."""
+    """Stands for a class that is not the decorator's to change: calling it makes an `InstanceNode`.
+
+    Such are the classes of libraries and of Python, and any class that can be used by its own name already:
+    ``Later = workflow(Plain)`` leaves ``Plain`` as it is.
+    """
 
     def __init__(self, cls: type) -> None:
         update_wrapper(self, cls, updated=())
-        super().__init__(cls)
+        super().__init__(cls, cls, CallCheck(cls, cls.__qualname__))
 
     def __call__(self, /, *args: object, **kwargs: object) -> InstanceNode:
         self.check(args, kwargs)
         return InstanceNode(self, args, kwargs, sys._getframe(1))
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "cls" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.cls, name)
+
+    def __getitem__(self, parameters: Any) -> Any:
+        return self.cls[parameters]  # type: ignore[index]
+
+    def __or__(self, other: Any) -> Any:
+        return self.cls | (other.cls if isinstance(other, WorkflowClass) else other)
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.cls
+
     def __instancecheck__(self, value: object) -> bool:
-        return isinstance(value, self.function)  # the objects that nodes get are of the plain class
+        return isinstance(value, self.cls)  # the objects that nodes get are of the plain class
+
+    def __subclasscheck__(self, cls: type) -> bool:
+        return issubclass(cls, self.cls)
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type]:
-        return (self.function,)  # `class B(A)` derives from the plain class
+        return (self.cls,)  # `class B(A)` derives from the plain class
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return _importable_name(self) or (WorkflowClass, (self.function,))
+        return _importable_name(self) or (WorkflowClass, (self.cls,))
 
     def __repr__(self) -> str:
         return f"<workflow class {self.qualname}>"
@@ -82,16 +113,18 @@ def workflow(target: Callable[..., Any]) -> Any:
         target: a function or a class.
 
     Returns:
-        An object that is called like the target and returns a `Node`.
+        What is called like the target and returns a `Node`: for a class that is being defined the class itself, for
+        everything else an object that stands for it.
 
     Raises:
-        UsageError: not a function or class, or one whose result is not a value (a generator or coroutine).
-            At a later call: the arguments do not fit the signature.
+        UsageError: not a function or class, or one whose result is not a value (a generator or coroutine), or a
+            class of which no stateful object can be made (an enum). At a later call: the arguments do not fit the
+            signature.
     """
-    if isinstance(target, WorkflowFunction | WorkflowClass):
+    if isinstance(target, WorkflowFunction | WorkflowClass) or is_decorated(target):
         return target
     if isinstance(target, type):
-        return WorkflowClass(target)
+        return _decorated_class(target)
     if not callable(target):
         raise UsageError(f"workflow decorates functions and classes, got {target!r}")
     flags = getattr(getattr(target, "__code__", None), "co_flags", 0)
@@ -107,20 +140,51 @@ def workflow(target: Callable[..., Any]) -> Any:
 task = workflow
 
 
-def reduce_class(cls: object) -> tuple[Any, ...] | None:
-    """Reduce a plain class under whose name its decorated class is found.
+def target_called(decorated: Any) -> Target:
+    """Return what the nodes of a decorated function or class call."""
+    if isinstance(decorated, type):
+        return target_of(decorated)
+    target: Target = decorated
+    return target
 
-    A pickler finds the decorated class by that name, and so cannot refer to the plain one by the name alone.
+
+def reduce_class(cls: object) -> tuple[Any, ...] | None:
+    """Reduce a plain class under whose name what stands for it is found.
+
+    A pickler finds that by the name, and so cannot refer to the plain class by the name alone.
 
     Returns:
         What `__reduce__` returns, or None for everything else.
     """
     if not isinstance(cls, type) or cls.__module__ == "__main__":
         return None
-    found: object = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
+    found = _found_by_name(cls)
+    return (getattr, (found, "cls")) if type(found) is WorkflowClass and found.cls is cls else None
+
+
+def _decorated_class(cls: type) -> Any:
+    enum = sys.modules.get("enum")
+    if enum is not None and issubclass(cls, enum.Enum):
+        raise UsageError(f"{cls.__qualname__} is an enum: its members are values already; use it without the decorator")
+    for name in ("set_name", "get_name"):
+        if callable(getattr(cls, name, None)):
+            raise UsageError(f"{cls.__qualname__} has a method {name!r}, which every node has already; rename it")
+    # A metaclass with a `__call__` of its own, as for singletons, decides itself what a call of the class does.
+    if _found_by_name(cls) is cls or type(cls).__call__ is not type.__call__:
+        return WorkflowClass(cls)
+    try:
+        decorate(cls)
+    except TypeError:  # of an extension module
+        return WorkflowClass(cls)
+    return cls
+
+
+def _found_by_name(target: Any) -> object:
+    """Return what another process would import under the name of a function or class, or None."""
+    found: object = sys.modules.get(getattr(target, "__module__", None) or "")
+    for part in target.__qualname__.split("."):
         found = getattr(found, part, None)
-    return (getattr, (found, "function")) if type(found) is WorkflowClass and found.function is cls else None
+    return found
 
 
 def _importable_name(target: WorkflowFunction | WorkflowClass) -> str | None:

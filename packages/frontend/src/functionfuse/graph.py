@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from graphlib import CycleError as _Cycle
 from graphlib import TopologicalSorter
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError, UsageError
-from functionfuse.nodes import InstanceNode, Item, Node, call_site
+from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from functionfuse.targets import Target
 
 _by_creation = attrgetter("_serial")
+last_graph = threading.local()
+"""When this thread last made a graph: ``serial`` is larger than that of every node made before."""
 
 
 class Edit(NamedTuple):
@@ -72,6 +75,7 @@ class Graph:
     def __init__(self, targets: Iterable[Node], *, scope: str = "graph", edits: Edits | None = None) -> None:
         if scope not in ("graph", "ancestors"):
             raise OptionError(f"unknown scope {scope!r}; known: 'graph', 'ancestors'")
+        last_graph.serial = next(serials)
         self._edits, self._targets = edits or Edits()
         targets = [self.source(None, target) for target in targets]
         everything = sorted(self._reach(targets, descend=True), key=_by_creation)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sys
 from itertools import count
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from functionfuse.containers import ATOMS, CONTAINERS, Nest, rebuild
+from functionfuse.deferred import Deferred
 from functionfuse.errors import InvalidNameError, NodeAttributeError, UsageError
+from functionfuse.hidden import refuse_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import CodeType, FrameType
-    from typing import Any, NoReturn, Self
+    from typing import NoReturn, Self
 
     from functionfuse.targets import ClassTarget, Method, Target
 
@@ -26,51 +28,6 @@ serials = count()
 
 _NO_ARGUMENTS: dict[str, object] = {}
 _FEW = 10  # arguments that are nodes; more are collected in a list
-
-
-class Deferred:
-    """A value that exists only once the workflow has run."""
-
-    __slots__ = ("__weakref__",)
-
-    def __iter__(self) -> NoReturn:
-        raise UsageError(
-            f"{self!r} has no value before the workflow runs, so it cannot be iterated or unpacked; "
-            "take items by index (node[0], node[1]), or loop inside a decorated function"
-        )
-
-    def __bool__(self) -> NoReturn:
-        raise UsageError(
-            f"{self!r} has no value before the workflow runs, so it is neither true nor false; "
-            "decide inside a decorated function (it may return the nodes that run next), "
-            "or compare with `is None`"
-        )
-
-    def __len__(self) -> NoReturn:
-        raise UsageError(
-            f"{self!r} has no value before the workflow runs, so it has no length; "
-            "call len() inside a decorated function"
-        )
-
-    def __contains__(self, item: object) -> NoReturn:
-        raise UsageError(
-            f"{self!r} has no value before the workflow runs, so `in` cannot look into it; "
-            "use `in` inside a decorated function"
-        )
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise UsageError(
-            f"{self!r} cannot be pickled or copied, because it is part of a graph and not a value; "
-            "pass it as an argument of a decorated function, or store the result of the run"
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what Python and notebooks probe for
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise NodeAttributeError(
-            f"{self!r} has no value before the workflow runs, so it has no attribute {name!r}; "
-            "read the attribute inside a decorated function"
-        )
 
 
 class Item(Deferred):
@@ -140,7 +97,7 @@ class Node(Deferred):
             kwargs = _NO_ARGUMENTS
         if len(needs) > 1:
             needs = tuple(dict.fromkeys(needs))
-            if needs == args:
+            if len(needs) == len(args) and all(map(is_, needs, args)):
                 needs = args  # type: ignore[assignment]  # they are the same nodes: one tuple is enough
         self._target = target
         self._args = args
@@ -295,16 +252,6 @@ def _order(earlier: Node, later: Node) -> None:
         earlier._children = [later]
 
 
-def _refuse_hidden(value: object) -> None:
-    """Refuse an argument with a node in an attribute, which no engine would replace by the node's result."""
-    for name, attribute in vars(value).items():
-        if isinstance(attribute, Deferred):
-            raise UsageError(
-                f"attribute {name!r} of {type(value).__qualname__!r} is {attribute!r}, whose value is not known yet; "
-                "make the object in a decorated function that takes the node as an argument"
-            )
-
-
 def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node, ...]]:
     """Copy the containers among arguments, and find the nodes in them, in order of creation."""
     needs: list[Node] = []
@@ -314,8 +261,8 @@ def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node
             needs.append(item)
         elif isinstance(item, Item):
             needs.append(item._node)
-        elif type(item) not in ATOMS and hasattr(item, "__dict__"):
-            _refuse_hidden(item)
+        elif type(item) not in ATOMS:
+            refuse_hidden(item)
         return item
 
     captured = []

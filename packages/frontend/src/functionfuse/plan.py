@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from functionfuse.backends.options import NO_OPTIONS, StepOptions
 from functionfuse.containers import ATOMS, Nest, rebuild
+from functionfuse.deferred import Deferred
 from functionfuse.errors import UnknownNodeError
-from functionfuse.nodes import Deferred, InstanceNode, Item, Node
+from functionfuse.nodes import InstanceNode, Item, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -58,10 +58,19 @@ class CallCheck:
         Raises:
             UsageError: it cannot be found out, as for some functions written in C.
         """
+        signature = self.whole_signature()
+        return signature.replace(parameters=list(signature.parameters.values())[self._skip :])
+
+    def whole_signature(self) -> Signature:
+        """Return the signature, ``self`` included.
+
+        Raises:
+            UsageError: it cannot be found out, as for some functions written in C.
+        """
         signature = self._signature or self._read()
         if signature is None:
             raise UsageError(f"{self._name} has no signature: its parameters are not known to Python")
-        return signature.replace(parameters=list(signature.parameters.values())[self._skip :])
+        return signature
 
     def _read(self) -> Signature | None:
         import inspect  # not needed to import the package
@@ -92,7 +101,9 @@ class ClassTarget:
     """A class whose constructor nodes call.
 
     Args:
-        cls: the plain class.
+        cls: the class.
+        function: makes an object of it.
+        check: of the arguments that it takes.
 
     Attributes:
         methods: name to method, those of base classes included.
@@ -100,14 +111,13 @@ class ClassTarget:
 
     kind = "constructor"
 
-    def __init__(self, cls: type) -> None:
-        self.function = cls
+    def __init__(self, cls: type, function: Callable[..., Any], check: CallCheck) -> None:
+        self.cls = cls
+        self.__module__ = cls.__module__
+        self.function = function
         self.qualname = cls.__qualname__
-        self.check = CallCheck(cls, self.qualname)
+        self.check = check
         self.methods = _methods(self, cls)
-        for name in ("set_name", "get_name"):
-            if name in self.methods:
-                raise UsageError(f"{self.qualname} has a method {name!r}, which every node has already; rename it")
 
 
 class Method:

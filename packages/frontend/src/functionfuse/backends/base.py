@@ -12,7 +12,7 @@ from functionfuse.backends.session import Session
 from functionfuse.backends.spec import RunSpec
 from functionfuse.backends.writer_funcs import WriterFuncsStore
 from functionfuse.containers import CONTAINERS
-from functionfuse.decorator import workflow
+from functionfuse.decorator import target_called, workflow
 from functionfuse.errors import OptionError, UnknownNodeError
 from functionfuse.graph import Edits, Graph
 from functionfuse.nodes import Item, Node
@@ -120,7 +120,7 @@ class BaseWorkflow(ABC):
         """
         name = node.get_name() if isinstance(node, NodeView) else node
         assert name is not None
-        self._edit(self._dag.with_target(self._node(name), workflow(function)))
+        self._edit(self._dag.with_target(self._node(name), target_called(workflow(function))))
 
     def _edit(self, edits: Edits) -> None:
         with collector_paused():

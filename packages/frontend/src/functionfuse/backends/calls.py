@@ -13,10 +13,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from functionfuse.backends.unreturned import warn_of_unreturned
 from functionfuse.containers import CONTAINERS, rebuild
+from functionfuse.deferred import Deferred
 from functionfuse.errors import UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.nodes import Deferred, InstanceNode, Item, Node, call_site, serials
+from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _DEFERRED = frozenset({Node, InstanceNode, Item})
 _LISTS = frozenset({list, tuple, set, frozenset})
+_current: int | None = None
+"""The mark of the call that began last, in whatever thread; None when it has ended."""
 
 
 class Call(NamedTuple):
@@ -137,10 +141,22 @@ def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         args: positional arguments.
         kwargs: keyword arguments.
     """
+    global _current
     mark = next(serials)
-    value = function(*args, **kwargs)
-    if next(serials) != mark + 1 or isinstance(value, Deferred) or (type(value) in _LISTS and _holds_node(value)):
+    other, _current = _current, mark
+    try:
+        value = function(*args, **kwargs)
+    except BaseException:
+        _current = None
+        raise
+    if next(serials) != mark + 1:
+        is_alone = other is None and _current == mark  # else other calls may have made the nodes
         value = expanded(value, mark)
+        if is_alone and type(value) is not Expansion:
+            warn_of_unreturned(function, args, kwargs, mark)
+    elif isinstance(value, Deferred) or (type(value) in _LISTS and _holds_node(value)):
+        value = expanded(value, mark)
+    _current = None
     return value
 
 

@@ -72,7 +72,7 @@ class Run:
         plan: Plan,
         wanted: Sequence[Ref],
         *,
-        expand: Callable[[list[Step], Task], Plan],
+        expand: Callable[[list[Step], Task, list[Ref]], Plan],
         store: Store | None,
         events: EventChannel,
         on_error: OnError,
@@ -348,12 +348,13 @@ class Run:
         return frame
 
     def _expanded(self, task: Task, outcome: Outcome) -> None:
+        wanted = refs_within(outcome.value.result)
         try:
-            plan = self._expand(outcome.value.steps, task)
+            plan = self._expand(outcome.value.steps, task, wanted)
         except FunctionFuseError as error:
             self.fail(task, error, "the graph that it returned cannot run", outcome.seconds)
             return
-        frame = self._open(plan, refs_within(outcome.value.result), task, outcome.value.result)
+        frame = self._open(plan, wanted, task, outcome.value.result)
         frame.instance = outcome.instance
         if not frame.left:
             self._close(frame)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.frames import Task
     from functionfuse.backends.observers import Observer
     from functionfuse.backends.spec import RunSpec
-    from functionfuse.plan import Step
+    from functionfuse.plan import Ref, Step
     from functionfuse.stores import Store
 
 
@@ -136,7 +136,7 @@ class Expander:
         self._taken = {name for name in names if "/" in name}
         self._backend = backend
 
-    def __call__(self, steps: list[Step], parent: Task) -> Plan:
+    def __call__(self, steps: list[Step], parent: Task, wanted: Iterable[Ref]) -> Plan:
         # a deep recursion would spend its time on names that nobody reads
         prefix = f"{parent.name}/" if self._planner.needs_names or self._taken else ""
         for step in steps if self._taken else ():
@@ -144,7 +144,7 @@ class Expander:
                 raise DuplicateNameError(
                     f"{parent.name!r} made a node {step.name!r}; its full name {prefix + step.name!r} is another node's"
                 )
-        plan = Plan(self._planner.decide(steps, prefix))
+        plan = Plan(self._planner.decide(steps, prefix, {ref.step for ref in wanted} if prefix else ()))
         refuse_blocked(plan, self._backend)
         return plan
 

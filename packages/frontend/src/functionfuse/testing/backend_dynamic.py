@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 
 from functionfuse import workflow
-from functionfuse.errors import NodeError, UnknownNodeError, WorkflowFailed
+from functionfuse.errors import NodeError, UnknownNodeError, UsageError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import (
+    IncrementalSum,
     Point,
     add,
     descend,
@@ -22,6 +24,12 @@ from functionfuse.testing.functions import (
     start_of,
 )
 from functionfuse.testing.standard_tests import core
+
+NOT_VALUES: dict[str, Any] = {
+    "compared": lambda node: "two" if node == 2 else "another",
+    "text": lambda node: f"it is {node}",
+    "condition": lambda node: "yes" if node else "no",
+}
 
 
 @requires("dynamic")
@@ -99,14 +107,44 @@ class DynamicTests(BackendSuite, suite=True):
             noted(path, "never")
             return 5
 
-        assert run(idle(log.path)) == 5
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where the function runs in this process, it warns here
+            assert run(idle(log.path)) == 5
         assert log.words() == []
+
+    @pytest.mark.parametrize("use", NOT_VALUES)
+    def test_a_node_that_is_used_as_a_value(self, make_workflow: Any, use: str) -> None:
+        """It is refused in the function too, with an error that says what to write instead."""
+        wrong = NOT_VALUES[use]
+
+        @workflow
+        def uses() -> Any:
+            return wrong(add(1, 1))
+
+        with pytest.raises(NodeError, match="inside a decorated function") as caught:
+            make_workflow(uses()).run()
+        assert isinstance(caught.value.__cause__, UsageError)
 
     def test_a_returned_object(self, run: Any) -> None:
         """It comes with all the calls that were made of it."""
         if "objects" in self.unsupported:
             pytest.skip(self.unsupported["objects"])
         assert run(start_of(object_after_calls())) == 3
+
+    @requires("store")
+    def test_a_returned_object_with_a_store(self, make_workflow: Any, store: Any) -> None:
+        """It is made for the result, though no call of its methods has to run."""
+        if "objects" in self.unsupported:
+            pytest.skip(self.unsupported["objects"])
+
+        @workflow
+        def makes() -> Any:
+            return IncrementalSum(3)
+
+        for _ in range(2):
+            workflow_ = make_workflow(start_of(makes()))
+            workflow_.set_storage(store)
+            assert workflow_.run() == 3
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_a_node_from_outside(self, make_workflow: Any, nested: bool) -> None:

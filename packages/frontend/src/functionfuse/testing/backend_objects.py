@@ -9,7 +9,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
-from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, add, same, start_of
+from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, Tally, add, same, start_of
 from functionfuse.testing.standard_tests import core
 
 
@@ -121,6 +121,49 @@ class ObjectTests(BackendSuite, suite=True):
             return isinstance(thing, Heir)
 
         assert run(is_heir(Heir()), is_heir(5)) == [True, False]
+
+    @core
+    def test_a_class_by_its_name(self, run: Any) -> None:
+        """Its own code, and that of functions, sees the class and not what makes nodes."""
+
+        @workflow
+        def seen(tally: Any) -> list[Any]:
+            return [type(tally) is Tally, Tally.LIMIT, Tally.double(3), isinstance(tally, Tally | None)]
+
+        tally = Tally(2)
+        assert run(tally.known(), tally.left(), seen(tally), seen(Tally.full())) == [
+            [2, 5, 4, True, True],
+            3,
+            [True, 5, 6, True],
+            [True, 5, 6, True],
+        ]
+        assert type(run(tally)) is Tally
+
+    def test_a_local_class_by_its_name(self, run: Any) -> None:
+        """It is sent to workers with all that it knows of itself."""
+
+        @workflow
+        class Local:
+            LIMIT = 5
+
+            def __init__(self, n: int) -> None:
+                super().__init__()
+                self.n = n
+
+            def known(self) -> list[Any]:
+                match self:
+                    case Local(n=n):
+                        return [n, Local.LIMIT, isinstance(self, Local), type(self)(n + 1).n]
+                return []
+
+        assert run(Local(same(1)).known()) == [1, 5, True, 2]
+
+    @requires("dynamic")
+    def test_a_method_that_returns_another_object(self, run: Any) -> None:
+        """A call of the class makes a node in its own code too, if it takes nodes."""
+        tally = Tally(2)
+        made = run(tally.another())
+        assert (type(made), made.calls) == (Tally, 3)
 
     def test_calling_an_object(self, run: Any) -> None:
         """``__call__`` is a method."""

@@ -216,6 +216,42 @@ class Heir(Base):
 
 
 @workflow
+class Tally(Base):
+    """Uses its own class by its name."""
+
+    LIMIT = 5
+
+    def __init__(self, calls: int = 0) -> None:
+        super(Tally, self).__init__()  # noqa: UP008  as one may write it
+        self.calls = calls
+
+    @staticmethod
+    def double(n: int) -> int:
+        """Return twice the argument."""
+        return 2 * n
+
+    @classmethod
+    def full(cls) -> Tally:
+        """Return an object at its limit."""
+        return cls(cls.LIMIT)
+
+    def known(self) -> list[Any]:
+        """Return what the class gives by its name."""
+        match self:
+            case Tally(calls=calls):
+                return [calls, Tally.LIMIT, Tally.double(calls), issubclass(type(self), Tally), type(self) is Tally]
+        return []
+
+    def left(self) -> int:
+        """Return how far another object is ahead."""
+        return Tally.full().calls - type(self)(self.calls).calls
+
+    def another(self) -> Any:
+        """Return another object, whose constructor takes a node."""
+        return Tally(add(self.calls, 1))
+
+
+@workflow
 class NotedSum:
     """Notes every call."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.decorator import Method
 from functionfuse.errors import UsageError
+from functionfuse.targets import ClassTarget, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,9 @@ def signature_of(target: Target) -> Signature:
 
 def function_of(target: Target) -> Callable[..., Any]:
     """Return the user's own function, or class."""
-    return getattr(target.owner.function, target.name) if isinstance(target, Method) else target.function
+    if isinstance(target, Method):
+        return getattr(target.owner.cls, target.name)  # type: ignore[no-any-return]
+    return target.cls if isinstance(target, ClassTarget) else target.function
 
 
 def parameters_of(call: Call, signature: Signature | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from functionfuse.backends.addons.rayworkflow._records.retention import is_reten
 from functionfuse.backends.addons.rayworkflow._records.submit_request import SubmitRequest
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
-from functionfuse.nodes import Deferred
+from functionfuse.deferred import Deferred
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from .worker import complete_step
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Outcome
-    from functionfuse.decorator import WorkflowClass
+    from functionfuse.targets import ClassTarget
 
     from .serialized import SerializedStep
 
@@ -28,10 +28,10 @@ class StatefulObjectActor:
     made yet.
 
     Args:
-        owner: the decorated class.
+        owner: what the nodes of the decorated class call.
     """
 
-    def __init__(self, owner: WorkflowClass) -> None:
+    def __init__(self, owner: ClassTarget) -> None:
         self._owner = owner
         self._object: Any = None
         self._done = 0

@@ -14,7 +14,7 @@ from .signals import ControlSignal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from functionfuse.decorator import WorkflowClass
+    from functionfuse.targets import ClassTarget
 
 _MOST_DEATHS = 3  # of an object's actors, one after the other, without a call that ran
 
@@ -27,7 +27,7 @@ class ActorHandle:
 
     Args:
         name: of the node that made the object.
-        owner: the decorated class.
+        owner: what the nodes of the decorated class call.
         options: of the actor.
         location: the pickled store that has the object's states, and the workflow's name.
         resumed: the step after whose stored state the object goes on; without one a constructor's call comes first.
@@ -42,7 +42,7 @@ class ActorHandle:
     def __init__(
         self,
         name: str,
-        owner: WorkflowClass,
+        owner: ClassTarget,
         options: Mapping[str, Any],
         location: tuple[bytes, str],
         resumed: str = "",

@@ -13,8 +13,8 @@ from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.serialization import unserializable
 from functionfuse.containers import Nest
-from functionfuse.decorator import Method, WorkflowClass
 from functionfuse.plan import Ref, refs_within
+from functionfuse.targets import ClassTarget, Method
 
 from .actor_handle import ActorHandle
 from .options import options_of_actors, options_of_tasks
@@ -131,7 +131,7 @@ class TaskSubmitter:
             handle: ActorHandle = frame.take(Ref(step.instance))
             return handle
         owner = step.target.owner if isinstance(step.target, Method) else step.target
-        assert isinstance(owner, WorkflowClass)
+        assert isinstance(owner, ClassTarget)
         options = options_of_actors(frame.plan[step.instance].options)
         return ActorHandle(frame.full_name(step.instance), owner, options, self._store.location, resumed)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ray.dag import FunctionNode
 
-    from functionfuse.nodes import Deferred
+    from functionfuse.deferred import Deferred
 
 _RETRIES = 20  # of a task that runs a graph, when its worker dies
 

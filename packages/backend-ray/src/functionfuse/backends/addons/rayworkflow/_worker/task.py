@@ -11,8 +11,8 @@ from ray import cloudpickle
 from ray.dag import DAGNode
 
 from functionfuse.backends.serialization import deserialized_error, unserializable_result
+from functionfuse.deferred import Deferred
 from functionfuse.errors import StorageError
-from functionfuse.nodes import Deferred
 
 from .._dag.capture import CapturedDag
 from .._dag.graphs import as_dag
