@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from functionfuse.containers import ATOMS, CONTAINERS, Nest, rebuild
 from functionfuse.errors import InvalidNameError, NodeAttributeError, UsageError
+from functionfuse.iterators import is_used_up, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -314,8 +315,11 @@ def _capture(values: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[Node
             needs.append(item)
         elif isinstance(item, Item):
             needs.append(item._node)
-        elif type(item) not in ATOMS and hasattr(item, "__dict__"):
-            _refuse_hidden(item)
+        elif type(item) not in ATOMS:
+            if is_used_up(item):
+                raise UsageError(f"an argument is {remedy(item)}")
+            if hasattr(item, "__dict__"):
+                _refuse_hidden(item)
         return item
 
     captured = []
