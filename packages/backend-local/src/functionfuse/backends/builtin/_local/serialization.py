@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import TYPE_CHECKING
 
 import cloudpickle
 
 from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
+from functionfuse.backends.workers import watch_driver
 
 from .throttle import perform_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["deserialized_outcome", "perform_serialized", "serializer"]
+__all__ = ["deserialized_outcome", "perform_serialized", "send_main_by_value", "serializer"]
+
+_SPAWNED_MAIN = "__mp_main__"  # the name that multiprocessing gives it
 
 serializer = Serializer(cloudpickle.Pickler)
+
+
+def send_main_by_value() -> None:
+    """Let functions of a spawned process's main module travel by value, as those of ``__main__`` do."""
+    if _SPAWNED_MAIN in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[_SPAWNED_MAIN])
 
 
 def perform_serialized(calls: Sequence[bytes], batch_id: str) -> list[bytes]:  # noqa: ARG001
@@ -30,6 +40,7 @@ def perform_serialized(calls: Sequence[bytes], batch_id: str) -> list[bytes]:  #
     Returns:
         The serialized outcomes.
     """
+    watch_driver()
     return perform_each(calls, _perform_one)
 
 
