@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
 from functionfuse.errors import NodeError, OptionError, WorkerDiedError, WorkflowFailed
-from functionfuse.testing.functions import add, note, noted, noted_words, same
+from functionfuse.testing import MemoryStore, wait_until
+from functionfuse.testing.functions import add, note, noted, noted_words, same, waits
 
 
 @workflow
@@ -65,6 +67,60 @@ def test_one_worker_runs_a_dynamic_graph():
 
     with ThreadPoolExecutor(1) as executor:
         assert LocalWorkflow(countdown(5), workflow_name="w", executor=executor).run() == 5
+
+
+def test_a_closed_executor():
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(NodeError, match="'n' failed: RuntimeError: cannot schedule new futures after shutdown"):
+        LocalWorkflow(same(1).set_name("n"), workflow_name="w", executor=executor).run()
+
+
+class CancelledPool(ThreadPoolExecutor):
+    """Like a pool that somebody shuts down with ``cancel_futures=True`` while the first call runs."""
+
+    def submit(self, function, /, *args, **kwargs):
+        if len(self._threads) == 0:
+            return super().submit(function, *args, **kwargs)
+        future = Future()
+        future.cancel()
+        return future
+
+
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_a_cancelled_call_is_a_failure_and_no_old_result(on_error):
+    store = MemoryStore()
+
+    def flow(version, executor=None):
+        nodes = [same(version).set_name("first"), add(version, 0).set_name("second")]
+        made = LocalWorkflow(*nodes, workflow_name="w", executor=executor)
+        made.set_storage(store)
+        return made
+
+    assert flow(1).run() == [1, 1]
+    with CancelledPool(1) as executor, pytest.raises((NodeError, WorkflowFailed)) as caught:
+        flow(2, executor).run(on_error=on_error)
+    error = caught.value if on_error == "raise" else caught.value.report.failed["second"]
+    assert str(error).startswith("node 'second' was cancelled in the engine before it began")
+
+
+def test_a_call_that_dask_cancels_is_a_failure():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        flow = LocalWorkflow(waits(5.0).set_name("slow"), workflow_name="w", executor=client.get_executor())
+
+        def cancel():
+            keys = wait_until(lambda: list(client.futures))
+            client.cancel([distributed.Future(key, client) for key in keys])
+
+        cancelling = threading.Thread(target=cancel)
+        cancelling.start()
+        with pytest.raises(NodeError, match="node 'slow' was cancelled in the engine"):
+            flow.run()
+        cancelling.join()
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2"])

@@ -19,6 +19,7 @@ from functionfuse.backends.serialization import (
     deserialized_outcome,
     unserializable,
 )
+from functionfuse.backends.texts import described, shown
 from functionfuse.errors import NodeError, WorkflowFailed
 
 
@@ -105,7 +106,7 @@ serializer = Serializer(cloudpickle.Pickler)
 def raised(error, cause=None):
     try:
         raise error from cause
-    except Exception as caught:
+    except BaseException as caught:
         return caught
 
 
@@ -120,20 +121,96 @@ def test_an_error_keeps_what_it_is():
     assert "in the pod:\nTraceback" in error.__notes__[-1]
 
 
+class TwoArguments(Exception):
+    def __init__(self, status, body):
+        super().__init__(f"{status} {body}")
+        self.status = status
+
+
+class NoText(Exception):
+    def __str__(self):
+        return self.missing
+
+    __repr__ = __str__
+
+
+class MissingFile(OSError):
+    def __init__(self, path, lock=None):
+        super().__init__(2, "no such file", path)
+        self.lock = lock
+
+
+def arrived(error, cause=None):
+    return deserialized_error(serializer.error(raised(error, cause)))
+
+
 @pytest.mark.parametrize("error", [Picky("1"), Coded("held")], ids=["not unpickled", "not pickled"])
-def test_an_error_that_cannot_travel_is_described(error):
-    arrived = deserialized_error(serializer.error(raised(error, ValueError("why"))))
-    assert type(arrived) is RemoteError
-    assert str(arrived) == f"{type(error).__name__}: {error}"
-    assert arrived.__cause__.args == ("why",)
+def test_an_error_whose_own_reduction_fails(error):
+    came = arrived(error, ValueError("why"))
+    assert (type(came), came.args, came.__cause__.args) == (type(error), error.args, ("why",))
+
+
+def test_an_error_that_cannot_travel_is_described():
+    class Held(Exception):
+        lock = threading.Lock()
+
+    came = arrived(Held("here"), ValueError("why"))
+    assert (type(came), str(came), came.__cause__.args) == (RemoteError, "Held: here", ("why",))
+
+
+def test_no_constructor_is_called_again():
+    came = arrived(TwoArguments(503, "busy"), MissingFile("f"))
+    assert (type(came), str(came), came.status) == (TwoArguments, "503 busy", 503)
+    cause = came.__cause__
+    assert (type(cause), cause.errno, cause.strerror, cause.filename) == (MissingFile, 2, "no such file", "f")
+
+
+def test_an_attribute_that_cannot_travel_is_left_out():
+    came = arrived(MissingFile("f", threading.Lock()))
+    assert (type(came), came.filename, hasattr(came, "lock")) == (MissingFile, "f", False)
+    came = arrived(ValueError("bad", threading.Lock()))
+    assert (type(came), came.args[0]) == (ValueError, "bad")
+    assert "lock" in came.args[1]
+
+
+def test_a_group_of_errors():
+    inner = raised(TwoArguments(503, "busy"), KeyError("k"))
+    inner.add_note("look there")
+    came = arrived(BaseExceptionGroup("some", [inner, NoText(), BaseExceptionGroup("more", [SystemExit(3)])]))
+    assert (came.message, came.exceptions[0].status, came.exceptions[0].__notes__) == ("some", 503, ["look there"])
+    assert came.exceptions[0].__cause__.args == ("k",)
+    assert (type(came.exceptions[1]), came.exceptions[2].exceptions[0].code) == (NoText, 3)
+
+
+def test_an_error_that_is_a_part_of_itself():
+    error = TwoArguments(1, "a")
+    error.other = TwoArguments(2, "b")
+    error.other.other = error
+    came = arrived(error)
+    assert (came.status, came.other.status) == (1, 2)
+
+
+def test_a_long_chain_of_causes_is_described():
+    error = None
+    for number in range(5000):
+        following = ValueError(number)
+        following.__cause__ = error
+        error = following
+    assert str(deserialized_error(serializer.error(error))) == "ValueError: 4999"
+
+
+def test_errors_without_text():
+    assert described(NoText()) == "NoText: (no text, as its __str__ raised AttributeError)"
+    assert described(ValueError()) == "ValueError"
+    assert shown(NoText()).startswith("<test_frontend_elsewhere.NoText object")
+    assert "NoText" in arrived(NoText()).__notes__[-1]
 
 
 def test_errors_within_what_travels():
     inner = NodeError("no", name="n")
     inner.__cause__ = raised(Picky("1"))
-    arrived = pickle.loads(serializer.dumps_with_errors({"n": inner}))["n"]
-    assert (type(arrived), arrived.name) == (NodeError, "n")
-    assert str(arrived.__cause__) == "Picky: 1"
+    came = pickle.loads(serializer.dumps_with_errors({"n": inner}))["n"]
+    assert (type(came), came.name, type(came.__cause__)) == (NodeError, "n", Picky)
 
 
 def test_outcomes():

@@ -22,11 +22,13 @@ EXPORTED = {
 }
 
 PUBLIC = {
+    "functionfuse.backends.attempts": ["NotAsGiven", "Snapshot"],
     "functionfuse.backends.base": ["BaseWorkflow"],
-    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError", "TimeLimitExceeded"],
+    "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError"],
     "functionfuse.backends.drive": ["Engine"],
     "functionfuse.backends.execution": ["Run"],
     "functionfuse.backends.frames": ["Frame", "StoredResultLost", "Task"],
+    "functionfuse.backends.limits": ["TimeLimitExceeded", "TimeLimitReached"],
     "functionfuse.backends.ready": ["Ready"],
     "functionfuse.backends.observers": ["Event", "EventChannel"],
     "functionfuse.backends.objects": ["States", "Verdict"],

@@ -30,6 +30,7 @@ __all__ = [
     "workflow",
 ]
 
+_MAIN = frozenset({"__main__", "__mp_main__"})  # the second in processes that multiprocessing spawns
 _NOT_VALUES = {0x20: "generator", 0x80: "coroutine", 0x200: "asynchronous generator"}  # inspect.CO_...
 
 
@@ -156,7 +157,7 @@ def reduce_class(cls: object) -> tuple[Any, ...] | None:
     Returns:
         What `__reduce__` returns, or None for everything else.
     """
-    if not isinstance(cls, type) or cls.__module__ == "__main__":
+    if not isinstance(cls, type) or cls.__module__ in _MAIN:
         return None
     found = _found_by_name(cls)
     return (getattr, (found, "cls")) if type(found) is WorkflowClass and found.cls is cls else None
@@ -190,7 +191,7 @@ def _found_by_name(target: Any) -> object:
 def _importable_name(target: WorkflowFunction | WorkflowClass) -> str | None:
     """Return the name under which another process can import what was decorated, or None."""
     module = getattr(target, "__module__", None)
-    if module is None or module == "__main__":
+    if module is None or module in _MAIN:
         return None
     found: object = sys.modules.get(module)
     for part in target.qualname.split("."):

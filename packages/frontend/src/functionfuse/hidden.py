@@ -14,6 +14,7 @@ from types import CellType, MemberDescriptorType, ModuleType
 from functionfuse.containers import ATOMS, CONTAINERS
 from functionfuse.deferred import Deferred
 from functionfuse.errors import UsageError
+from functionfuse.iterators import is_used_up, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ def refuse_hidden(value: object) -> None:
         UsageError: the message says where the node is, and what to write instead.
     """
     kind = type(value)
-    if hasattr(kind, "__next__") and not hasattr(kind, "read"):  # a file is read, and is a value within a process
-        raise UsageError(
-            f"a {kind.__qualname__!r} cannot be an argument: it is consumed once and is not a value; make a list of it"
-        )
+    if is_used_up(value):
+        raise UsageError(f"an argument is {remedy(value)}")
     if isinstance(value, _UNSEARCHED) or kind.__module__.partition(".")[0] in ("numpy", "pandas"):
         node = first_node(_items(value))
         if node is not None:

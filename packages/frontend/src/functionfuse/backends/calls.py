@@ -6,18 +6,18 @@
 
 from __future__ import annotations
 
-import contextvars
-import copy
-import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from functionfuse.backends.attempts import NotAsGiven, Snapshot
+from functionfuse.backends.limits import TimeLimitReached, limited
+from functionfuse.backends.texts import shown
 from functionfuse.backends.unreturned import warn_of_unreturned
-from functionfuse.containers import CONTAINERS, rebuild
+from functionfuse.containers import ATOMS, CONTAINERS, rebuild
 from functionfuse.deferred import Deferred
-from functionfuse.errors import UnknownNodeError
+from functionfuse.errors import UnknownNodeError, UsageError
 from functionfuse.graph import Graph
+from functionfuse.iterators import first_used_up, remedy, types_in
 from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
@@ -32,6 +32,7 @@ _DEFERRED = frozenset({Node, InstanceNode, Item})
 _LISTS = frozenset({list, tuple, set, frozenset})
 _current: int | None = None
 """The mark of the call that began last, in whatever thread; None when it has ended."""
+_LANGUAGE = frozenset({"builtins", "itertools"})  # modules whose iterators have no state but their position
 
 
 class Call(NamedTuple):
@@ -85,8 +86,8 @@ class RemoteError(Exception):
     """Stands for an exception of a worker that cannot be pickled; holds its type and message as text."""
 
 
-class TimeLimitExceeded(TimeoutError):  # noqa: N818
-    """Raised when a call took longer than its time limit."""
+INTERRUPTS = (KeyboardInterrupt, TimeLimitReached)
+"""What ends more than the call in which it is raised: the run, or the call of a function that made this run."""
 
 
 def perform(call: Call) -> Outcome:
@@ -95,32 +96,41 @@ def perform(call: Call) -> Outcome:
     if call.retry is not None:
         return _persistently(call, call.retry, start)
     try:
-        value, instance = _attempt(call, call.instance)
-    except (Exception, SystemExit) as error:
+        value, instance = _attempt(call)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
         return Outcome(None, None, error, time.perf_counter() - start)
     return Outcome(value, instance, None, time.perf_counter() - start)
 
 
 def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
-    """Run a step until it succeeds or its attempts are used up."""
+    """Run a step until it succeeds or its attempts are used up; each starts from the arguments as they were given."""
+    snapshot = Snapshot(call.instance, call.args, call.kwargs)
     attempt = 0
     while True:
         attempt += 1
-        instance = call.instance
         try:
-            if instance is not None and attempt <= retry.times:  # a failed attempt may change it halfway
-                instance = copy.deepcopy(instance)
-            value, after = _attempt(call, instance)
-        except (Exception, SystemExit) as error:
+            value, instance = _attempt(call)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            failed = Outcome(None, None, error, time.perf_counter() - start, attempt)
             if attempt > retry.times or not isinstance(error, retry.exceptions):
-                return Outcome(None, None, error, time.perf_counter() - start, attempt)
+                return failed
+            try:
+                instance, args, kwargs = snapshot.restored()
+                call = call._replace(instance=instance, args=args, kwargs=kwargs)
+            except NotAsGiven as reason:
+                error.add_note(f"not tried again: {reason}")
+                return failed
             time.sleep(retry.delay * retry.backoff ** (attempt - 1))
         else:
-            return Outcome(value, after, None, time.perf_counter() - start, attempt)
+            return Outcome(value, instance, None, time.perf_counter() - start, attempt)
 
 
-def _attempt(call: Call, instance: Any) -> tuple[Any, Any]:
-    target, args, kwargs, _, initialize, _, timeout = call
+def _attempt(call: Call) -> tuple[Any, Any]:
+    target, args, kwargs, instance, initialize, _, timeout = call
     kind = target.kind
 
     def work() -> Any:
@@ -129,7 +139,7 @@ def _attempt(call: Call, instance: Any) -> tuple[Any, Any]:
         function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
         return evaluate(function, args, kwargs)
 
-    value = work() if timeout is None else _limited(work, timeout)
+    value = work() if timeout is None else limited(work, timeout)
     return value, value if kind == "constructor" else instance
 
 
@@ -140,29 +150,34 @@ def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         function: the function.
         args: positional arguments.
         kwargs: keyword arguments.
+
+    Raises:
+        UsageError: the value is an iterator, or a container of some.
     """
     global _current
     mark = next(serials)
     other, _current = _current, mark
     try:
         value = function(*args, **kwargs)
-    except BaseException:
-        _current = None
-        raise
-    if next(serials) != mark + 1:
         is_alone = other is None and _current == mark  # else other calls may have made the nodes
-        value = expanded(value, mark)
-        if is_alone and type(value) is not Expansion:
+    finally:
+        _current = None
+    made_nodes = next(serials) != mark + 1
+    kind = type(value)
+    if kind in ATOMS or (kind in _LISTS and ATOMS.issuperset(map(type, value))):
+        if made_nodes and is_alone:
             warn_of_unreturned(function, args, kwargs, mark)
-    elif isinstance(value, Deferred) or (type(value) in _LISTS and _holds_node(value)):
+        return value
+    kinds = types_in(value)
+    if kind is not function or kind.__module__ in _LANGUAGE:  # a stateful object may be an iterator
+        used_up = first_used_up(value, kinds)
+        if used_up is not None:
+            raise UsageError(f"the result {'is' if used_up is value else 'holds'} {remedy(used_up)}")
+    if made_nodes or not _DEFERRED.isdisjoint(kinds):
         value = expanded(value, mark)
-    _current = None
+    if made_nodes and is_alone and type(value) is not Expansion:
+        warn_of_unreturned(function, args, kwargs, mark)
     return value
-
-
-def _holds_node(value: Any) -> bool:
-    """Whether a node is among the items; a longer search would take too long for what is rarely there."""
-    return not _DEFERRED.isdisjoint(map(type, value))
 
 
 def expanded(value: Any, mark: int) -> Any:
@@ -198,53 +213,6 @@ def expanded(value: Any, mark: int) -> Any:
     return Expansion(steps_of(graph), refs_in(value, graph))
 
 
-def _limited(function: Callable[[], Any], seconds: float) -> Any:
-    if threading.current_thread() is threading.main_thread() and _alarm_is_free():
-        return _interrupted(function, seconds)
-    return _abandoned(function, seconds)
-
-
-def _alarm_is_free() -> bool:
-    return hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL)[0] == 0
-
-
-def _interrupted(function: Callable[[], Any], seconds: float) -> Any:
-    """Stop the function with an alarm; code that never returns to the interpreter is not stopped."""
-
-    def stop(*_: object) -> None:
-        raise TimeLimitExceeded(f"took longer than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        return function()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
-    """Wait for the function no longer than the limit; a thread cannot be stopped and is left to itself."""
-    ended: list[tuple[Any, BaseException | None]] = []
-
-    def work() -> None:
-        try:
-            ended.append((function(), None))
-        except BaseException as error:
-            ended.append((None, error))
-
-    context = contextvars.copy_context()  # where engines keep what they know of the call
-    thread = threading.Thread(target=context.run, args=(work,), daemon=True, name="functionfuse-time-limit")
-    thread.start()
-    thread.join(seconds)
-    if not ended:
-        raise TimeLimitExceeded(f"took longer than {seconds:g} s (its thread cannot be stopped and goes on)")
-    value, error = ended[0]
-    if error is not None:
-        raise error
-    return value
-
-
 def called(call: Call, attempts: int = 1) -> str:
     """Return how a call was made, for an error message.
 
@@ -269,15 +237,5 @@ def _short(value: Any, limit: int = 60) -> str:
         return f"{type(value).__name__}(shape={shape}{f', dtype={dtype}' if dtype else ''})"
     if isinstance(value, CONTAINERS) and len(value) > 10:
         return f"{type(value).__name__} of {len(value)} items"
-    try:
-        text = repr(value)
-    except Exception:
-        text = object.__repr__(value)
+    text = shown(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def traceback_text(error: BaseException) -> str:
-    """Return the traceback of an error as text, which unlike the traceback itself can leave the process."""
-    import traceback  # which takes long to import, and is needed after a failure only
-
-    return "".join(traceback.format_exception(error))

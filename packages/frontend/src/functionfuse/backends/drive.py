@@ -40,7 +40,10 @@ class Engine(Protocol[Handle]):
         """Wait until a call has ended, and return its handle. Each handle is returned once."""
 
     def outcome(self, handle: Handle) -> Outcome | None:
-        """Return how a call ended; None when it was dropped before it began."""
+        """Return how a call ended; None when it was dropped before it began.
+
+        A call that was dropped although `stop` was not called has failed: somebody else cancelled it.
+        """
 
     def stop(self, *, at_once: bool) -> None:
         """Begin no further call. Those that did not begin are dropped, and returned by `wait` all the same.
@@ -76,11 +79,23 @@ def drive(run: Run, engine: Engine[Handle], *, on_open: Callable[[Sequence[Frame
             handle = engine.wait()
             task, call = pending.pop(handle)
             outcome = engine.outcome(handle)
+            if outcome is None and not stopping:
+                outcome = Outcome(None, None, _cancelled(task), 0.0)
             if outcome is not None:
                 run.settle(task, outcome, call)
     except BaseException:
         engine.stop(at_once=True)
         raise
+
+
+def _cancelled(task: Task) -> NodeError:
+    name = task.name
+    return NodeError(
+        f"node {name!r} was cancelled in the engine before it began, and not by this run: its executor was shut down, "
+        "or somebody cancelled its future; run again on an executor that stays open",
+        name=name,
+        function=task.step.target.qualname,
+    )
 
 
 def _submit_ready(

@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.calls import (
+    INTERRUPTS,
     Call,
     Expansion,
     Outcome,
-    TimeLimitExceeded,
     called,
     evaluate,
     perform,
 )
 from functionfuse.backends.frames import Frame, StoredResultLost, Task
+from functionfuse.backends.limits import TimeLimitExceeded
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.report import RunReport
 from functionfuse.backends.stored import StoredResults
+from functionfuse.backends.texts import described
 from functionfuse.errors import (
+    EngineError,
     FunctionFuseError,
     NodeError,
     NodeTimeoutError,
@@ -82,6 +85,7 @@ class Run:
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()
+        self._made: set[str] = set()  # names of steps of the workflow itself that ran, where there is a store
         self.done: list[Task] = []
         self.opened: list[Frame] = []
         self._expand = expand
@@ -150,7 +154,9 @@ class Run:
             return
         try:
             value = evaluate(step.target.function, args, kwargs)  # type: ignore[union-attr]
-        except (Exception, SystemExit) as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             outcome = Outcome(None, None, error, time.perf_counter() - start)
             self.settle(task, outcome, Call(step.target, args, kwargs))
             return
@@ -243,16 +249,16 @@ class Run:
 
         Args:
             task: the task.
-            error: why; a NodeError is raised as it is.
+            error: why; a NodeError of this node, or of its graph, is raised as it is.
             detail: a second line for the message of the NodeError that is made otherwise.
             seconds: how long the call took.
         """
         name = task.name
         kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
-        if isinstance(error, NodeError):
+        if isinstance(error, NodeError) and (error.name == name or error.name.startswith(f"{name}/")):
             failure = error  # the engine knows better
         else:
-            message = f"node {name!r} failed: {type(error).__name__}: {error}"
+            message = f"node {name!r} failed: {described(error)}"
             failure = kind(
                 f"{message}\n  {detail}" if detail else message, name=name, function=task.step.target.qualname
             )
@@ -268,7 +274,7 @@ class Run:
             name: the step's full name.
             error: why.
         """
-        failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {error}", name=name)
+        failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {described(error)}", name=name)
         failure.__cause__ = error
         self.record("failed", name, None, failure)
 
@@ -438,6 +444,8 @@ class Run:
         """Save what a step made; return what consumers of its result take."""
         assert self._stored is not None
         frame, step = task
+        if frame is self.root:
+            self._made.add(step.name)
         if step.options.log:
             return value
         # The state first: a killed driver leaves no stored result whose object has to be made again.
@@ -459,7 +467,11 @@ class Run:
         """Return a result that this run does not make."""
         if name in self._inputs and frame is self.root:
             return self._inputs[name]()
-        assert self._stored is not None, name
+        is_missing = frame.plan[name].action == "run" and not (frame is self.root and name in self._made)
+        if is_missing or self._stored is None:  # what is stored is of an earlier run
+            raise EngineError(
+                f"the engine ended without the result of node {frame.full_name(name)!r}, which had to run"
+            )
         return self._stored.read(frame, name)
 
 

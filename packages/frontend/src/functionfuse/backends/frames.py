@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from functionfuse.errors import NodeError
+from functionfuse.backends.texts import described
+from functionfuse.errors import EngineError, NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,12 +89,12 @@ class Frame:
         """The value behind a Ref that a run was asked for."""
         try:
             return self.take(ref)
-        except StoredResultLost:
+        except (StoredResultLost, EngineError):
             raise
         except Exception as error:
             function = self.plan[ref.step].target.qualname
             raise NodeError(
-                f"the result of node {ref.step!r} has no item {ref.items}: {type(error).__name__}: {error}",
+                f"the result of node {ref.step!r} has no item {ref.items}: {described(error)}",
                 name=ref.step,
                 function=function,
             ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from functionfuse.backends.texts import shown
+
 if TYPE_CHECKING:
     from functionfuse.errors import NodeError
 
@@ -45,6 +47,6 @@ class RunReport:
             f"{len(self.finished)} finished, {len(self.reused)} reused, "
             f"{len(self.failed)} failed, {len(self.skipped)} skipped"
         ]
-        lines += [f"failed  {name}: {error.__cause__!r}" for name, error in self.failed.items()]
+        lines += [f"failed  {name}: {shown(error.__cause__)}" for name, error in self.failed.items()]
         lines += [f"skipped {name}: needs {cause!r}" for name, cause in self.skipped.items()]
         return "\n".join(lines)

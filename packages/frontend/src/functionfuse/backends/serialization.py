@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import pickle
+from contextvars import ContextVar
 from types import BuiltinMethodType, MethodType
 from typing import IO, TYPE_CHECKING, Any
 
-from functionfuse.backends.calls import Call, Outcome, RemoteError, traceback_text
+from functionfuse.backends.calls import Call, Outcome, RemoteError
+from functionfuse.backends.texts import described, shown, text_of, traceback_text
 from functionfuse.decorator import reduce_class
 from functionfuse.errors import NodeError, WorkerDiedError, WorkflowFailed
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.plan import Step
+
+_AROUND: ContextVar[tuple[BaseException, ...]] = ContextVar("functionfuse_errors_around", default=())
+"""The errors whose parts are being serialized."""
 
 
 class Serializer:
@@ -34,9 +39,11 @@ class Serializer:
 
         class WithErrors(ByName):
             def reducer_override(self, obj: Any) -> Any:
-                return _reduced(obj, dumps) if isinstance(obj, BaseException) else super().reducer_override(obj)
+                if isinstance(obj, BaseException):
+                    return _reduced(obj, serializer._dumps_part_of(obj))
+                return super().reducer_override(obj)
 
-        dumps = self.dumps
+        serializer = self
         self._pickler = ByName
         self._pickler_with_errors = WithErrors
 
@@ -59,6 +66,21 @@ class Serializer:
         An error that cannot be pickled is replaced by a RemoteError with its type and message.
         """
         return _dumped(self._pickler_with_errors, value)
+
+    def _dumps_part_of(self, error: BaseException) -> Callable[[object], bytes]:
+        """Return what serializes the parts of an error; an error that is around them is not serialized again."""
+        around = _AROUND.get()
+        if any(error is other for other in around):
+            raise RecursionError(f"{type(error).__name__} is a part of itself")
+
+        def dumps(value: object) -> bytes:
+            token = _AROUND.set((*around, error))
+            try:
+                return self.dumps_with_errors(value)
+            finally:
+                _AROUND.reset(token)
+
+        return dumps
 
     def call(self, call: Call, name: str) -> bytes:
         """Return a call as bytes.
@@ -89,7 +111,11 @@ class Serializer:
 
     def error(self, error: BaseException) -> bytes:
         """Return an error as bytes, with the text of its traceback; see `dumps_with_errors`."""
-        return pickle.dumps((self.dumps_with_errors(error), traceback_text(error)))
+        try:
+            data = self.dumps_with_errors(error)
+        except Exception:  # such as a chain of causes that is too long
+            data = self.dumps(RemoteError(described(error)))
+        return pickle.dumps((data, traceback_text(error)))
 
 
 def deserialized_outcome(data: bytes) -> Outcome:
@@ -114,7 +140,7 @@ def deserialized_error(data: bytes, where: str = "in the worker") -> BaseExcepti
     try:
         error: BaseException = pickle.loads(serialized)
     except Exception as problem:
-        error = RemoteError(f"what was raised cannot be deserialized here: {problem}")
+        error = RemoteError(f"what was raised cannot be deserialized here: {described(problem)}")
     error.add_note(f"{where}:\n{text}")
     return error
 
@@ -161,7 +187,7 @@ def unserializable(
             break
     failure = NodeError(
         f"node {name!r} cannot be sent to another process: {culprit} cannot be pickled "
-        f"({type(problem).__name__}: {problem}); make it inside the function",
+        f"({described(problem)}); make it inside the function",
         name=name,
         function=called.target.qualname,
     )
@@ -177,7 +203,7 @@ def unserializable_result(value: object, error: Exception) -> TypeError:
         error: what pickling it raised.
     """
     kind = type(value)
-    return TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {error}")
+    return TypeError(f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled: {text_of(error)}")
 
 
 def worker_died(name: str, function: str, cause: BaseException | None, detail: str = "") -> WorkerDiedError:
@@ -211,16 +237,73 @@ def _dumped(pickler: type[Any], value: object) -> bytes:
 
 def _reduced(error: BaseException, dumps: Callable[[object], bytes]) -> tuple[Any, ...]:
     """Return the reduction of an error: itself as bytes that can be unpickled, and what pickling drops."""
-    try:
-        # Not the error itself: libraries register reductions of their own for exceptions, which take the causes along.
-        data = dumps(error.__reduce_ex__(5))
-        _rebuilt(data)  # some exceptions can be pickled but not unpickled
-    except Exception:
-        data = dumps(RemoteError(f"{type(error).__qualname__}: {error}").__reduce_ex__(5))
-    kept: dict[str, Any] = {"__cause__": error.__cause__, "__notes__": list(getattr(error, "__notes__", ()))}
+    kept: dict[str, Any] = {"__cause__": error.__cause__, "__notes__": _notes(error)}
     if isinstance(error, WorkflowFailed):
         kept["report"] = error.report
-    return _rebuilt, (data,), tuple(kept.items()), None, None, _set_attributes
+    return _rebuilt, (_as_bytes(error, dumps),), tuple(kept.items()), None, None, _set_attributes
+
+
+def _as_bytes(error: BaseException, dumps: Callable[[object], bytes]) -> bytes:
+    """Return an error as bytes that can be unpickled: whole, without what cannot be pickled, or as a RemoteError."""
+    for reduced in (_own_reduction, _without_init, _without_the_unpicklable):
+        try:
+            # Not the error itself: libraries register reductions of their own for exceptions, with all of the causes.
+            data = dumps(reduced(error, dumps))
+            _rebuilt(data)  # some exceptions can be pickled but not unpickled
+        except Exception:  # noqa: S112  the next way may do
+            continue
+        return data
+    return dumps(RemoteError(described(error)).__reduce_ex__(5))
+
+
+def _own_reduction(error: BaseException, _: Callable[[object], bytes]) -> Any:
+    """Return the reduction that the error's class defines; that of Python calls ``__init__``, which may take others."""
+    if _base_of(type(error)).__reduce__ is type(error).__reduce__:
+        raise NotImplementedError
+    return error.__reduce_ex__(5)
+
+
+def _without_init(error: BaseException, _: Callable[[object], bytes]) -> Any:
+    """Return what makes the error again from its ``args`` and attributes."""
+    reduction: Any = _base_of(type(error)).__reduce__(error)
+    args = reduction[1]
+    attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
+    return _made_again, (type(error), args, attributes)
+
+
+def _without_the_unpicklable(error: BaseException, dumps: Callable[[object], bytes]) -> Any:
+    """Return the same with text for those of ``args``, and without those attributes, that cannot be pickled."""
+
+    def is_picklable(value: object) -> bool:
+        try:
+            pickle.loads(dumps(value))
+        except Exception:
+            return False
+        return True
+
+    make, (kind, args, attributes) = _without_init(error, dumps)
+    args = tuple([value if is_picklable(value) else shown(value) for value in args])
+    return make, (kind, args, {name: value for name, value in attributes.items() if is_picklable(value)})
+
+
+def _base_of(kind: type[BaseException]) -> type[BaseException]:
+    """Return the exception of Python that a class is derived from."""
+    while kind.__module__ != "builtins":
+        kind = kind.__base__  # type: ignore[assignment]
+    return kind
+
+
+def _made_again(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    base = _base_of(kind)
+    error = base.__new__(kind, *args)
+    base.__init__(error, *args)  # which sets errno, code, and what else it keeps outside of __dict__
+    vars(error).update(attributes)
+    return error
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes = vars(error).get("__notes__")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _rebuilt(data: bytes) -> BaseException:

@@ -9,9 +9,21 @@ from typing import Any
 import pytest
 
 from functionfuse import workflow
-from functionfuse.errors import NodeError
-from functionfuse.testing.backend_suite import BackendSuite, StepLog
-from functionfuse.testing.functions import Point, add, makes_lock, noted, received, same, takes_lock, total
+from functionfuse.errors import NodeError, UsageError
+from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
+from functionfuse.testing.functions import (
+    ITERATORS,
+    Countdown,
+    Point,
+    add,
+    iterates,
+    makes_lock,
+    noted,
+    received,
+    same,
+    takes_lock,
+    total,
+)
 from functionfuse.testing.standard_tests import core
 
 NESTS: dict[str, Any] = {
@@ -115,6 +127,30 @@ class ArgumentTests(BackendSuite, suite=True):
     def test_a_lazy_iterable_is_passed_as_it_is(self, run: Any) -> None:
         """Containers are those of the language; others are values."""
         assert run(same(deque([1, 2]))) == deque([1, 2])
+
+    @core
+    @pytest.mark.parametrize("kind", ITERATORS)
+    def test_an_iterator_as_a_result(self, make_workflow: Any, kind: str) -> None:
+        """Who takes it first would use it up: the node fails, and the error says what to write."""
+        made = iterates(kind, [1, 2]).set_name("maker")
+        with pytest.raises(NodeError, match=r"(?s)'maker' failed: UsageError: the result .*iterator.*list\(") as caught:
+            make_workflow(total(made), total(made)).run()
+        assert isinstance(caught.value.__cause__, TypeError)
+
+    @pytest.mark.parametrize("kind", ITERATORS)
+    def test_an_iterator_as_an_argument(self, kind: str) -> None:
+        """The call is refused."""
+        with pytest.raises(UsageError, match=r"an argument is an iterator.*list\("):
+            same(ITERATORS[kind]([1, 2]))
+        with pytest.raises(UsageError, match=r"an argument is an iterator.*list\("):
+            same(value={"key": (ITERATORS[kind]([1, 2]),)})
+
+    @core
+    @requires("objects")
+    def test_a_stateful_object_may_be_an_iterator(self, run: Any) -> None:
+        """Its calls have an order."""
+        numbers = Countdown(3)
+        assert run(numbers.take(), numbers.take(), total(numbers)) == [3, 2, 1]
 
     @core
     def test_functions_and_classes_as_arguments(self, run: Any) -> None:

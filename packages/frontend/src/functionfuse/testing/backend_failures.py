@@ -12,7 +12,19 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, NodeTimeoutError, OptionError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
-from functionfuse.testing.functions import fails, fails_until, noted, same, waits
+from functionfuse.testing.functions import (
+    BASE_EXCEPTIONS,
+    drains,
+    exception_of,
+    fails,
+    fails_until,
+    noted,
+    raises,
+    raises_base,
+    same,
+    waits,
+    waits_again_and_again,
+)
 from functionfuse.testing.standard_tests import core
 
 
@@ -68,6 +80,51 @@ class FailureTests(BackendSuite, suite=True):
         with pytest.raises(NodeError, match="NeedsTwo: special words") as caught:
             make_workflow(raises().set_name("n")).run()
         assert "NeedsTwo" in "".join(traceback.format_exception(caught.value))
+
+    @core
+    @pytest.mark.parametrize("kind", ["two_arguments", "no_text", "group", "os"])
+    def test_the_exception_of_the_function(self, make_workflow: Any, kind: str) -> None:
+        """Its type, arguments, attributes, notes and cause arrive, whatever its constructor takes."""
+        with pytest.raises(NodeError, match="'n' failed: ") as caught:
+            make_workflow(raises(kind).set_name("n")).run()
+        error: Any = caught.value.__cause__
+        expected = exception_of(kind)
+        assert (type(error), type(error.__cause__)) == (type(expected), KeyError)
+        assert error.__notes__[0] == "a note"
+        if kind == "group":
+            (error,), (expected,) = error.exceptions, expected.exceptions
+        assert (error.args, type(error)) == (expected.args, type(expected))
+        assert getattr(error, "code", None) == getattr(expected, "code", None)
+        assert getattr(error, "errno", None) == getattr(expected, "errno", None)
+
+    @core
+    @pytest.mark.parametrize("kind", ["cancelled", "generator_exit", "own"])
+    def test_every_exception_is_a_failure(self, make_workflow: Any, kind: str) -> None:
+        """Also one that is no Exception: asyncio's, pytest's, trio's. The others run, and so does the next run."""
+        workflow_ = make_workflow(raises_base(kind).set_name("bad"), same(1).set_name("good"))
+        with pytest.raises(WorkflowFailed) as caught:
+            workflow_.run(on_error="continue")
+        report = caught.value.report
+        assert (list(report.failed), list(report.finished)) == (["bad"], ["good"])
+        assert type(report.failed["bad"].__cause__) is BASE_EXCEPTIONS[kind]
+        assert make_workflow(same(2)).run() == 2
+
+    @core
+    def test_a_failed_run_within_a_node(self, make_workflow: Any) -> None:
+        """The error names the node of this graph; that of the inner run is its cause."""
+
+        @workflow
+        def runs_another() -> None:
+            raise NodeError("node 'inner' failed: ValueError: no", name="inner")
+
+        workflow_ = make_workflow(runs_another().set_name("outer"), same(1).set_name("other"))
+        with pytest.raises(WorkflowFailed) as caught:
+            workflow_.run(on_error="continue")
+        failed = caught.value.report.failed
+        assert list(failed) == ["outer"]
+        assert str(failed["outer"]).startswith("node 'outer' failed: NodeError: node 'inner' failed: ValueError: no")
+        inner = failed["outer"].__cause__
+        assert (type(inner), getattr(inner, "name", None)) == (NodeError, "inner")
 
     @core
     def test_an_exit_is_a_failure(self, make_workflow: Any) -> None:
@@ -185,6 +242,18 @@ class FailureTests(BackendSuite, suite=True):
         assert workflow_.run() == 3
         assert log.words() == ["attempt"] * 3
 
+    @core
+    @requires("retry")
+    @pytest.mark.parametrize("given", ["literal", "result", "array"])
+    def test_a_retry_gets_the_arguments_as_they_were(self, make_workflow: Any, log: StepLog, given: str) -> None:
+        """Whatever the attempt that failed did with them."""
+        values: Any = bytearray([1, 2, 3]) if given == "array" else [1, 2, 3]
+        taken = drains(log.path, values if given == "literal" else same(values), key=[values[:]])
+        workflow_ = make_workflow(taken.set_name("flaky"))
+        workflow_.query("flaky").set_retry(3)
+        assert workflow_.run() == [1, 2, 3, 1]
+        assert log.words() == ["attempt"] * 3
+
     @requires("retry")
     def test_retries_are_used_up(self, make_workflow: Any, log: StepLog) -> None:
         """Then the last error counts."""
@@ -225,6 +294,16 @@ class FailureTests(BackendSuite, suite=True):
         with pytest.raises(NodeTimeoutError, match=r"'slow' failed.*0.1 s") as caught:
             workflow_.run()
         assert isinstance(caught.value, TimeoutError)
+
+    @core
+    @requires("timeout")
+    @pytest.mark.parametrize("caught", [Exception, BaseException])
+    def test_a_function_that_catches_its_time_limit(self, make_workflow: Any, caught: type[BaseException]) -> None:
+        """It ends the function all the same."""
+        workflow_ = make_workflow(waits_again_and_again(caught).set_name("slow"))
+        workflow_.query("slow").set_timeout(0.1)
+        with pytest.raises(NodeTimeoutError, match=r"'slow' failed.*0.1 s"):
+            workflow_.run()
 
     @requires("timeout")
     def test_a_time_limit_that_is_kept(self, make_workflow: Any) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import io
+import itertools
 import os
 import pickle
 import random
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakSet
 
 from functionfuse import workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Point(NamedTuple):
@@ -115,6 +123,91 @@ def fails_until(log: str, attempt: int, error: type[Exception] = ConnectionError
     return made
 
 
+class TwoArguments(Exception):  # noqa: N818
+    """Its constructor takes something else than what it keeps as its arguments."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+
+
+class NoText(Exception):  # noqa: N818
+    """Cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Stopped(BaseException):
+    """No Exception, as those of pytest and trio."""
+
+    def __init__(self, scope: str, reason: str) -> None:
+        super().__init__(f"{scope}: {reason}")
+
+
+BASE_EXCEPTIONS: dict[str, type[BaseException]] = {
+    "cancelled": asyncio.CancelledError,
+    "generator_exit": GeneratorExit,
+    "own": Stopped,
+}
+
+
+def exception_of(kind: str) -> Any:
+    """Return an exception: with two arguments, without text, a group of one, or of the system."""
+    made = {
+        "two_arguments": TwoArguments(503, "busy"),
+        "no_text": NoText(1),
+        "group": ExceptionGroup("some", [TwoArguments(503, "busy")]),
+        "os": FileNotFoundError(2, "no such file"),
+    }
+    return made[kind]
+
+
+@workflow
+def raises(kind: str) -> None:
+    """Raise what `exception_of` returns, with a note and a cause."""
+    error = exception_of(kind)
+    error.add_note("a note")
+    raise error from KeyError("cause")
+
+
+@workflow
+def raises_base(kind: str) -> None:
+    """Raise an exception that is no Exception."""
+    error = BASE_EXCEPTIONS[kind]
+    raise error(*["scope", "reason"][: 2 * (kind == "own")])
+
+
+@workflow
+def drains(log: str, values: Any, key: Any) -> list[int]:
+    """Take items out of its arguments, and fail halfway in the first two attempts.
+
+    Args:
+        log: the path of a file that counts the attempts.
+        values: numbers.
+        key: a list of numbers, which is within a list.
+    """
+    note(log, "attempt")
+    done = []
+    while values:
+        done.append(values.pop(0))
+        if len(done) == 2 and len(noted_words(log)) < 3:
+            key[0][:] = key[0][:0]
+            raise ConnectionError("halfway")
+    return [*done, key[0][0]]
+
+
+@workflow
+def waits_again_and_again(caught: type[BaseException]) -> str:
+    """Wait for an event that is never set, and catch what ends the waiting, ten times."""
+    for _ in range(10):
+        with suppress(caught):
+            threading.Event().wait(20)
+    return "waited to the end"
+
+
 @workflow
 def waits(seconds: float) -> str:
     """Wait for some seconds, for an event that is never set."""
@@ -132,6 +225,49 @@ def takes_lock(lock: Any) -> str:
 def makes_lock() -> Any:
     """Return an object that cannot leave its process."""
     return threading.Lock()
+
+
+ITERATORS: dict[str, Callable[[list[int]], Any]] = {
+    "map": lambda values: map(int, values),
+    "generator": lambda values: (value for value in values),
+    "itertools": itertools.cycle,
+    "csv": lambda values: csv.reader(map(str, values)),
+    "file": lambda values: io.StringIO(str(values)),
+    "in_list": lambda values: [0, zip(values, values, strict=True)],
+    "in_dict": lambda values: {"key": enumerate(values)},
+}
+
+
+@workflow
+def iterates(kind: str, values: list[int]) -> Any:
+    """Return an iterator, or a container of one.
+
+    Args:
+        kind: a key of `ITERATORS`.
+        values: what it goes through.
+    """
+    return ITERATORS[kind](values)
+
+
+@workflow
+class Countdown:
+    """A stateful object that is an iterator."""
+
+    def __init__(self, start: int) -> None:
+        self.left = start
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> int:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return self.left + 1
+
+    def take(self) -> int:
+        """Return the next number."""
+        return next(self)
 
 
 # Dynamic graphs

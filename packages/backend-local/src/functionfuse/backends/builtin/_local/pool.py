@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
@@ -12,8 +13,10 @@ from uuid import uuid4
 from functionfuse.backends.calls import Outcome
 from functionfuse.backends.driver_state import DriverState
 from functionfuse.backends.serialization import worker_died
+from functionfuse.errors import EngineError
 
-from .serialization import deserialized_outcome, perform_serialized, serializer
+from .processes import end_with_process, forget_pool_of_parent, refuse_inherited
+from .serialization import deserialized_outcome, perform_serialized, send_main_by_value, serializer
 from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Throttle, perform_batch
 
 if TYPE_CHECKING:
@@ -26,11 +29,19 @@ NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 
 
 class SharedPool:
-    """An executor of the user."""
+    """An executor of the user.
+
+    Args:
+        executor: the executor.
+
+    Raises:
+        EngineError: it was started in the process that this one was forked from.
+    """
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.in_process = isinstance(executor, ThreadPoolExecutor)
+        refuse_inherited(executor)
 
     def kill(self) -> None:
         """Do nothing: the executor stays open for its owner."""
@@ -50,12 +61,23 @@ class OwnPool:
         self.start()
 
     def start(self) -> None:
-        """Get the processes; new ones if the pool is broken."""
+        """Get the processes; new ones if the pool is broken.
+
+        Raises:
+            EngineError: this process may not start others.
+        """
         from loky import cpu_count, get_reusable_executor
 
+        if multiprocessing.current_process().daemon:
+            raise EngineError(
+                f"run(max_workers={self._workers}) cannot start processes in a daemonic process, which may not have "
+                "children: start it with daemon=False, leave max_workers out, or use a ThreadPoolExecutor as executor"
+            )
+        forget_pool_of_parent()
         share = str(max(1, cpu_count() // self._workers))  # of the machine's cores, for native threads
         env = {name: os.environ.get(name, share) for name in NATIVE_THREADS}
         self.executor: Executor = get_reusable_executor(max_workers=self._workers, env=env)
+        end_with_process(self.executor)
 
     def kill(self) -> None:
         """Kill the processes."""
@@ -92,6 +114,8 @@ class PoolEngine:
     def __init__(self, pool: SharedPool | OwnPool) -> None:
         self._pool = pool
         self._driver = DriverState(serializer.dumps)
+        if not pool.in_process:
+            send_main_by_value()
         self._throttle = Throttle(pool.executor)
         self._batch: list[PooledCall] = []  # short calls, to be submitted together
         self._batch_seconds = 0.0
@@ -178,6 +202,9 @@ class PoolEngine:
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return
+        except Exception as error:  # the executor was shut down
+            self._end(calls, [Outcome(None, None, error, 0.0) for _ in calls])
+            return
         self._submitted[future] = calls
         future.add_done_callback(self._done_futures.put)
 
@@ -191,7 +218,9 @@ class PoolEngine:
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             outcomes = [Outcome(None, None, error, 0.0) for _ in calls]
         else:
             if not self._pool.in_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import TYPE_CHECKING
 
 import cloudpickle
@@ -10,6 +11,7 @@ import cloudpickle
 from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.driver_state import take_over
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
+from functionfuse.backends.workers import watch_driver
 
 from .throttle import perform_each
 
@@ -18,9 +20,17 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.driver_state import CodeState, Surroundings
 
-__all__ = ["deserialized_outcome", "perform_serialized", "serializer"]
+__all__ = ["deserialized_outcome", "perform_serialized", "send_main_by_value", "serializer"]
+
+_SPAWNED_MAIN = "__mp_main__"  # the name that multiprocessing gives it
 
 serializer = Serializer(cloudpickle.Pickler)
+
+
+def send_main_by_value() -> None:
+    """Let functions of a spawned process's main module travel by value, as those of ``__main__`` do."""
+    if _SPAWNED_MAIN in sys.modules:
+        cloudpickle.register_pickle_by_value(sys.modules[_SPAWNED_MAIN])
 
 
 def perform_serialized(
@@ -40,6 +50,7 @@ def perform_serialized(
     Returns:
         The serialized outcomes.
     """
+    watch_driver()
     try:
         take_over(surroundings, states)
     except Exception as error:

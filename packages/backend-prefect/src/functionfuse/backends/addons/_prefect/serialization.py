@@ -10,6 +10,7 @@ import cloudpickle
 import prefect.utilities.annotations as prefect_annotations
 
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
+from functionfuse.backends.texts import text_of
 
 from .parameters import parameters_of
 
@@ -120,7 +121,7 @@ def task_failure(outcome: Outcome) -> Exception:
     error = outcome.error
     assert error is not None
     kind = type(error)
-    body: dict[str, Any] = {"text": str(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    body: dict[str, Any] = {"text": text_of(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     bases = (TaskFailure, kind) if isinstance(error, Exception) else (TaskFailure,)
     try:
         stand_in: type[Exception] = type(kind.__name__, bases, body)

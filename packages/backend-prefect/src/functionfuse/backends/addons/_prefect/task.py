@@ -15,6 +15,7 @@ from prefect.results import should_persist_result
 
 from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.serialization import unserializable_result
+from functionfuse.backends.workers import watch_driver
 
 from .parameters import function_of, parameters_of, signature_of
 from .serialization import SerializedCall, TaskOutcome, serializer, task_failure
@@ -73,6 +74,7 @@ class NodeFunction:
         call = self._of_attempt(self._call._replace(args=rest, kwargs=kwargs, instance=instance), context)
         if self.serialized is None:
             return self._run_in_thread(call)
+        watch_driver()
         outcome = perform(call)
         if outcome.error is None and _has_other_readers():
             return _picklable(_result(outcome, self._call.target.kind))

@@ -9,6 +9,7 @@ from ray import cloudpickle
 
 from functionfuse.backends.calls import Call, called
 from functionfuse.backends.serialization import Serializer, deserialized_error
+from functionfuse.backends.texts import described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +127,7 @@ def step_failure(
     """
     if call is not None:
         detail = called(call, attempts)
-    return StepFailed(serializer.error(error), f"{type(error).__qualname__}: {error}", detail, seconds)
+    return StepFailed(serializer.error(error), described(error), detail, seconds)
 
 
 def _rebuilt(kind: type[ControlSignal], content: tuple[Any, ...], mark: str) -> ControlSignal:

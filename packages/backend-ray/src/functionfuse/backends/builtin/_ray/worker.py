@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle
 
-from functionfuse.backends.calls import Call, Expansion, Outcome, evaluate, perform
+from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, evaluate, perform
 from functionfuse.errors import StorageError
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of
@@ -48,7 +48,9 @@ def step_function(target: Target, layout: ReturnLayout | None) -> Callable[..., 
         checked_arguments(args, kwargs)
         try:
             value = evaluate(target.function, args, kwargs)  # type: ignore[union-attr]
-        except (Exception, SystemExit) as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             raise step_failure(error, Call(target, args, kwargs), time.perf_counter() - start) from None
         return _returned(layout, value, args, kwargs, time.perf_counter() - start)
 

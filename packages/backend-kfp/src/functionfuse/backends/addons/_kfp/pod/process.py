@@ -11,7 +11,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from functionfuse.backends.calls import traceback_text
+from functionfuse.backends.texts import traceback_text
 from functionfuse.errors import NodeError
 
 from .artifacts import create_file, read_failures
