@@ -379,6 +379,21 @@ def test_an_enum_is_refused():
             RED = 1
 
 
+def test_a_protocol_is_refused():
+    with pytest.raises(TypeError, match=r"Named is a protocol .* decorate the classes that implement it"):
+
+        @workflow
+        class Named(Protocol):
+            name: str
+
+    @workflow
+    class Implements(Sized):
+        def size(self) -> int:
+            return 1
+
+    assert type(Implements().size()) is Node
+
+
 class Singleton(type):
     made: dict[type, Any] = {}  # noqa: RUF012
 

@@ -119,8 +119,8 @@ def workflow(target: Callable[..., Any]) -> Any:
 
     Raises:
         UsageError: not a function or class, or one whose result is not a value (a generator or coroutine), or a
-            class of which no stateful object can be made (an enum). At a later call: the arguments do not fit the
-            signature.
+            class of which no stateful object can be made (an enum, a protocol). At a later call: the arguments do
+            not fit the signature.
     """
     if isinstance(target, WorkflowFunction | WorkflowClass) or is_decorated(target):
         return target
@@ -167,6 +167,8 @@ def _decorated_class(cls: type) -> Any:
     enum = sys.modules.get("enum")
     if enum is not None and issubclass(cls, enum.Enum):
         raise UsageError(f"{cls.__qualname__} is an enum: its members are values already; use it without the decorator")
+    if vars(cls).get("_is_protocol"):
+        raise UsageError(f"{cls.__qualname__} is a protocol and has no objects; decorate the classes that implement it")
     for name in ("set_name", "get_name"):
         if callable(getattr(cls, name, None)):
             raise UsageError(f"{cls.__qualname__} has a method {name!r}, which every node has already; rename it")

@@ -14,11 +14,11 @@ from types import CellType, MemberDescriptorType, ModuleType
 from functionfuse.containers import ATOMS, CONTAINERS
 from functionfuse.deferred import Deferred
 from functionfuse.errors import UsageError
-from functionfuse.iterators import is_used_up, remedy
+from functionfuse.iterators import is_used_up, may_be_used_up, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 _UNSEARCHED: Any = (deque, type({}.keys()), type({}.values()), type({}.items()), type(type.__dict__))
@@ -32,20 +32,22 @@ def refuse_hidden(value: object) -> None:
     Raises:
         UsageError: the message says where the node is, and what to write instead.
     """
-    kind = type(value)
-    if is_used_up(value):
+    kind: Any = type(value)
+    search = _search_of(kind)
+    if search.may_be_used_up and is_used_up(value):
         raise UsageError(f"an argument is {remedy(value)}")
-    if isinstance(value, _UNSEARCHED) or kind.__module__.partition(".")[0] in ("numpy", "pandas"):
-        node = first_node(_items(value))
+    if search.has_items:
+        items = _items(value)
+        node = first_node(items) if items else None
         if node is not None:
             raise UsageError(
                 f"a {kind.__qualname__!r} holds {node!r}, whose value is not known yet, and is not searched for nodes; "
                 "give the nodes in a list, tuple, dict or set, and make the other object in the decorated function"
             )
-    if isinstance(value, ModuleType):
-        return
-    for name, attribute in _attributes(value):
-        node = None if type(attribute) in ATOMS else first_node((attribute,))
+    for name, attribute in _attributes(value, search):
+        if type(attribute) in ATOMS:
+            continue
+        node = first_node((attribute,))
         if node is not None:
             verb = "is" if node is attribute else "holds"
             raise UsageError(
@@ -54,29 +56,36 @@ def refuse_hidden(value: object) -> None:
             )
 
 
-def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    kind: Any = type(value)
-    for name, member in _members(kind):
+class _Search:
+    """What is searched in objects of a type; the attributes of built-in objects are members as slots are."""
+
+    __slots__ = ("has_items", "may_be_used_up", "members")
+
+    def __init__(self, kind: type) -> None:
+        self.may_be_used_up = may_be_used_up(kind)
+        self.has_items = issubclass(kind, _UNSEARCHED) or kind.__module__.partition(".")[0] in ("numpy", "pandas")
+        self.members = tuple(
+            (name, member)
+            for base in kind.__mro__
+            for name, member in vars(base).items()
+            if isinstance(member, MemberDescriptorType) and name != "__dict__"
+        )
+
+
+_search_of = lru_cache(maxsize=1024)(_Search)
+
+
+def _attributes(value: object, search: _Search) -> Iterator[tuple[str, object]]:
+    for name, member in search.members:
         try:
             yield name, member.__get__(value)
         except AttributeError:  # a slot without a value
             continue
-    if hasattr(value, "__dict__"):
+    if hasattr(value, "__dict__") and not isinstance(value, ModuleType):
         yield from list(vars(value).items())
 
 
-@lru_cache(maxsize=1024)
-def _members(kind: Any) -> tuple[tuple[str, MemberDescriptorType], ...]:
-    """Return the slots of a class; attributes of slices, partial functions and other built-in objects are such too."""
-    return tuple(
-        (name, member)
-        for base in kind.__mro__
-        for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType) and name != "__dict__"
-    )
-
-
-def _items(value: Any) -> Iterable[object]:
+def _items(value: Any) -> Sequence[object]:
     """Return the items of a container that arguments are not searched in, or of an array or frame of objects."""
     if isinstance(value, _PROXY):
         return [item for pair in value.items() for item in pair]

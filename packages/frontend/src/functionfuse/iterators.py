@@ -15,18 +15,23 @@ _CONTAINERS = frozenset({list, tuple, set, frozenset})
 _USED_UP = frozenset({CoroutineType, AsyncGeneratorType})
 
 
+def may_be_used_up(kind: type) -> bool:
+    """Return True for types of iterators, coroutines and asynchronous generators, and for some others."""
+    return hasattr(kind, "__next__") or kind in _USED_UP
+
+
 def is_used_up(value: Any) -> bool:
     """Return True for an iterator, a coroutine or an asynchronous generator.
 
-    An iterator is what has ``__next__`` and is what ``iter`` returns of it: generators, ``map``, ``zip``, open files,
-    readers of CSV files, cursors of databases. What makes a new iterator each time, as lists and most data loaders do,
-    is none.
+    An iterator is what has ``__next__`` and is what ``iter`` returns of it: generators, ``map``, ``zip``, files to read
+    from, readers of CSV files, cursors of databases. What makes a new iterator each time, as lists and most data loaders
+    do, is none, and neither is a file that is only written to.
     """
     kind = type(value)
     if not hasattr(kind, "__next__"):
         return kind in _USED_UP
     try:
-        return iter(value) is value
+        return iter(value) is value and (not hasattr(kind, "readable") or bool(value.readable()))
     except TypeError:  # it has no __iter__
         return False
     except Exception:  # such as a closed file
@@ -52,7 +57,7 @@ def first_used_up(value: Any, kinds: set[type]) -> Any:
     """
     if kinds <= _PLAIN:
         return None
-    suspects = {kind for kind in kinds if hasattr(kind, "__next__") or kind in _USED_UP}
+    suspects = set(filter(may_be_used_up, kinds))
     if not suspects:
         return None
     items = (value.values() if type(value) is dict else value) if len(kinds) > 1 else ()

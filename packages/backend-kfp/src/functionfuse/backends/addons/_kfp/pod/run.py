@@ -119,14 +119,15 @@ class PodRun:
             if failures and key[1] is None:
                 self.run.root.failed[key[0]] = error_of_first(failures)
 
-    def expand(self, steps: list[Step], task: Task) -> Plan:
+    def expand(self, steps: list[Step], task: Task, wanted: Sequence[Ref]) -> Plan:
         """Plan the graph that a dynamic step returned.
 
         Args:
             steps: the graph's steps.
             task: the dynamic step.
+            wanted: the results of the graph that the step's own is made of.
         """
-        return self._expander(steps, task)
+        return self._expander(steps, task, wanted)
 
     @functools.cached_property
     def _expander(self) -> Expander:
