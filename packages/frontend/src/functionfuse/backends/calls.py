@@ -137,19 +137,22 @@ def _attempt(call: Call) -> tuple[Any, Any]:
         if initialize is not None:
             initialize()
         function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
-        return evaluate(function, args, kwargs)
+        return evaluate(function, args, kwargs, target.cls if kind == "constructor" else None)  # type: ignore[union-attr]
 
     value = work() if timeout is None else limited(work, timeout)
     return value, value if kind == "constructor" else instance
 
 
-def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def evaluate(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], made: type | None = None
+) -> Any:
     """Call a function; if it made nodes and returned some, its value is an Expansion.
 
     Args:
         function: the function.
         args: positional arguments.
         kwargs: keyword arguments.
+        made: the class of the stateful object that it makes, which may be an iterator.
 
     Raises:
         UsageError: the value is an iterator, or a container of some.
@@ -169,7 +172,7 @@ def evaluate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
             warn_of_unreturned(function, args, kwargs, mark)
         return value
     kinds = types_in(value)
-    if kind is not function or kind.__module__ in _LANGUAGE:  # a stateful object may be an iterator
+    if kind is not made or kind.__module__ in _LANGUAGE:
         used_up = first_used_up(value, kinds)
         if used_up is not None:
             raise UsageError(f"the result {'is' if used_up is value else 'holds'} {remedy(used_up)}")

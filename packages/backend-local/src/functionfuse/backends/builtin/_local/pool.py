@@ -197,8 +197,8 @@ class PoolEngine:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
-                surroundings, states = self._driver.of(pooled.call.target for pooled in calls)
-                future = self._pool.executor.submit(perform_serialized, data, surroundings, states, uuid4().hex)
+                calls_need = self._driver.of(pooled.call.target for pooled in calls)
+                future = self._pool.executor.submit(perform_serialized, data, *calls_need, uuid4().hex, os.getpid())
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return

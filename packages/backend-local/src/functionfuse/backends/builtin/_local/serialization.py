@@ -38,6 +38,7 @@ def perform_serialized(
     surroundings: Surroundings,
     states: Sequence[CodeState],
     batch_id: str,  # noqa: ARG001
+    driver_pid: int,
 ) -> list[bytes]:
     """Perform a batch of serialized calls in this process; see `perform_each`.
 
@@ -46,11 +47,12 @@ def perform_serialized(
         surroundings: of the driver.
         states: what the calls use of the driver's modules.
         batch_id: makes every batch another one for executors that give equal calls one result, as Dask's does.
+        driver_pid: the process number of the driver.
 
     Returns:
         The serialized outcomes.
     """
-    watch_driver()
+    watch_driver(driver_pid)
     try:
         take_over(surroundings, states)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import update_wrapper
@@ -74,7 +75,6 @@ class NodeFunction:
         call = self._of_attempt(self._call._replace(args=rest, kwargs=kwargs, instance=instance), context)
         if self.serialized is None:
             return self._run_in_thread(call)
-        watch_driver()
         outcome = perform(call)
         if outcome.error is None and _has_other_readers():
             return _picklable(_result(outcome, self._call.target.kind))
@@ -117,7 +117,7 @@ class NodeFunction:
         self._ends.put(perform(call))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _deserialized_function, (self.serialized,)
+        return _deserialized_function, (self.serialized, os.getpid())
 
 
 @contextmanager
@@ -131,7 +131,8 @@ def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None
         fields["parameters"] = before
 
 
-def _deserialized_function(serialized: SerializedCall) -> NodeFunction:
+def _deserialized_function(serialized: SerializedCall, driver_pid: int) -> NodeFunction:
+    watch_driver(driver_pid)
     return NodeFunction(serialized.call, signature_of(serialized.call.target), serialized)
 
 
