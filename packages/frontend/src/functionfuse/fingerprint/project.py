@@ -32,8 +32,10 @@ def in_project(name: str) -> bool:
     """
     if name in _MAIN:
         return True
-    if not name or name.partition(".")[0] == "functionfuse":
-        return not name
+    if _is_own(name):
+        return False
+    if not name:
+        return True
     module = sys.modules.get(name)
     if module is not None:
         return is_of_project(module)
@@ -43,6 +45,8 @@ def in_project(name: str) -> bool:
 
 def is_of_project(module: ModuleType) -> bool:
     """Return True if this very module is the project's, under whichever name it was loaded."""
+    if _is_own(module.__name__):
+        return False
     spec = getattr(module, "__spec__", None)
     file = getattr(module, "__file__", None)
     if file is None and spec is None:  # made by hand, or by its package
@@ -56,14 +60,15 @@ def function_in_project(function: FunctionType) -> bool:
 
     A wrapper that a library makes for a function of the project is the project's, as it bears the other's module.
     """
-    return in_project(function.__module__ or "") or _has_project_code(function)
+    module = function.__module__ or ""
+    return in_project(module) or (not _is_own(module) and _has_project_code(function))
 
 
 def class_in_project(cls: type) -> bool:
     """Return True if a class is the project's, by its module or by the files of its methods."""
-    return in_project(cls.__module__ if isinstance(cls.__module__, str) else "") or any(
-        isinstance(attribute, FunctionType) and _has_project_code(attribute) for attribute in vars(cls).values()
-    )
+    module = cls.__module__ if isinstance(cls.__module__, str) else ""
+    functions = [attribute for attribute in vars(cls).values() if isinstance(attribute, FunctionType)]
+    return in_project(module) or (not _is_own(module) and any(map(_has_project_code, functions)))
 
 
 def file_of(module: str) -> str | None:
@@ -154,6 +159,11 @@ def held_by_library(value: Any) -> tuple[str, str] | None:
                 if held is value:
                     return module.__name__, attribute
     return None
+
+
+def _is_own(module: str) -> bool:
+    """Return True for a module of this package, which is a library's, also where it is installed editable."""
+    return module.partition(".")[0] == "functionfuse"
 
 
 def _has_project_code(function: FunctionType) -> bool:
