@@ -135,13 +135,14 @@ class Counter:
     def __init__(self):
         self.n = 1
 
-values = [Mode.EXACT, Derived(3), Derived.Part(), Derived, Counter]
+counter = Counter.__wrapped__
+values = [Mode.EXACT, Derived(3), Derived.Part(), Derived, counter]
 if sys.argv[2] == "2":
     store.save("w", "values", values)
 else:
     mode, derived, part, cls, decorated = store.read_task("w", "values")
     print(mode is Mode.EXACT, isinstance(derived, Base), derived.scaled() == (Derived, Base, 30), part == values[2])
-    print(cls is Derived, decorated is Counter, Base.factor)
+    print(cls is Derived, decorated is counter, Base.factor)
 """
 
 
