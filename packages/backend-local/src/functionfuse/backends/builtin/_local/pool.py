@@ -91,7 +91,7 @@ class PoolEngine:
 
     def __init__(self, pool: SharedPool | OwnPool) -> None:
         self._pool = pool
-        self._driver = DriverState(serializer.dumps)
+        self._driver = None if pool.in_process else DriverState(serializer.dumps)
         self._throttle = Throttle(pool.executor)
         self._batch: list[PooledCall] = []  # short calls, to be submitted together
         self._batch_seconds = 0.0
@@ -169,7 +169,7 @@ class PoolEngine:
 
     def _give(self, calls: list[PooledCall]) -> None:
         try:
-            if self._pool.in_process:
+            if self._driver is None:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
