@@ -23,9 +23,13 @@ class Project:
         self.folder = folder
         self.prefix = prefix
         self.modules = {}
+        self.written = 0
 
     def write(self, name, source):
-        (self.folder / f"{self.prefix}{name}.py").write_text(source.replace("PREFIX", self.prefix))
+        """Write a file that is longer than the one before: a compiled one of the same second is not taken for it."""
+        self.written += 1
+        text = f"{source.replace('PREFIX', self.prefix)}\n# {'edited ' * self.written}\n"
+        (self.folder / f"{self.prefix}{name}.py").write_text(text)
         importlib.invalidate_caches()
 
     def load(self, name):

@@ -110,7 +110,7 @@ class StepOptions(NamedTuple):
 
 OPTION_NAMES = frozenset(StepOptions._fields)
 NO_OPTIONS = StepOptions()
-"""The options of a step for which nothing is set: one object, so that it can be told apart at once."""
+"""The options of a step for which nothing is set: one object, so that `is` recognizes it."""
 
 
 class Rule(NamedTuple):

@@ -184,7 +184,7 @@ class Definitions:
             facts = CodeFacts(facts.tokens, frozenset(), facts.imports)
             self.facts(facts, {"__package__": module.package}, out)
         for name, value in module.changes(self.code_alone):
-            with suppress(Unfingerprintable):  # made as the file tells
+            with suppress(Unfingerprintable):  # it is made as the file says
                 digest, uses = self.apart(value)
                 out(label("now", name))
                 out(digest)

@@ -113,7 +113,7 @@ class PoolEngine:
 
     def __init__(self, pool: SharedPool | OwnPool) -> None:
         self._pool = pool
-        self._driver = DriverState(serializer.dumps)
+        self._driver = None if pool.in_process else DriverState(serializer.dumps)
         if not pool.in_process:
             send_main_by_value()
         self._throttle = Throttle(pool.executor)
@@ -193,7 +193,7 @@ class PoolEngine:
 
     def _give(self, calls: list[PooledCall]) -> None:
         try:
-            if self._pool.in_process:
+            if self._driver is None:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
