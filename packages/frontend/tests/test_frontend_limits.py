@@ -66,6 +66,7 @@ def test_what_catches_everything(function):
     with pytest.raises(TimeLimitExceeded, match=r"took longer than 0.05 s"):
         limited(function, 0.05)
     assert sys.gettrace() is tracing
+    assert sys.exc_info() == (None, None, None)
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
@@ -79,6 +80,11 @@ def test_what_it_raises_instead_is_the_cause():
     with pytest.raises(TimeLimitExceeded) as caught:
         limited(wraps, 0.05)
     assert caught.value.__cause__.args == ("the server",)
+
+
+def test_the_end_of_an_iteration_is_raised_as_it_is():
+    with pytest.raises(StopIteration):
+        limited(lambda: next(iter([])), 30)
 
 
 def test_the_traceback_shows_where_it_was():

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _AGAIN = 0.5  # seconds after which a function that caught the exception of its time limit is interrupted again
@@ -90,29 +90,42 @@ def _trace_no_further(_frame: FrameType, _event: str, _argument: object) -> None
 def _interrupted(function: Callable[[], Any], seconds: float) -> Any:
     """Stop the function with an alarm; code that never returns to the interpreter is not stopped."""
     alarm = _Alarm()
-    error: BaseException | None = None
+    ended: list[tuple[Any, BaseException | None]] = []
     tracing, before = sys.gettrace(), signal.signal(signal.SIGALRM, alarm.strike)
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
         try:
-            value = function()
+            next(_in_own_state(function, ended))
         finally:
             alarm.ended = True
-    except KeyboardInterrupt:
-        raise
-    except BaseException as caught:
+    except TimeLimitReached as late:  # the function had just ended
         alarm.ended = True
-        if not alarm.strikes:
-            raise
-        error = caught
+        ended.append((None, late))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if alarm.strikes:
             sys.settrace(tracing)
-    if alarm.strikes:
+    value, error = ended[-1]
+    if alarm.strikes and not isinstance(error, KeyboardInterrupt):
         _raise_exceeded(f"took longer than {seconds:g} s", error)
+    if error is not None:
+        raise error
     return value
+
+
+def _in_own_state(function: Callable[[], Any], ended: list[tuple[Any, BaseException | None]]) -> Iterator[None]:
+    """Call a function, and append its result, or what it raised.
+
+    An exception that a tracing function raises at the end of an ``except`` clause leaves the one of this clause as
+    the one that is being handled. A generator has this state for itself; that of the thread, which is the context of
+    all its later exceptions, stays as it is.
+    """
+    try:
+        ended.append((function(), None))
+    except BaseException as error:
+        ended.append((None, error))
+    yield
 
 
 def _raise_exceeded(message: str, error: BaseException | None) -> NoReturn:
