@@ -24,8 +24,8 @@ def is_used_up(value: Any) -> bool:
     """Return True for an iterator, a coroutine or an asynchronous generator.
 
     An iterator is what has ``__next__`` and is what ``iter`` returns of it: generators, ``map``, ``zip``, files to read
-    from, readers of CSV files, cursors of databases. What makes a new iterator each time, as lists and data loaders do, is
-    none, and neither is a file that is only written to.
+    from, readers of CSV files, cursors of databases. What makes a new iterator each time, as lists and data loaders
+    do, is none, and neither is a file that is only written to.
     """
     kind = type(value)
     if not hasattr(kind, "__next__"):

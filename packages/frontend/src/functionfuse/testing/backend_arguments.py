@@ -16,6 +16,7 @@ from functionfuse.testing.functions import (
     Countdown,
     Point,
     add,
+    distinct,
     iterates,
     makes_lock,
     noted,
@@ -23,6 +24,7 @@ from functionfuse.testing.functions import (
     same,
     takes_lock,
     total,
+    twice,
 )
 from functionfuse.testing.standard_tests import core
 
@@ -90,6 +92,18 @@ class ArgumentTests(BackendSuite, suite=True):
             return [self, name, node, args]
 
         assert run(named(self=1, name=2, node=3, args=add(2, 2))) == [1, 2, 3, 4]
+
+    @core
+    @pytest.mark.parametrize("value", [bytearray(b"ab"), [bytearray(b"ab"), 2**70], {"k": bytearray(b"ab")}, "\ud800"])
+    def test_values_keep_their_types(self, run: Any, value: Any) -> None:
+        """As literals, as results, and as items of results."""
+        results = run(received(value, key=value), received(same(value)), same([value])[0], same(value))
+        assert repr(results) == repr([((value,), {"key": value}), ((value,), {}), value, value])
+
+    @pytest.mark.parametrize("empty", [[], {}])
+    def test_one_object_in_two_places_of_a_result(self, run: Any, empty: Any) -> None:
+        """It is one object where the result is taken, too."""
+        assert run(distinct(twice(empty)), distinct(same([twice(empty)])[0])) == [1, 1]
 
     @core
     def test_items_of_results(self, run: Any) -> None:

@@ -72,6 +72,27 @@ def same(value: Any) -> Any:
 
 
 @workflow
+def twice(values: list[Any] | dict[str, Any]) -> Any:
+    """Return a container that holds one list twice.
+
+    Args:
+        values: an empty container of that kind.
+    """
+    shared = [1]
+    if isinstance(values, dict):
+        values.update(first=shared, second=shared)
+    else:
+        values += [shared, shared]
+    return values
+
+
+@workflow
+def distinct(values: list[Any] | dict[str, Any]) -> int:
+    """Return how many objects a container holds."""
+    return len(set(map(id, values.values() if isinstance(values, dict) else values)))
+
+
+@workflow
 def received(*args: Any, **kwargs: Any) -> Any:
     """Return all arguments.
 

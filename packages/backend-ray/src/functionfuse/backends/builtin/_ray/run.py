@@ -28,6 +28,7 @@ from .outcomes import cause_of, errors_of, storage_error
 from .reference_store import ReferenceStore
 from .signals import CallOutOfOrder, ControlSignal, GraphReturned, StateNotStored, StoredResultUnreadable
 from .submitter import TaskSubmitter
+from .unchanged import unchanged
 from .values import Promise, fetch_results, reference_to, references_for_user, remote_function
 from .worker import raise_failure
 
@@ -296,7 +297,7 @@ class RayRun:
         if isinstance(signal, StateNotStored):
             self._run.state_not_saved(task, signal.args[1])
             is_constructor = task.step.target.kind == "constructor"
-            value = pending.handle if is_constructor else _promise_instead(pending, ray.put(signal.args[0]))
+            value = pending.handle if is_constructor else _promise_instead(pending, ray.put(unchanged(signal.args[0])))
         else:
             self._unpredictable.add(task.step.target)
             is_graph = isinstance(signal, GraphReturned)

@@ -11,6 +11,7 @@ from functionfuse.backends.calls import Call
 from functionfuse.plan import fill
 
 from .signals import MissingItem, checked_arguments, step_failure
+from .unchanged import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,11 +75,11 @@ class ReturnLayout(NamedTuple):
             seconds: how long the step took.
         """
         items = [self._item(result, key) for key in self.keys]
-        return (result if self.whole else None, *items, *([seconds] if self.seconds else ()))
+        return (unchanged(result) if self.whole else None, *items, *([seconds] if self.seconds else ()))
 
     def _item(self, result: Any, key: Any) -> Any:
         try:
-            return result[key]
+            return unchanged(result[key])
         except Exception as error:
             return MissingItem(step_failure(error, None, 0.0, f"a result that it takes has no item [{key!r}]"))
 

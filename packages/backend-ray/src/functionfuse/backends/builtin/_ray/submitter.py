@@ -20,6 +20,7 @@ from .actor_handle import ActorHandle
 from .options import options_of_actors, options_of_tasks
 from .serialized import ReturnLayout, SerializedStep
 from .signals import RetriableStepFailed
+from .unchanged import unchanged
 from .values import Promise, reference_to
 from .worker import perform_serialized, step_function, storing_step_function
 
@@ -222,7 +223,8 @@ def _refs(frame: Frame) -> Iterator[Ref]:
 
 def _arguments(task: Task, name: str) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     take = task.frame.take
-    return task.step.arguments(lambda ref: reference_to(take(ref), name))
+    args, kwargs = task.step.arguments(lambda ref: reference_to(take(ref), name))
+    return tuple(map(unchanged, args)), {key: unchanged(value) for key, value in kwargs.items()}
 
 
 def _is_plain(step: Step) -> bool:

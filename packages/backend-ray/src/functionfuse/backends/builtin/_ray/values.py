@@ -15,6 +15,7 @@ from functionfuse.plan import Ref
 
 from .actor_handle import ActorHandle, ActorHandleItem
 from .signals import MissingItem, StepFailed
+from .unchanged import unchanged
 from .worker import fill_container, take_item
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def reference_to(value: Any, reader: str) -> Any:
 
     container = Nest(rebuild(value, leaf))
     if not refs:
-        return ray.put(value)
+        return ray.put(unchanged(value))
     return remote_function(fill_container).remote(cloudpickle.dumps((container, tuple(refs))), *refs.values())
 
 

@@ -23,6 +23,7 @@ from .signals import (
     checked_arguments,
     step_failure,
 )
+from .unchanged import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,7 +108,7 @@ def take_item(value: Any, ref: Ref) -> Any:
     """
     checked_arguments((value,), {})
     try:
-        return ref.take(value)
+        return unchanged(ref.take(value))
     except Exception as error:
         detail = f"the result of node {ref.step!r} has no item {ref.items}"
         raise step_failure(error, None, 0.0, detail) from None
@@ -121,7 +122,7 @@ def fill_container(serialized: bytes, *values: Any) -> Any:
         values: of the Refs, in their order.
     """
     container, refs = cloudpickle.loads(serialized)
-    return fill(container, dict(zip(refs, checked_arguments(values, {})[0], strict=True)).__getitem__)
+    return unchanged(fill(container, dict(zip(refs, checked_arguments(values, {})[0], strict=True)).__getitem__))
 
 
 def complete_step(step: SerializedStep | None, call: Call, outcome: Outcome, *, stores_state: bool = False) -> Any:
@@ -204,7 +205,7 @@ def _returned(
         for index, argument in (*enumerate(args), *kwargs.items()):
             if argument is value:
                 raise ArgumentReturned(index, seconds)
-    return value
+    return unchanged(value)
 
 
 def _is_large_and_constant(value: Any) -> bool:

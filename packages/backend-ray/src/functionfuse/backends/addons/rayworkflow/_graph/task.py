@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from functionfuse.backends.builtin._ray.unchanged import unchanged
+
 from .._worker.calls import deserialized_call
 from .._worker.task import execute_with
 
@@ -23,4 +25,4 @@ def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
 
     call, references, needs = deserialized_call(serialized, arguments)
     report, value = execute_with(lambda: run_graph, call, references, needs)
-    return pickle.dumps(report), value
+    return pickle.dumps(report), unchanged(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from functionfuse.backends.builtin._ray.unchanged import unchanged
 from functionfuse.backends.serialization import deserialized_error
 
 from .._dag.serialization import deserialize
@@ -62,7 +63,7 @@ def read_output(location: RecordLocation, key: str) -> Any:
     while True:
         report, value = _result_in(location, key, results.get(key))
         if report.ended == "value":
-            return value
+            return unchanged(value)
         if report.ended == "lost":
             raise ValueError(f"Cannot load output from task id {asked_key!r} in workflow {location.workflow_id!r}")
         key = key_of(pickle.loads(report.data).tasks[-1].name, key)
@@ -80,4 +81,4 @@ def read_results(location: RecordLocation, keys: Sequence[str], logs: Sequence[s
     logged = {log: results_in(journal, log) for log in set(logs)}
     records = [logged[log].get(key) if log else journal.get(f"out/{key}") for key, log in zip(keys, logs, strict=True)]
     found = [_result_in(location, key, record) for key, record in zip(keys, records, strict=True)]
-    return [pickle.dumps(report) for report, _ in found] + [value for _, value in found]
+    return [pickle.dumps(report) for report, _ in found] + [unchanged(value) for _, value in found]

@@ -10,6 +10,7 @@ import ray
 from ray import cloudpickle
 from ray.dag import DAGNode
 
+from functionfuse.backends.builtin._ray.unchanged import unchanged
 from functionfuse.backends.serialization import deserialized_error, unserializable_result
 from functionfuse.deferred import Deferred
 from functionfuse.errors import StorageError
@@ -45,7 +46,7 @@ def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
     """
     call, references, needs = deserialized_call(serialized, arguments)
     report, value = execute_with(lambda: _function_of(call, references), call, references, needs)
-    return pickle.dumps(report), value
+    return pickle.dumps(report), unchanged(value)
 
 
 def execute_with(
