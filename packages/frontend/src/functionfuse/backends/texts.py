@@ -13,6 +13,15 @@ def text_of(error: BaseException) -> str:
         return f"(no text, as its __str__ raised {type(problem).__name__})"
 
 
+def has_text(error: BaseException) -> bool:
+    """Return True if the text and the representation of an error can be had."""
+    try:
+        str(error), repr(error)
+    except Exception:
+        return False
+    return True
+
+
 def described(error: BaseException) -> str:
     """Return type and text of an error: ``ValueError: no such item``."""
     text = text_of(error)

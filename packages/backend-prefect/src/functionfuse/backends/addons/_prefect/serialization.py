@@ -10,7 +10,7 @@ import cloudpickle
 import prefect.utilities.annotations as prefect_annotations
 
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
-from functionfuse.backends.texts import text_of
+from functionfuse.backends.texts import shown, text_of
 
 from .parameters import parameters_of
 
@@ -105,6 +105,7 @@ class TaskFailure(Exception):  # noqa: N818  it stands for what a function raise
     """Carries the outcome of a failed call to the driver; Prefect shows type and text of what the function raised."""
 
     text = ""
+    representation = ""
 
     def __init__(self, task_outcome: TaskOutcome) -> None:
         self.task_outcome = task_outcome
@@ -112,22 +113,29 @@ class TaskFailure(Exception):  # noqa: N818  it stands for what a function raise
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        return self.representation
+
     def __reduce__(self) -> tuple[Any, ...]:
         return TaskFailure, (self.task_outcome,)
 
 
-def task_failure(outcome: Outcome) -> Exception:
-    """Return an exception of the same type as a failed call's error, which carries the outcome to the driver."""
-    error = outcome.error
-    assert error is not None
+def task_failure(error: BaseException, task_outcome: TaskOutcome) -> Exception:
+    """Return an exception of the same type as a failed call's error, which carries the outcome to the driver.
+
+    Args:
+        error: what the call raised.
+        task_outcome: the outcome of the call.
+    """
     kind = type(error)
-    body: dict[str, Any] = {"text": text_of(error), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    body: dict[str, Any] = {"text": text_of(error), "representation": shown(error)}
+    body |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     bases = (TaskFailure, kind) if isinstance(error, Exception) else (TaskFailure,)
     try:
         stand_in: type[Exception] = type(kind.__name__, bases, body)
         made = stand_in.__new__(stand_in)
     except TypeError:  # a type that cannot be derived from
         made = TaskFailure.__new__(type(kind.__name__, (TaskFailure,), body))
-    made.__dict__.update(error.__dict__, task_outcome=TaskOutcome.serialized(outcome))
+    made.__dict__.update(error.__dict__, task_outcome=task_outcome)
     made.args = error.args
     return made.with_traceback(error.__traceback__)

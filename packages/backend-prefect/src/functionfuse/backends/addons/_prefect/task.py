@@ -16,6 +16,7 @@ from prefect.results import should_persist_result
 
 from functionfuse.backends.calls import Outcome, perform
 from functionfuse.backends.serialization import unserializable_result
+from functionfuse.backends.texts import has_text
 from functionfuse.backends.workers import watch_driver
 
 from .parameters import function_of, parameters_of, signature_of
@@ -80,7 +81,7 @@ class NodeFunction:
             return _picklable(_result(outcome, self._call.target.kind))
         if outcome.error is None:
             return TaskOutcome.serialized(outcome)
-        raise task_failure(outcome)
+        raise task_failure(outcome.error, TaskOutcome.serialized(outcome))
 
     def release(self) -> None:
         """Release the arguments, once the task has ended."""
@@ -109,9 +110,9 @@ class NodeFunction:
             self.outcome = outcome._replace(value=None, instance=None)
             return _result(outcome, self._call.target.kind) if _has_other_readers() else TaskOutcome(outcome)
         self.outcome = outcome
-        if isinstance(outcome.error, Exception):
+        if isinstance(outcome.error, Exception) and has_text(outcome.error):
             raise outcome.error
-        raise task_failure(outcome)  # Prefect would take it for the end of the process
+        raise task_failure(outcome.error, TaskOutcome(outcome))  # Prefect would take it for the end of the process
 
     def _perform(self, call: Call) -> None:
         self._ends.put(perform(call))
