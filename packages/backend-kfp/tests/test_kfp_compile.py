@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import io
 import json
 import random
 import re
 import sys
 import zipfile
-import zlib
 
 import pytest
 import yaml
@@ -69,7 +69,7 @@ def container(spec, key):
 def shipped(spec):
     """The zip that the root task writes."""
     text = container(spec, "code")["args"][-1]
-    return zipfile.ZipFile(io.BytesIO(zlib.decompress(base64.b64decode(text))))
+    return zipfile.ZipFile(io.BytesIO(bz2.decompress(base64.b64decode(text))))
 
 
 def test_the_pipeline(compiled):

@@ -14,6 +14,7 @@ from functionfuse.testing import BackendTests
 class TestKFPLocal(BackendTests):
     chain_length = 50
     recursion_depth = 2_000
+    graph_size = 100
 
     @pytest.fixture
     def make_workflow(self):

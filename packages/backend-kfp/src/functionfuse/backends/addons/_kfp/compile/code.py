@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import functools
 import hashlib
 import io
@@ -10,7 +11,6 @@ import json
 import pickle
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class CodeArchive:
     @functools.cached_property
     def text(self) -> str:
         """The zip as text for a command line."""
-        return base64.b64encode(zlib.compress(self.data, 9)).decode()
+        return base64.b64encode(bz2.compress(self.data)).decode()
 
 
 def archive_code(

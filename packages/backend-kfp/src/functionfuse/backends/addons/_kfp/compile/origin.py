@@ -38,9 +38,9 @@ if os.path.isabs(output_file):
 """
 
 _FROM_TEXT = f"""
-import base64, os, sys, zlib
+import base64, bz2, os, sys
 output_file, path, uri, text = sys.argv[1:]
-data = zlib.decompress(base64.b64decode(text))
+data = bz2.decompress(base64.b64decode(text))
 {_WRITE_ARTIFACT}"""
 
 _FROM_STORE = f"""
