@@ -15,6 +15,7 @@ from functionfuse.testing import wait_until
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
 PATH = str(Path(__file__).parent)
+AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # else a cluster with actors takes 30 s to end
 
 
 def until_started(start):
@@ -37,6 +38,7 @@ def started_head(folder, environment=None):
         folder: where its output is written.
         environment: of its processes; that of this process unless given.
     """
+    environment = {**(environment or {**os.environ, "PYTHONPATH": PATH}), **AT_ONCE}
     with socket.socket() as free:
         free.bind((ADDRESS, 0))
         port = free.getsockname()[1]
@@ -62,9 +64,7 @@ def started_head(folder, environment=None):
         return False
 
     with log.open("w") as output:
-        head = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment or {**os.environ, "PYTHONPATH": PATH}
-        )
+        head = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         wait_until(accepts)
         yield f"ray://{ADDRESS}:{port}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray.util.client
+
 _CHANGED = frozenset({list, dict, bytearray})
 
 
@@ -23,7 +25,8 @@ class Unchanged:
         self._value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _itself, (self._value,)
+        is_client = ray.util.client.ray.is_connected()  # whose server sends the value on
+        return Unchanged if is_client else _itself, (self._value,)
 
 
 def unchanged(value: Any) -> Any:
