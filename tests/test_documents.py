@@ -12,11 +12,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from functionfuse.testing.store_tests import StoreTests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -91,7 +94,16 @@ def read(document: str) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if "```python\n" in read(name)])
+def runnable() -> Iterator[Any]:
+    """Yield the documents with Python; one that starts servers or clusters of its own is slow."""
+    for name in DOCUMENTS:
+        script = script_of(read(name))
+        if script.strip():
+            is_slow = "prefectback" in script or "rayworkflow" in script
+            yield pytest.param(name, marks=pytest.mark.slow(reason="servers of its own") if is_slow else ())
+
+
+@pytest.mark.parametrize("document", [*runnable()])
 def test_every_block_runs_and_prints_what_is_promised(document, tmp_path):
     text = read(document)
     printed = run_document(text, document, tmp_path)

@@ -19,6 +19,8 @@ from functionfuse.testing import wait_until
 
 SERVER = Path(__file__).parents[1] / "packages" / "storage" / "tests" / "s3_server.py"
 
+pytestmark = pytest.mark.slow(reason="a server and clusters of its own")
+
 
 @pytest.fixture(scope="module")
 def servers():
@@ -62,7 +64,6 @@ def place(servers, server):
         os.environ.update(before)
 
 
-@pytest.mark.slow(reason="a server and clusters of its own")
 def test_a_workflow_goes_on_from_a_bucket(place, tmp_path):
     @ray.remote
     def counted(path, *values):
@@ -115,7 +116,6 @@ def killed(server):
     return server.restart
 
 
-@pytest.mark.slow(reason="a server and clusters of its own")
 @pytest.mark.parametrize("away", [paused, killed])
 def test_a_server_that_goes_away_and_comes_back(place, server, away, tmp_path):
     gate = tmp_path / "gate"

@@ -83,6 +83,7 @@ def test_other_addresses_keep_the_error_of_ray(no_cluster):
     assert error_of_connection("head:6379") == "ray client connection timeout"
 
 
+@pytest.mark.slow(reason="a cluster that refuses a client, which waits")
 def test_a_cluster_that_requires_a_token(tmp_path):
     pytest.importorskip("grpc", reason="clients of Ray need grpcio")
     token = tmp_path / ".ray" / "auth_token"

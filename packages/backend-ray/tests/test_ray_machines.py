@@ -90,6 +90,7 @@ def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_
         running.result(100)
 
 
+@pytest.mark.slow(reason="fills the object store")
 def test_more_than_the_object_store_holds(two_machines):
     assert make(total(*[large(n) for n in range(15)])).run() == sum(range(15))
 

@@ -58,6 +58,7 @@ def test_a_workflow_outlives_its_driver(path, tmp_path):
     assert len(noted(path)) == 1
 
 
+@pytest.mark.slow(reason="a second cluster")
 def test_workflows_outlive_their_cluster(path, root, tmp_path):
     """Results, deadlines and events that were received before, over HTTP too, are as they were."""
     with driver(tmp_path / "log", storage=root, lease_seconds=2.0) as other:

@@ -420,6 +420,7 @@ def test_limits_and_pending_workflows(path):
     assert ray.get(outputs[:7]) == [1] * 7
 
 
+@pytest.mark.slow(reason="a controller that is killed while many workflows wait")
 def test_pending_workflows_outlive_the_controller(path, store):
     ids = [f"queued {number}" for number in range(8)]
     outputs = [workflow.run_async(held.bind(path), workflow_id=workflow_id) for workflow_id in ids]
