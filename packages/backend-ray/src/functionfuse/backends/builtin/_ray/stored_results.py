@@ -31,7 +31,17 @@ def read_result(store: bytes, workflow_name: str, name: str, known_as: str) -> A
 
 
 def read_result_for_ray(store: bytes, workflow_name: str, name: str, known_as: str) -> Any:
-    """Return what a task returns for a stored result; see `read_result`."""
+    """Return what a task returns for a stored result.
+
+    Args:
+        store: the pickled store.
+        workflow_name: under which the store has the result.
+        name: of the result's step.
+        known_as: what an error calls the result.
+
+    Raises:
+        StoredResultUnreadable: the store raised an error.
+    """
     return unchanged(read_result(store, workflow_name, name, known_as))
 
 
