@@ -14,7 +14,7 @@ import ray
 from functionfuse.testing import wait_until
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
-PATH = str(Path(__file__).parent)
+PATH = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # else a cluster with actors takes 30 s to end
 
 
