@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import importlib.util
 import io
 import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ def test_no_credentials_in_the_pipeline(options, servers, tmp_path):
     text = (tmp_path / "pipeline.yaml").read_bytes()
     spec = next(yaml.safe_load_all(text))
     code = spec["deploymentSpec"]["executors"]["exec-code"]["container"]["args"][-1]
-    with zipfile.ZipFile(io.BytesIO(zlib.decompress(base64.b64decode(code)))) as archive:
+    with zipfile.ZipFile(io.BytesIO(bz2.decompress(base64.b64decode(code)))) as archive:
         everything = text + b"".join(map(archive.read, archive.namelist()))
     secrets = [servers.KEY.encode(), servers.SECRET.encode()]
     secrets += [base64.b64encode(secret)[:-4] for secret in secrets]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -12,6 +13,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestKFPLocal(BackendTests):
+    unsupported: ClassVar = {"surroundings": "pods are machines of their own"}
     chain_length = 50
     recursion_depth = 2_000
     graph_size = 100

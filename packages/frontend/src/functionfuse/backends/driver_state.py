@@ -1,8 +1,8 @@
 """What a worker takes over from the driver, so that it runs what the plan describes.
 
 A worker lives longer than a run: modules are edited and reloaded, constants of modules are set, the folder and the
-environment change. With each batch of calls it gets what the driver has of these, compares the code that the calls
-use by its fingerprints, and loads what differs anew.
+environment change. Before calls it gets what the driver has of these, compares the code that the calls use by its
+fingerprints, and loads what differs anew.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ import importlib
 import os
 import pickle
 import sys
+import sysconfig
 from contextlib import suppress
 from hashlib import sha256
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader, SourcelessFileLoader
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zipimport import zipimporter
 
 from functionfuse.errors import EngineError
 from functionfuse.fingerprint import Fingerprinter, Unfingerprintable
 from functionfuse.fingerprint.code import facts_of
 from functionfuse.fingerprint.modules import ImportedModule, absolute_names, module_named
-from functionfuse.fingerprint.project import in_project
+from functionfuse.fingerprint.project import class_in_project, in_project
+from functionfuse.iterators import types_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from functionfuse.plan import Step
     from functionfuse.targets import Target
 
+Values = TypeVar("Values")
+
 _ENVIRONMENT = dict(os.environ)  # as it was when this process began to use this package
+_LIBRARIES = {path for key, path in sysconfig.get_paths().items() if key.endswith(("lib", "stdlib"))}
+_ZIP = "python{}{}.zip".format(*sys.version_info)  # of the standard library
 _MODULE = ""  # stands for a whole module among the names of definitions
 
 
@@ -41,9 +48,9 @@ class Surroundings(NamedTuple):
     """Where the driver is.
 
     Attributes:
-        folder: the working directory.
+        folder: the working directory; "" where the engine decides on that.
         environment: variables that were changed since the driver began; None for those that were deleted.
-        path: where modules are searched.
+        path: where modules are searched, but for the folders of libraries, which each machine has its own of.
     """
 
     folder: str
@@ -53,9 +60,9 @@ class Surroundings(NamedTuple):
     @classmethod
     def here(cls) -> Surroundings:
         """Return those of this process."""
-        names = _ENVIRONMENT.keys() | os.environ.keys()
+        names = [name for name in _ENVIRONMENT.keys() | os.environ.keys() if not _is_of_engines(name)]
         changed = {name: os.environ.get(name) for name in names if os.environ.get(name) != _ENVIRONMENT.get(name)}
-        return cls(os.getcwd(), changed, tuple(map(os.path.abspath, sys.path)))  # noqa: PTH109
+        return cls(_folder(), changed, project_path())
 
 
 class Definition(NamedTuple):
@@ -73,19 +80,55 @@ class Definition(NamedTuple):
 
 
 class CodeState(NamedTuple):
-    """What calls of one target use of the driver's modules.
+    """What some code uses of the driver's modules.
 
     Attributes:
         token: equal if all else is.
+        imports: whether a worker loads the modules that it has not loaded yet.
+        is_as_in_files: whether modules have the code and values of their files, so that importing them is enough.
         definitions: what a worker has to have alike.
         modules: of the project, in which these are; a module comes before those that import it.
         values: pickled: what was set in these modules, by module, name and value.
     """
 
     token: str
+    imports: bool
+    is_as_in_files: bool
     definitions: tuple[Definition, ...]
     modules: tuple[str, ...]
     values: bytes
+
+
+class WorkerState(NamedTuple):
+    """What a worker takes over from the driver before it makes some calls.
+
+    Attributes:
+        surroundings: of the driver; None for a worker that has its own.
+        code: what the calls use of the driver's modules.
+    """
+
+    surroundings: Surroundings | None
+    code: tuple[CodeState, ...] = ()
+
+    def take_over(self, values: Values) -> Values:
+        """Let this process have what the driver has.
+
+        Args:
+            values: what was deserialized before.
+
+        Returns:
+            The values; made anew if modules were, with whose classes they were made.
+
+        Raises:
+            WorkerOutdated: code or values of a module are not those of the driver, also when loaded anew.
+        """
+        if self.surroundings is not None:
+            _surround(self.surroundings)
+        for state in self.code:
+            if state.token not in _alike:
+                values = _bring_up_to_date(state, values)
+                _alike.add(state.token)
+        return values
 
 
 class DriverState:
@@ -93,38 +136,69 @@ class DriverState:
 
     Args:
         dumps: pickles a value.
+        steps: of the run, as far as they are known.
+        surroundings: of the driver; those of this process unless given.
     """
 
-    def __init__(self, dumps: Callable[[object], bytes]) -> None:
-        self.surroundings = Surroundings.here()
+    def __init__(
+        self,
+        dumps: Callable[[object], bytes],
+        steps: Sequence[Step] = (),
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        self.surroundings = surroundings or Surroundings.here()
         self._dumps = dumps
         self._states: dict[int, tuple[Target, CodeState | None]] = {}  # by id; the target is kept, for its id to last
+        self._of_run = code_state(_code_of_steps(steps), dumps, imports=False)
 
-    def of(self, targets: Iterable[Target]) -> tuple[Surroundings, tuple[CodeState, ...]]:
+    def of(self, targets: Iterable[Target]) -> WorkerState:
         """Return what a worker takes over before it makes calls of some targets."""
         states = {id(target): self._state_of(target) for target in targets}
-        return self.surroundings, tuple(state for state in states.values() if state is not None)
+        code = (*states.values(), self._of_run)
+        return WorkerState(self.surroundings, tuple(state for state in code if state is not None))
 
     def _state_of(self, target: Target) -> CodeState | None:
         if id(target) not in self._states:
-            self._states[id(target)] = target, code_state(target, self._dumps)
+            self._states[id(target)] = target, code_state([target], self._dumps)
         return self._states[id(target)][1]
 
 
-def code_state(target: Target, dumps: Callable[[object], bytes]) -> CodeState | None:
-    """Return what a target uses of the modules of this process; None if it has no fingerprint, or uses none.
+def state_unlike_files(steps: Sequence[Step], dumps: Callable[[object], bytes]) -> WorkerState | None:
+    """Return what workers take over that begin with the files of the modules; None where these say it all.
 
     Args:
-        target: what is called.
+        steps: that the workers run.
         dumps: pickles a value.
     """
+    code = code_state(_code_of_steps(steps), dumps)
+    return None if code is None or code.is_as_in_files else WorkerState(None, (code,))
+
+
+def _code_of_steps(steps: Sequence[Step]) -> list[object]:
+    """Return what steps call, and the project's classes of what they are given; each once."""
+    found: dict[object, None] = {}
+    for step in steps:
+        found[step.target] = None
+        for value in (*step.args, *step.kwargs.values()):
+            found.update(dict.fromkeys(kind for kind in types_in(value) if class_in_project(kind)))
+    return list(found)
+
+
+def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, imports: bool = True) -> CodeState | None:
+    """Return what code uses of the modules of this process; None if it has no fingerprint, or uses none.
+
+    Args:
+        code: functions, classes, and what nodes call.
+        dumps: pickles a value.
+        imports: whether a worker loads the modules that it has not loaded yet.
+    """
     fingerprinter = Fingerprinter()
-    try:
-        fingerprinter.digest(target)
-        for name in filter(_has_plain_file, sorted(fingerprinter.modules_read)):
+    for one in code:
+        with suppress(Unfingerprintable):
+            fingerprinter.digest(one)
+    for name in filter(_has_plain_file, sorted(fingerprinter.modules_read)):
+        with suppress(Unfingerprintable):
             fingerprinter.digest(sys.modules[name])
-    except Unfingerprintable:
-        return None
     definitions = tuple(
         Definition(*place, digest) for code, digest in fingerprinter.definitions() if (place := _place_of(code))
     )
@@ -132,34 +206,32 @@ def code_state(target: Target, dumps: Callable[[object], bytes]) -> CodeState | 
         return None
     used = {definition.module for definition in definitions}
     modules = tuple(_in_import_order(used))
+    changes = [(name, attribute, value) for name in modules for attribute, value in _changes(name)]
     values = []
-    for name in modules:
-        for attribute, value in _changes(name):
+    for name, attribute, value in changes:
+        if not callable(value):
             with suppress(Exception):  # what cannot be pickled is not in the worker, which the digests tell
                 values.append((name, attribute, dumps(value)))
     data = pickle.dumps(values)
-    return CodeState(sha256(repr((definitions, modules, data)).encode()).hexdigest(), definitions, modules, data)
-
-
-def take_over(surroundings: Surroundings, states: Iterable[CodeState]) -> None:
-    """Let this process have what the driver has, before it makes calls.
-
-    Args:
-        surroundings: of the driver.
-        states: of the targets of the calls.
-
-    Raises:
-        WorkerOutdated: code or values of a module are not those of the driver, also when loaded anew.
-    """
-    _surround(surroundings)
-    for state in states:
-        if state.token not in _alike:
-            _bring_up_to_date(state)
-            _alike.add(state.token)
+    token = sha256(repr((imports, definitions, modules, data)).encode()).hexdigest()
+    return CodeState(token, imports, not changes, definitions, modules, data)
 
 
 _alike: set[str] = set()  # tokens of what this process has as a driver has it
 _original: dict[str, str | None] = {}  # environment variables of this process that a driver's stand for
+_of_drivers: set[str] = set()  # what drivers added to the path of this process
+_reloads = 0
+
+
+def project_path() -> tuple[str, ...]:
+    """Return where this process searches modules, but for the folders of libraries."""
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100
+    return tuple(entry for entry in path if not _is_of_python(entry))
+
+
+def reloads() -> int:
+    """Return how often this process loaded modules anew: what was deserialized before may be of old classes."""
+    return _reloads
 
 
 def _surround(driver: Surroundings) -> None:
@@ -169,11 +241,29 @@ def _surround(driver: Surroundings) -> None:
         if os.environ.get(name) != value:
             _original.setdefault(name, os.environ.get(name))
             _set_variable(name, value)
-    if os.path.isdir(driver.folder):  # noqa: PTH112
+    if driver.folder and driver.folder != _folder() and os.path.isdir(driver.folder):  # noqa: PTH112
         os.chdir(driver.folder)
-    own = [entry for entry in sys.path if os.path.abspath(entry) not in driver.path]  # noqa: PTH100
-    if sys.path != [*driver.path, *own]:
+    if tuple(sys.path[: len(driver.path)]) != driver.path:
+        own = [entry for entry in sys.path if os.path.abspath(entry) not in {*driver.path, *_of_drivers}]  # noqa: PTH100
+        _of_drivers.update(driver.path)
         sys.path[:] = [*driver.path, *own]
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it was deleted
+        return ""
+
+
+def _is_of_python(folder: str) -> bool:
+    folder = f"{folder}{os.sep}"
+    return f"{os.sep}{_ZIP}{os.sep}" in folder or any(folder.startswith(f"{path}{os.sep}") for path in _LIBRARIES)
+
+
+def _is_of_engines(variable: str) -> bool:
+    """Return True for a variable that engines set for each worker."""
+    return variable.startswith("RAY_") or variable.endswith("_VISIBLE_DEVICES")
 
 
 def _set_variable(name: str, value: str | None) -> None:
@@ -183,18 +273,22 @@ def _set_variable(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _bring_up_to_date(state: CodeState) -> None:
-    if not _differing(state.definitions):
-        return
+def _bring_up_to_date(state: CodeState, values: Values) -> Values:
+    global _reloads
+    if not _differing(state):
+        return values
     _alike.clear()
+    remade = _remade(values)
     importlib.invalidate_caches()
     for name in state.modules:
         module = sys.modules.get(name)
         if module is not None:
             importlib.reload(module)
     for name, attribute, data in pickle.loads(state.values):
-        _set(importlib.import_module(name), attribute, pickle.loads(data))
-    differing = _differing(state.definitions)
+        if state.imports or name in sys.modules:
+            _set(importlib.import_module(name), attribute, pickle.loads(data))
+    _reloads += 1
+    differing = _differing(state)
     if differing:
         definition = differing[0]
         what = f"{definition.qualname} of module" if definition.qualname else "module"
@@ -203,10 +297,22 @@ def _bring_up_to_date(state: CodeState) -> None:
             "that it uses, was changed in the driver's memory and cannot be loaded from its file; reload the module "
             "in the driver (importlib.reload), or run without workers"
         )
+    return remade()
 
 
-def _differing(definitions: Iterable[Definition]) -> list[Definition]:
+def _remade(values: Values) -> Callable[[], Values]:
+    """Return what makes values anew, with the classes that modules have then; buffers are not copied."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data = pickle.dumps(values, protocol=5, buffer_callback=buffers.append)
+    except Exception:  # what cannot be pickled stays as it is
+        return lambda: values
+    return lambda: pickle.loads(data, buffers=buffers)
+
+
+def _differing(state: CodeState) -> list[Definition]:
     fingerprinter = Fingerprinter()
+    definitions = [one for one in state.definitions if state.imports or one.module in sys.modules]
     return [one for one in definitions if not _is_alike(one, fingerprinter)]
 
 
@@ -272,10 +378,7 @@ def _found(module: str, qualname: str) -> object:
 
 def _changes(name: str) -> list[tuple[str, Any]]:
     module = module_named(name)
-    if module is None:
-        return []
-    changes = module.changes(Fingerprinter().code_alone)
-    return [(attribute, value) for attribute, value in changes if not callable(value)]
+    return [] if module is None else module.changes(Fingerprinter().code_alone)
 
 
 def _set(module: ModuleType, attribute: str, value: object) -> None:

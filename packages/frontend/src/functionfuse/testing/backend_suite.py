@@ -22,6 +22,7 @@ CAPABILITIES = {
     "retry": "query(...).set_retry",
     "timeout": "query(...).set_timeout",
     "plugin": "plugins",
+    "surroundings": "the working directory, environment and import path of the driver",
     "store": "saving results and reusing them",
 }
 """What a backend need not support, if it gives the reason in ``unsupported``."""

@@ -16,6 +16,7 @@ marks a test that it fails ``xfail`` with a reason. Steps write to files of ``tm
 from __future__ import annotations
 
 from functionfuse.testing.backend_arguments import ArgumentTests
+from functionfuse.testing.backend_driver_state import DriverStateTests
 from functionfuse.testing.backend_dynamic import DynamicTests
 from functionfuse.testing.backend_failures import FailureTests
 from functionfuse.testing.backend_graphs import GraphTests
@@ -34,6 +35,7 @@ class BackendTests(
     QueryTests,
     ObserverTests,
     ReuseTests,
+    DriverStateTests,
     suite=True,
 ):
     """Subclass it as ``Test...`` with a fixture ``make_workflow``; see `BackendSuite` for what else there is."""

@@ -9,6 +9,7 @@ import itertools
 import os
 import pickle
 import random
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
@@ -234,6 +235,16 @@ def waits(seconds: float) -> str:
     """Wait for some seconds, for an event that is never set."""
     threading.Event().wait(seconds)
     return "waited to the end"
+
+
+@workflow
+def surroundings(variable: str) -> tuple[str, str | None, list[str]]:
+    """Return the working directory, the value of an environment variable, and where modules are searched.
+
+    Args:
+        variable: the name of the variable.
+    """
+    return os.getcwd(), os.environ.get(variable), list(sys.path)  # noqa: PTH109
 
 
 @workflow

@@ -81,9 +81,9 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             max_workers: as for `run`.
         """
         if self._executor is not None:
-            drive(run, PoolEngine(SharedPool(self._executor)))
+            drive(run, PoolEngine(SharedPool(self._executor), run.root.plan.steps))
         elif max_workers is not None:
-            drive(run, PoolEngine(OwnPool(max_workers)))
+            drive(run, PoolEngine(OwnPool(max_workers), run.root.plan.steps))
         else:
             for task in run.in_order():
                 run.perform_here(task)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.calls import Call
     from functionfuse.backends.frames import Task
+    from functionfuse.plan import Step
 
 NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -109,11 +110,15 @@ class PoolEngine:
 
     A process that dies takes all calls of its pool with it. Those of an `OwnPool` are made again in new processes, one
     after the other, to find out whose it was.
+
+    Args:
+        pool: the executor.
+        steps: of the run.
     """
 
-    def __init__(self, pool: SharedPool | OwnPool) -> None:
+    def __init__(self, pool: SharedPool | OwnPool, steps: Sequence[Step]) -> None:
         self._pool = pool
-        self._driver = None if pool.in_process else DriverState(serializer.dumps)
+        self._driver = None if pool.in_process else DriverState(serializer.dumps, steps)
         if not pool.in_process:
             send_main_by_value()
         self._throttle = Throttle(pool.executor)
@@ -197,8 +202,8 @@ class PoolEngine:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
-                calls_need = self._driver.of(pooled.call.target for pooled in calls)
-                future = self._pool.executor.submit(perform_serialized, data, *calls_need, uuid4().hex, os.getpid())
+                state = self._driver.of(pooled.call.target for pooled in calls)
+                future = self._pool.executor.submit(perform_serialized, data, state, uuid4().hex, os.getpid())
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return

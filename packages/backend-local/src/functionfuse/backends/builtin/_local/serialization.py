@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from functionfuse.backends.calls import Outcome, perform
-from functionfuse.backends.driver_state import take_over
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
 from functionfuse.backends.workers import watch_driver
 
@@ -18,7 +17,7 @@ from .throttle import perform_each
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functionfuse.backends.driver_state import CodeState, Surroundings
+    from functionfuse.backends.driver_state import WorkerState
 
 __all__ = ["deserialized_outcome", "perform_serialized", "send_main_by_value", "serializer"]
 
@@ -35,8 +34,7 @@ def send_main_by_value() -> None:
 
 def perform_serialized(
     calls: Sequence[bytes],
-    surroundings: Surroundings,
-    states: Sequence[CodeState],
+    state: WorkerState,
     batch_id: str,  # noqa: ARG001
     driver_pid: int,
 ) -> list[bytes]:
@@ -44,8 +42,7 @@ def perform_serialized(
 
     Args:
         calls: the calls.
-        surroundings: of the driver.
-        states: what the calls use of the driver's modules.
+        state: what this process takes over from the driver before.
         batch_id: makes every batch another one for executors that give equal calls one result, as Dask's does.
         driver_pid: the process number of the driver.
 
@@ -54,7 +51,7 @@ def perform_serialized(
     """
     watch_driver(driver_pid)
     try:
-        take_over(surroundings, states)
+        state.take_over(())
     except Exception as error:
         return [serializer.outcome(Outcome(None, None, error, 0.0))] * len(calls)
     return perform_each(calls, _perform_one)

@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from functionfuse.backends.calls import Outcome
+from functionfuse.backends.driver_state import DriverState
 from functionfuse.errors import NodeError, RunCancelled
 
 from .artifact import parents_of
@@ -24,7 +25,7 @@ from .task_runs import TaskRuns
 from .workers import end_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from inspect import Signature
 
     from prefect.client.schemas.objects import State
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.calls import Call
     from functionfuse.backends.frames import Frame, Task
     from functionfuse.decorator import Target
+    from functionfuse.plan import Step
 
     from .artifact import NodeTable
 
@@ -47,18 +49,20 @@ class PrefectEngine:
     Args:
         context: of the flow run.
         table: records how each node ended.
+        steps: of the run.
 
     Attributes:
         window: how many calls are worth submitting at a time.
     """
 
-    def __init__(self, context: FlowRunContext, table: NodeTable) -> None:
+    def __init__(self, context: FlowRunContext, table: NodeTable, steps: Sequence[Step]) -> None:
         assert context.flow_run is not None
         self._flow_run = context.flow_run
         self._client: Any = context.client  # that of a flow that is not asynchronous
         self._table = table
         self._task_runner = context.task_runner
-        self._in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
+        is_in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
+        self._driver = None if is_in_process else DriverState(serializer.dumps, steps)
         self.window: int = min(MOST_PENDING, 2 * getattr(self._task_runner, "_max_workers", MOST_PENDING))
         self._factory = TaskFactory(persist=context.persist_result)
         self._signatures: dict[Target, Signature] = {}
@@ -82,7 +86,7 @@ class PrefectEngine:
         name, target = task.name, call.target
         signature = self._signatures.get(target) or self._signatures.setdefault(target, signature_of(target))
         try:
-            serialized = None if self._in_process else SerializedCall(serializer.call(call, name))
+            serialized = None if self._driver is None else self._serialized(self._driver, call, name)
         except NodeError:
             self._table.record(name, "Failed", "run", 0.0)
             raise
@@ -104,6 +108,10 @@ class PrefectEngine:
         self._submitted[future] = SubmittedCall(name, call, function, time.perf_counter())
         self._follow(future, task)
         return future
+
+    @staticmethod
+    def _serialized(driver: DriverState, call: Call, name: str) -> SerializedCall:
+        return SerializedCall(serializer.call(call, name), driver.of([call.target]))
 
     def wait(self) -> PrefectFuture[Any]:
         """Wait until a submitted call has ended, and return its future.
@@ -143,7 +151,7 @@ class PrefectEngine:
         for function in self._functions:
             function.abandon()
         futures = [*self._submitted, *self._shown]
-        if not self._in_process:
+        if self._driver is not None:
             for future in futures:
                 self._set_state(future, Cancelled(message="the flow run ended before it"))
         end_workers(self._task_runner, futures)

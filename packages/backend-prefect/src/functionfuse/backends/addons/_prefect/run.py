@@ -27,7 +27,7 @@ def execute_in_flow(run: Run) -> None:
     table = NodeTable()
     try:
         with small_context(context):
-            engine = PrefectEngine(context, table)
+            engine = PrefectEngine(context, table, run.root.plan.steps)
             drive(run, engine, on_open=engine.show_reused)
             try:
                 engine.finish()

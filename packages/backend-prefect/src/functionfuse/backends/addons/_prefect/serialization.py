@@ -16,6 +16,7 @@ from .parameters import parameters_of
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Call, Outcome
+    from functionfuse.backends.driver_state import WorkerState
 
 
 _opaque: Any = prefect_annotations.opaque
@@ -29,14 +30,17 @@ class SerializedCall:
 
     Args:
         content: the pickled call.
+        state: what a worker takes over from the driver before it deserializes the call.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, state: WorkerState) -> None:
         self._content = content
+        self._state = state
 
     @cached_property
     def call(self) -> Call:
         """The call, deserialized when it is first asked for."""
+        self._state.take_over(())
         try:
             call: Call = pickle.loads(self._content)
         except Exception as error:
@@ -45,7 +49,7 @@ class SerializedCall:
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SerializedCall, (self._content,)
+        return SerializedCall, (self._content, self._state)
 
 
 class SerializedParameter:

@@ -11,11 +11,11 @@ from .serialized import deserialize_step
 from .signals import CallOutOfOrder, StateNotStored, checked_arguments
 from .stateful_classes import register_class
 from .stored_results import read_result, stored_calls
-from .worker import complete_step
+from .worker import complete_step, loaded
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Outcome
-    from functionfuse.targets import ClassTarget
+    from functionfuse.backends.carried import Carried
 
     from .serialized import SerializedStep
 
@@ -31,7 +31,7 @@ class StatefulObjectActor:
         owner: what the nodes of the decorated class call.
     """
 
-    def __init__(self, owner: ClassTarget) -> None:
+    def __init__(self, owner: Carried) -> None:
         self._owner = owner
         self._object: Any = None
         self._done = 0
@@ -46,7 +46,8 @@ class StatefulObjectActor:
             values: of the references in its arguments.
         """
         self._method_at(position)
-        step, call = deserialize_step(serialized, values)
+        owner, values = loaded(self._owner, values)
+        step, call = deserialize_step(serialized, owner, values)
         self._complete(step, call, perform(call))
 
     def adopt(self, done: int, store: bytes, workflow_name: str, name: str) -> None:
@@ -63,6 +64,7 @@ class StatefulObjectActor:
         Raises:
             StoredResultUnreadable: the store raised an error.
         """
+        loaded(self._owner)
         self._object = read_result(store, objects_of(workflow_name), name, state_of(name))
         self._done = done
         register_class(type(self._object))
@@ -75,8 +77,9 @@ class StatefulObjectActor:
             serialized: the pickled step.
             values: of the references in its arguments.
         """
-        self._method_at(position)
-        step, call = deserialize_step(serialized, values, self._object)
+        method = self._method_at(position)
+        owner, values = loaded(self._owner, values)
+        step, call = deserialize_step(serialized, owner.methods[method], values, self._object)
         return self._complete(step, call, perform(call))
 
     def call(self, position: str, *args: Any, **kwargs: Any) -> Any:
@@ -87,8 +90,9 @@ class StatefulObjectActor:
             args: positional arguments of the method.
             kwargs: keyword arguments of the method.
         """
-        method = self._owner.methods[self._method_at(position)]
-        call = Call(method, *checked_arguments(args, kwargs), self._object)
+        method = self._method_at(position)
+        owner, args, kwargs = loaded(self._owner, *checked_arguments(args, kwargs))
+        call = Call(owner.methods[method], args, kwargs, self._object)
         return self._complete(None, call, perform(call))
 
     def state(self, position: str) -> Any:

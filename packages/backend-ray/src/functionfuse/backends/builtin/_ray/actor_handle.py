@@ -14,7 +14,7 @@ from .signals import ControlSignal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from functionfuse.targets import ClassTarget
+    from functionfuse.backends.carried import Carried
 
 _MOST_DEATHS = 3  # of an object's actors, one after the other, without a call that ran
 
@@ -42,7 +42,7 @@ class ActorHandle:
     def __init__(
         self,
         name: str,
-        owner: ClassTarget,
+        owner: Carried,
         options: Mapping[str, Any],
         location: tuple[bytes, str],
         resumed: str = "",
@@ -75,16 +75,17 @@ class ActorHandle:
         """
         return self._submit(_ActorCall("call", method, name, args, kwargs, 1))
 
-    def submit(self, action: str, name: str, *args: Any, num_returns: int = 1) -> Any:
+    def submit(self, action: str, method: str, name: str, *args: Any, num_returns: int = 1) -> Any:
         """Submit a call of a method of the actor; return the reference of what it returns, or several.
 
         Args:
             action: the method of `StatefulObjectActor`.
+            method: of the object; "" for the constructor.
             name: of the step.
             args: arguments of the method, but for the position.
             num_returns: how many values it returns.
         """
-        return self._submit(_ActorCall(action, "", name, args, {}, num_returns))
+        return self._submit(_ActorCall(action, method, name, args, {}, num_returns))
 
     def state_for(self, reader: str) -> Any:
         """Return a reference to the object as the step ``reader`` sees it, however often that step is submitted."""

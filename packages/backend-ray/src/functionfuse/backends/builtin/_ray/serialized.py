@@ -85,9 +85,11 @@ class ReturnLayout(NamedTuple):
 
 
 class SerializedStep(NamedTuple):
-    """A step with its options; it is pickled, and the values of ``refs`` are further arguments of the Ray task."""
+    """A step with its options, but for what it calls.
 
-    target: Target
+    It is pickled, and the values of ``refs`` are further arguments of the Ray task.
+    """
+
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     refs: tuple[Ref, ...]
@@ -98,10 +100,11 @@ class SerializedStep(NamedTuple):
     layout: ReturnLayout | None
     storage: StorageRequest | None
 
-    def call(self, values: tuple[Any, ...], instance: Any = None) -> Call:
+    def call(self, target: Target, values: tuple[Any, ...], instance: Any = None) -> Call:
         """Return the call, with the values in the arguments.
 
         Args:
+            target: what it calls.
             values: of ``refs``, in their order.
             instance: the stateful object, for a method.
 
@@ -111,14 +114,17 @@ class SerializedStep(NamedTuple):
         by_ref = dict(zip(self.refs, checked_arguments(values, {})[0], strict=True))
         args = tuple(fill(value, by_ref.__getitem__) for value in self.args)
         kwargs = {key: fill(value, by_ref.__getitem__) for key, value in self.kwargs.items()}
-        return Call(self.target, args, kwargs, instance, self.initialize, self.retry, self.timeout)
+        return Call(target, args, kwargs, instance, self.initialize, self.retry, self.timeout)
 
 
-def deserialize_step(serialized: bytes, values: tuple[Any, ...], instance: Any = None) -> tuple[SerializedStep, Call]:
+def deserialize_step(
+    serialized: bytes, target: Target, values: tuple[Any, ...], instance: Any = None
+) -> tuple[SerializedStep, Call]:
     """Return a step, and its call.
 
     Args:
         serialized: the pickled step.
+        target: what it calls.
         values: of the step's ``refs``.
         instance: the stateful object, for a method.
 
@@ -126,7 +132,7 @@ def deserialize_step(serialized: bytes, values: tuple[Any, ...], instance: Any =
         StepFailed: a value is an item that a result does not have.
     """
     step: SerializedStep = cloudpickle.loads(serialized)
-    return step, step.call(values, instance)
+    return step, step.call(target, values, instance)
 
 
 @cache

@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 import ray
 from ray import cloudpickle
 
+from functionfuse.backends.carried import Carried
+from functionfuse.backends.driver_state import DriverState, Surroundings
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.serialization import unserializable
@@ -22,7 +24,7 @@ from .serialized import ReturnLayout, SerializedStep
 from .signals import RetriableStepFailed
 from .unchanged import unchanged
 from .values import Promise, reference_to
-from .worker import perform_serialized, step_function, storing_step_function
+from .worker import performing_function, step_function, storing_step_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,6 +54,7 @@ class TaskSubmitter:
     def __init__(self, run: Run, store: ReferenceStore) -> None:
         self._run = run
         self._store = store
+        self._driver = DriverState(cloudpickle.dumps, run.root.plan.steps, _surroundings())
         self._functions: dict[Any, Any] = {}
         self._items: WeakKeyDictionary[Frame, _ItemUse] = WeakKeyDictionary()
 
@@ -101,7 +104,7 @@ class TaskSubmitter:
             if storage is not None:
                 args = (pickle.dumps((storage.name, storage.recipe)), *args)
         else:
-            function = self._function(None, None, options)
+            function = self._function(step.target, None, options, performs=True)
             args, kwargs = self._serialized(task, storage, layout, retriable), {}
         if options:
             return function.options(name=name, num_returns=count).remote(*args, **kwargs)
@@ -117,9 +120,9 @@ class TaskSubmitter:
         if storage is not None and storage.state:
             handle.storing[name] = storage.result
             storage = storage._replace(handle_id=handle.handle_id)
-        action = "perform" if isinstance(target, Method) else "make"
+        action, method = ("perform", target.name) if isinstance(target, Method) else ("make", "")
         count = 1 if layout is None else layout.num_returns
-        return handle.submit(action, name, *self._serialized(task, storage, layout), num_returns=count)
+        return handle.submit(action, method, name, *self._serialized(task, storage, layout), num_returns=count)
 
     def _handle(self, task: Task) -> ActorHandle:
         """Return the handle of the stateful object that a call is made on, or that it makes."""
@@ -134,23 +137,33 @@ class TaskSubmitter:
         owner = step.target.owner if isinstance(step.target, Method) else step.target
         assert isinstance(owner, ClassTarget)
         options = options_of_actors(frame.plan[step.instance].options)
-        return ActorHandle(frame.full_name(step.instance), owner, options, self._store.location, resumed)
+        return ActorHandle(frame.full_name(step.instance), self._carried(owner), options, self._store.location, resumed)
 
     def _function(
-        self, target: Target | None, layout: ReturnLayout | None, options: Mapping[str, Any], *, stores: bool = False
+        self,
+        target: Target,
+        layout: ReturnLayout | None,
+        options: Mapping[str, Any],
+        *,
+        stores: bool = False,
+        performs: bool = False,
     ) -> Any:
-        """Return the remote function of a decorated one, or of serialized steps: one for each set of options."""
-        key = target, stores, repr(layout), repr(options)
+        """Return the remote function of a decorated one, or of its serialized steps: one for each set of options."""
+        key = target, stores, performs, repr(layout), repr(options)
         function = self._functions.get(key)
         if function is None:
-            if target is None:
-                made = perform_serialized
+            carried, name = self._carried(target), target.qualname
+            if performs:
+                made = performing_function(carried, name)
             elif stores:
-                made = storing_step_function(target, layout, *self._store.location)
+                made = storing_step_function(carried, layout, name, *self._store.location)
             else:
-                made = step_function(target, layout)
+                made = step_function(carried, layout, name)
             function = self._functions[key] = ray.remote(**options)(made) if options else ray.remote(made)
         return function
+
+    def _carried(self, target: Target) -> Carried:
+        return Carried(cloudpickle.dumps(target), self._driver.of([target]))
 
     def _serialized(
         self,
@@ -168,7 +181,6 @@ class TaskSubmitter:
         options = step.options
         initialize = None if options.plugin is None else initializer(options.plugin, task.name)
         serialized = SerializedStep(
-            step.target,
             step.args,
             step.kwargs,
             refs,
@@ -225,6 +237,13 @@ def _arguments(task: Task, name: str) -> tuple[tuple[Any, ...], Mapping[str, Any
     take = task.frame.take
     args, kwargs = task.step.arguments(lambda ref: reference_to(take(ref), name))
     return tuple(map(unchanged, args)), {key: unchanged(value) for key, value in kwargs.items()}
+
+
+def _surroundings() -> Surroundings:
+    """Return where the driver is; a working directory that Ray was asked for stays."""
+    here = Surroundings.here()
+    is_set = "working_dir" in ray.get_runtime_context().runtime_env
+    return here._replace(folder="") if is_set else here
 
 
 def _is_plain(step: Step) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ray import cloudpickle
 
 from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, evaluate, perform
+from functionfuse.backends.driver_state import WorkerOutdated
 from functionfuse.errors import StorageError
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of
@@ -28,7 +29,7 @@ from .unchanged import unchanged
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functionfuse.decorator import Target
+    from functionfuse.backends.carried import Carried
     from functionfuse.plan import Ref
 
     from .serialized import SerializedStep
@@ -36,60 +37,84 @@ if TYPE_CHECKING:
 LARGE = 1 << 20  # bytes of an argument that is not copied when it is returned
 
 
-def step_function(target: Target, layout: ReturnLayout | None) -> Callable[..., Any]:
+def step_function(carried: Carried, layout: ReturnLayout | None, name: str) -> Callable[..., Any]:
     """Return the function that Ray runs for a decorated one whose arguments are values or references.
 
     Args:
-        target: the decorated function.
+        carried: the decorated function.
         layout: which values the task returns, if more than the result.
+        name: of the decorated function.
     """
 
     def step(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
-        checked_arguments(args, kwargs)
+        target, args, kwargs = loaded(carried, *checked_arguments(args, kwargs))
         try:
-            value = evaluate(target.function, args, kwargs)  # type: ignore[union-attr]
+            value = evaluate(target.function, args, kwargs)
         except INTERRUPTS:
             raise
         except BaseException as error:
             raise step_failure(error, Call(target, args, kwargs), time.perf_counter() - start) from None
         return _returned(layout, value, args, kwargs, time.perf_counter() - start)
 
-    step.__name__ = step.__qualname__ = target.qualname
+    step.__name__ = step.__qualname__ = name
     return step
 
 
 def storing_step_function(
-    target: Target, layout: ReturnLayout | None, store: bytes, workflow_name: str
+    carried: Carried, layout: ReturnLayout | None, name: str, store: bytes, workflow_name: str
 ) -> Callable[..., Any]:
     """Return such a function that also stores its result; its first argument is a pickled (name, recipe).
 
     Args:
-        target: the decorated function.
+        carried: the decorated function.
         layout: which values the task returns, if more than the result.
+        name: of the decorated function.
         store: the pickled store.
         workflow_name: under which the store has the results.
     """
 
     def step(record: bytes, /, *args: Any, **kwargs: Any) -> Any:
-        name, recipe = pickle.loads(record)
-        call = Call(target, *checked_arguments(args, kwargs))
-        storage = StorageRequest(store, workflow_name, name, recipe, result=True, state=False)
+        node, recipe = pickle.loads(record)
+        call = Call(*loaded(carried, *checked_arguments(args, kwargs)))
+        storage = StorageRequest(store, workflow_name, node, recipe, result=True, state=False)
         return _complete(storage, layout, call, perform(call))
 
-    step.__name__ = step.__qualname__ = target.qualname
+    step.__name__ = step.__qualname__ = name
     return step
 
 
-def perform_serialized(serialized: bytes, *values: Any) -> Any:
-    """Run a step with all its options.
+def performing_function(carried: Carried, name: str) -> Callable[..., Any]:
+    """Return the function that Ray runs for the steps of a decorated one with all their options.
 
     Args:
-        serialized: the pickled step.
-        values: of the references in its arguments.
+        carried: the decorated function.
+        name: of the decorated function.
     """
-    step, call = deserialize_step(serialized, values)
-    return complete_step(step, call, perform(call))
+
+    def step(serialized: bytes, *values: Any) -> Any:
+        target, values = loaded(carried, values)
+        step, call = deserialize_step(serialized, target, values)
+        return complete_step(step, call, perform(call))
+
+    step.__name__ = step.__qualname__ = name
+    return step
+
+
+def loaded(carried: Carried, *values: Any) -> tuple[Any, ...]:
+    """Return what nodes call, once this process has what the driver has, and values that Ray deserialized before.
+
+    Args:
+        carried: what nodes call.
+        values: the values.
+
+    Raises:
+        StepFailed: this process cannot have what the driver has.
+    """
+    try:
+        return carried.load(*values)
+    except WorkerOutdated as error:
+        raise step_failure(error, None, 0.0, str(error)) from None
 
 
 def raise_failure(result: Any) -> None:

@@ -22,6 +22,8 @@ from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.serialization import by_name, unserializable
 from functionfuse.errors import NodeError, OptionError, StorageError
+from functionfuse.fingerprint.code import facts_of
+from functionfuse.fingerprint.modules import absolute_names
 from functionfuse.fingerprint.project import in_project
 
 from ..pod.plan import FORMAT, PodPlan
@@ -209,7 +211,9 @@ def _imports_around(step: Step) -> list[str]:
     target = getattr(step.target, "owner", step.target)
     module = target.__module__
     if module == "__main__":
-        return ["__main__"]
+        code = getattr(getattr(step.target, "function", None), "__code__", None)
+        imports = [] if code is None else facts_of(code).imports
+        return ["__main__", *(name for one in imports for name in absolute_names(one, ""))]
     if "<locals>" not in target.qualname or not in_project(module):
         return []
     file = getattr(sys.modules.get(module), "__file__", None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cloudpickle
 from kfp.compiler import Compiler
 
+from functionfuse.backends.driver_state import state_unlike_files
 from functionfuse.backends.objects import states_of
 from functionfuse.backends.options import OptionRules
 from functionfuse.errors import PlanError
@@ -75,17 +77,23 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
     local, store, workflow_name = options.local, spec.store, spec.workflow_name
     continue_on_error = spec.on_error == "continue"
     pods = pods_of(plan, spec.wanted, keep_all=continue_on_error)
+    shared = {
+        "options": spec.options,
+        "store": store,
+        "driver_state": state_unlike_files([step for pod in pods for step in pod.steps], cloudpickle.dumps),
+    }
     config = PodConfig(
         spec=spec._replace(steps=(), wanted=(), options=OptionRules(), store=None),
         lost=dict(options.lost),
         names=[name for name in plan.by_name if "/" in name],
         has_store=store is not None,
+        has_driver_state=shared["driver_state"] is not None,
     )
     code = archive_code(
         pods if local else [_without_retry(pod) for pod in pods],
         states_of(plan.steps).taken,
         config,
-        {"options": spec.options} | ({} if store is None else {"store": store}),
+        {name: value for name, value in shared.items() if value is not None},
     )
     definition = PipelineDefinition(
         name=slug(workflow_name, _MAX_NAME_LENGTH),

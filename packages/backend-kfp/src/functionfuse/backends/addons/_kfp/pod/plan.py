@@ -36,12 +36,14 @@ class PodConfig(NamedTuple):
         lost: by step: why a stored result is made again.
         names: of steps of the workflow itself that look like those of dynamic graphs.
         has_store: whether the zip has a store.
+        has_driver_state: whether it has what the driver's modules have in memory, unlike their files.
     """
 
     spec: RunSpec
     lost: Mapping[str, str]
     names: Sequence[str]
     has_store: bool
+    has_driver_state: bool
 
 
 class PodPlan(NamedTuple):
@@ -66,17 +68,20 @@ class PodPlan(NamedTuple):
     is_group: bool
 
 
-def load_pod_plan(data: bytes, read: ReadEntry) -> PodPlan:
+def load_pod_plan(data: bytes, config: PodConfig, read: ReadEntry) -> PodPlan:
     """Deserialize a pod's part of the plan, and put the targets of its steps back.
 
     Args:
         data: the serialized part.
+        config: what every pod has to know.
         read: reads an entry of the zip.
 
     Raises:
         Exception: whatever unpickling raises, such as ModuleNotFoundError.
     """
     pod_plan = PodPlan(*pickle.loads(data))
+    if config.has_driver_state:
+        pickle.loads(read("driver_state")).take_over(())
     targets = {number: pickle.loads(read(f"targets/{number}")) for number in set(pod_plan.targets)}
     steps = [
         step._replace(target=targets[number]) for step, number in zip(pod_plan.steps, pod_plan.targets, strict=True)

@@ -46,7 +46,7 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
     reporter.connection.send("pod_started", key, os.getpid())
     try:
         config: PodConfig = pickle.loads(read("config"))
-        pod_plan = load_pod_plan(body, read)
+        pod_plan = load_pod_plan(body, config, read)
         pod_run = PodRun(pod_plan, config, read, reporter, arguments)
     except Exception as error:
         _exit_before_start(reporter, error)
