@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import typing
+from multiprocessing.managers import SharedMemoryManager
 
 import pytest
 
@@ -202,6 +203,14 @@ def released():
 def test_whatever_goes_wrong_means_that_there_is_no_fingerprint(value, reason):
     with pytest.raises(Unfingerprintable, match=reason):
         digest([value])
+
+
+def test_a_handle_to_what_a_process_has_says_nothing_about_its_content():
+    with SharedMemoryManager() as manager:
+        for handle in (manager.SharedMemory(8), manager.ShareableList([1]).shm):
+            with pytest.raises(Unfingerprintable, match=r"SharedMemory is a handle to what a running process has"):
+                digest({"data": [handle]})
+            handle.close()
 
 
 # What libraries make

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from multiprocessing.managers import SharedMemoryManager
 
 import pytest
 
@@ -167,6 +168,16 @@ def test_what_cannot_be_pickled_says_which_result(store):
     with pytest.raises(TypeError, match="pickle") as caught:
         store.save("w", "a", (n for n in ()))
     assert caught.value.__notes__ == ["while pickling result 'a' of workflow 'w'"]
+
+
+def test_a_handle_to_what_a_process_has_is_refused(store):
+    with SharedMemoryManager() as manager:
+        memory = manager.SharedMemory(8)
+        with pytest.raises(TypeError, match=r"SharedMemory is a handle to what a running process has") as caught:
+            store.save("w", "a", {"data": memory})
+        memory.close()
+    assert caught.value.__notes__ == ["while pickling result 'a' of workflow 'w'"]
+    assert not store.has_task("w", "a")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import typing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.fingerprint.encoding import Unfingerprintable, short
 from functionfuse.fingerprint.project import held_by_library, in_project
 
 if TYPE_CHECKING:
@@ -22,6 +24,30 @@ GENERATED = {
     "__signature__",
 }
 """Attributes of classes that libraries generate, often when the class is used first."""
+
+
+_HANDLES = frozenset(
+    {
+        "distributed.actor.Actor",
+        "distributed.client.Future",
+        "multiprocessing.managers.BaseProxy",
+        "multiprocessing.shared_memory.SharedMemory",
+        "prefect.futures.PrefectFuture",
+        "ray.ObjectRef",
+        "ray.actor.ActorHandle",
+        "ray.util.client.common.ClientActorHandle",
+        "ray.util.client.common.ClientObjectRef",
+    }
+)
+
+
+@lru_cache(maxsize=4096)
+def is_handle(kind: type) -> bool:
+    """Return True for types whose objects name what a running process or cluster has, such as Ray's ObjectRef.
+
+    The names, and what pickling writes, say nothing about the content: the next cluster uses them for other things.
+    """
+    return any(f"{base.__module__}.{base.__qualname__}" in _HANDLES for base in kind.__mro__)
 
 
 def stand_in(value: Any) -> Any:
@@ -97,6 +123,16 @@ def _torch_tensor(value: Any) -> Any:
     return str(value.dtype), tuple(value.shape), str(value.device), value.requires_grad, raw.tobytes()
 
 
+def _handle(value: Any) -> Any:
+    raise Unfingerprintable(
+        f"{short(value)} is a handle to what a running process has; pass the value itself, or a node that makes it"
+    )
+
+
+def _ray_function(remote: Any) -> Any:
+    return remote._function
+
+
 def _dask_delayed(value: Any) -> Any:
     """Return the calls of a delayed object, with numbers for the keys, of which dask makes new ones each time."""
     graph = value.__dask_graph__()
@@ -140,4 +176,6 @@ _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "wrapt.wrappers.FunctionWrapper": _wrapt_wrapper,
     "torch.Tensor": _torch_tensor,
     "dask.delayed.Delayed": _dask_delayed,
+    "ray.remote_function.RemoteFunction": _ray_function,
+    **dict.fromkeys(_HANDLES, _handle),
 }

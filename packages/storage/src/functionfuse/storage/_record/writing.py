@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from functionfuse.decorator import reduce_class
+from functionfuse.fingerprint.encoding import short
+from functionfuse.fingerprint.library import is_handle
 
 from .checksum import crc32
 from .classes import reduced_class
@@ -168,6 +170,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                 self.serializers[serializer.name] = serializer.version
                 return restore, (serializer.name, serializer.version, state)
         if not isinstance(obj, (type, types.FunctionType)):
+            kind: Any = type(obj)
+            if is_handle(kind):
+                raise TypeError(
+                    f"{short(obj)} is a handle to what a running process has, and nobody could read that later; "
+                    "return the value itself"
+                )
             return NotImplemented
         decorated = reduce_class(obj)
         if decorated is not None:
