@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
 
 MODULE = """
+import importlib
 import os
 import ray
 from functionfuse import workflow as node
@@ -122,3 +124,21 @@ def test_functions_that_name_tasks_are_compared_by_their_code():
 def test_what_ended_well_is_given_back_whatever_is_asked():
     assert workflow.run(add.bind(1), workflow_id="well") == 1
     assert workflow.run(failing.bind(), workflow_id="well") == 1
+
+
+def test_tasks_run_what_their_driver_has(tmp_path, monkeypatch):
+    """Workers, and the controller, have known a module as it was, and search modules where another driver did."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    name = f"ff_durable_{os.getpid()}"
+    (tmp_path / "gate").touch()
+    results = []
+    for number in (10, 2000):
+        (tmp_path / f"{name}.py").write_text(MODULE.format(number))
+        importlib.invalidate_caches()
+        known = sys.modules.get(name)
+        module = importlib.reload(known) if known else importlib.import_module(name)
+        dag = add.bind(module.task.bind(1, str(tmp_path / "gate")), module.task.bind(2, str(tmp_path / "gate")))
+        results.append(workflow.run(dag, workflow_id=f"driver {number}"))
+    del sys.modules[name]
+    assert results == [23, 4003]

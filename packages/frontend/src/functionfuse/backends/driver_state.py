@@ -149,7 +149,7 @@ class DriverState:
         self.surroundings = surroundings or Surroundings.here()
         self._dumps = dumps
         self._states: dict[int, tuple[Target, CodeState | None]] = {}  # by id; the target is kept, for its id to last
-        self._of_run = code_state(_code_of_steps(steps), dumps, imports=False)
+        self._of_run = code_state(code_of_steps(steps), dumps, imports=False)
 
     def of(self, targets: Iterable[Target]) -> WorkerState:
         """Return what a worker takes over before it makes calls of some targets."""
@@ -170,11 +170,11 @@ def state_unlike_files(steps: Sequence[Step], dumps: Callable[[object], bytes]) 
         steps: that the workers run.
         dumps: pickles a value.
     """
-    code = code_state(_code_of_steps(steps), dumps)
+    code = code_state(code_of_steps(steps), dumps)
     return None if code is None or code.is_as_in_files else WorkerState(None, (code,))
 
 
-def _code_of_steps(steps: Sequence[Step]) -> list[object]:
+def code_of_steps(steps: Sequence[Step]) -> list[object]:
     """Return what steps call, and the project's classes of what they are given; each once."""
     found: dict[object, None] = {}
     for step in steps:

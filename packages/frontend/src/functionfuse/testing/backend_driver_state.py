@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functionfuse import workflow
-from functionfuse.errors import NodeError
+from functionfuse.errors import EngineError, NodeError
 from functionfuse.testing.backend_suite import BackendSuite, requires
 from functionfuse.testing.functions import surroundings
 from functionfuse.testing.standard_tests import core
@@ -173,7 +173,7 @@ class DriverStateTests(BackendSuite, suite=True):
         model.scaled = workflow(model.scaled)
         try:
             result = run(model.scaled(10))
-        except NodeError as error:
+        except (NodeError, EngineError) as error:
             assert re.search(r"scaled of module '.*model' is not in a worker process as", str(error))  # noqa: PT017
         else:
             assert result == 40

@@ -17,6 +17,7 @@ from functionfuse.backends.addons.rayworkflow._graph.events import start_event_c
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.builtin import rayback
+from functionfuse.backends.driver_state import WorkerOutdated
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.serialization import unserializable
@@ -87,7 +88,7 @@ class RayWorkflow(rayback.RayWorkflow):
         serialized = self._serialized(session.spec, plan)
         self._forget_former_run()
         try:
-            rayworkflow.run_async(graph_task(serialized), workflow_id=self.workflow_name)
+            rayworkflow.run_async(graph_task(serialized, list(plan)), workflow_id=self.workflow_name)
         except RuntimeError as error:
             raise EngineError(
                 f"a run of workflow {self.workflow_name!r} is going on: wait for its output(), or cancel() it"
@@ -124,6 +125,8 @@ class RayWorkflow(rayback.RayWorkflow):
             outcome: GraphOutcome = actor.result_of(reference)
         except WorkflowExecutionError as error:
             failure = error.__cause__
+            if isinstance(failure, WorkerOutdated):
+                raise failure from None
             if not isinstance(failure, GraphFailed):
                 raise
             self._warn(failure.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,20 @@ from functionfuse.backends.addons.rayworkflow._controller.logs import logger
 from functionfuse.backends.addons.rayworkflow._dag.capture import CapturedDag, execute_plainly
 from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
 from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS, check_metadata
+from functionfuse.backends.addons.rayworkflow._records.environment import TaskEnvironment
 from functionfuse.backends.addons.rayworkflow._records.references import RecordLocation, store_references
 from functionfuse.backends.addons.rayworkflow._records.retention import is_retention
 from functionfuse.backends.addons.rayworkflow._records.submit_request import SubmitRequest
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
+from functionfuse.backends.builtin._ray.connection import surroundings_of_driver
+from functionfuse.backends.driver_state import WorkerState, code_state
 from functionfuse.deferred import Deferred
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.stores import Catalogue
 
@@ -141,7 +145,8 @@ def run_async(
         dag, lambda references: store_references(location, references), DAGInputData(*args, **kwargs)
     )
     graph = cloudpickle.dumps(captured.graph)
-    request = SubmitRequest(workflow_id, location.run, graph, captured.functions, metadata or {}, _runtime_env())
+    environment = _environment(captured.code)
+    request = SubmitRequest(workflow_id, location.run, graph, captured.functions, metadata or {}, environment)
     actor.call("submit", request)
     logger.info('Workflow job created. [id="%s"].', workflow_id)
     return actor.call_async("output", workflow_id, None)
@@ -169,7 +174,7 @@ def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.O
         allow_changed_code: go on even if workers import functions whose code has changed since it was stored.
     """
     logger.info('Resuming workflow [id="%s"].', workflow_id)
-    actor.call("resume", _checked(workflow_id), _runtime_env(), allow_changed_code)
+    actor.call("resume", _checked(workflow_id), _environment([]), allow_changed_code)
     logger.info("Workflow job %s resumed.", workflow_id)
     return actor.call_async("output", workflow_id, None)
 
@@ -286,8 +291,11 @@ def continuation(dag_node: DAGNode | Deferred) -> Any:
     return dag_node if current.get() is not None else ray.get(execute_plainly(dag_node))
 
 
-def _runtime_env() -> dict[str, Any]:
-    return dict(ray.get_runtime_context().runtime_env)
+def _environment(code: Sequence[object]) -> TaskEnvironment:
+    """Return what tasks have of this process, with what the workflow's code uses of its modules."""
+    used = code_state(code, cloudpickle.dumps)
+    state = WorkerState(surroundings_of_driver(), () if used is None else (used,))
+    return TaskEnvironment(dict(ray.get_runtime_context().runtime_env), pickle.dumps(state))
 
 
 def _checked(workflow_id: str) -> str:

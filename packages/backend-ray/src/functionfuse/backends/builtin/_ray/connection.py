@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse.backends.driver_state import Surroundings
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -73,3 +74,10 @@ def _holds(name: str, value: Any) -> bool:
     if name == "runtime_env":
         return bool(value == dict(context.runtime_env))
     return name == "ignore_reinit_error"
+
+
+def surroundings_of_driver() -> Surroundings:
+    """Return where this process is, for its workers; a working directory that Ray was asked for stays."""
+    here = Surroundings.here()
+    is_set = "working_dir" in ray.get_runtime_context().runtime_env
+    return here._replace(folder="") if is_set else here

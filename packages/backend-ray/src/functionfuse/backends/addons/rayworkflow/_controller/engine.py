@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 from .._records.changed_code import changed_code, refuse_changed, refuse_other
+from .._records.environment import TaskEnvironment
 from .._records.journal import Journal, deserialized_store, stored_ids
 from .._records.lease_records import latest_epoch
 from .._records.references import RecordLocation, remote
@@ -88,14 +89,14 @@ class Engine:
             assert stored is not None
         else:
             refuse_other(workflow_id, await asyncio.to_thread(stored.status), stored.graph, request.graph)
-        await self._enqueue(stored, request.runtime_env, trusted=request.run == stored.journal.run)
+        await self._enqueue(stored, request.environment, trusted=request.run == stored.journal.run)
 
-    async def resume(self, workflow_id: str, runtime_env: dict[str, Any], allow_changed_code: bool) -> None:
+    async def resume(self, workflow_id: str, environment: TaskEnvironment, allow_changed_code: bool) -> None:
         """Let a stored workflow go on.
 
         Args:
             workflow_id: the id of the workflow.
-            runtime_env: of tasks that have none of their own.
+            environment: of its tasks.
             allow_changed_code: go on even if workers import functions whose code has changed.
         """
         workflow = self._workflows.get(workflow_id)
@@ -106,7 +107,7 @@ class Engine:
             stored = await self._find(workflow_id)
         except WorkflowNotFoundError as error:
             raise WorkflowNotResumableError(workflow_id, "Nothing is stored under this id.") from error
-        await self._enqueue(stored, runtime_env, trusted=allow_changed_code)
+        await self._enqueue(stored, environment, trusted=allow_changed_code)
 
     async def output(self, workflow_id: str, task: str | None) -> LazyOutput:
         """Return the output of a workflow, or of one of its tasks, once there is one.
@@ -152,7 +153,7 @@ class Engine:
         workflow = self._workflows.get(workflow_id)
         if workflow is None:
             stored = await self._find(workflow_id)
-            epoch = await self._acquire(stored.journal, {})
+            epoch = await self._acquire(stored.journal, TaskEnvironment({}))
             await asyncio.to_thread(stored.end, epoch, WorkflowOutcome("CANCELED").stored())
             return
         workflow.cancel()
@@ -199,10 +200,10 @@ class Engine:
 
     async def _recover_all(self, actor: str) -> None:
         left = await asyncio.to_thread(unfinished_by, self.store, actor)
-        for stored, env in left:
+        for stored, environment in left:
             try:
                 if stored.workflow_id not in self._workflows:
-                    await self._enqueue(stored, env, recovered=True)
+                    await self._enqueue(stored, environment, recovered=True)
             except Exception as error:
                 if isinstance(error, StorageError) and not isinstance(error, CorruptRecord | UnsupportedRecord):
                     raise
@@ -228,16 +229,16 @@ class Engine:
         if workflow_id in self._workflows:
             raise RuntimeError(f"Workflow '{workflow_id}' is already running or pending.")
 
-    async def _refuse_changed(self, stored: StoredWorkflow, runtime_env: dict[str, Any]) -> None:
+    async def _refuse_changed(self, stored: StoredWorkflow, environment: TaskEnvironment) -> None:
         """Refuse to go on with functions that workers import, and that are not any more what they were."""
         alike: dict[str, tuple[dict[str, Any], list[TaskSpec]]] = {}
         for task in stored.functions():
-            env = task.options.ray_options.get("runtime_env") or runtime_env
+            env = task.options.ray_options.get("runtime_env") or environment.runtime_env
             alike.setdefault(repr(env), (env, []))[1].append(task)
         comparisons = []
         for env, tasks in alike.values():  # long tasks may have all processors
             look = remote(changed_code).options(num_cpus=0, **({"runtime_env": env} if env else {}))
-            comparisons.append(look.remote(self._location(stored.journal), tasks).future())
+            comparisons.append(look.remote(self._location(stored.journal), tasks, environment.driver).future())
         changed = [name for names in comparisons for name in await asyncio.wrap_future(names)]
         refuse_changed(stored.workflow_id, changed)
 
@@ -259,7 +260,7 @@ class Engine:
         return RecordLocation(self._settings.store, journal.workflow_id, journal.run)
 
     async def _enqueue(
-        self, stored: StoredWorkflow, runtime_env: dict[str, Any], *, recovered: bool = False, trusted: bool = False
+        self, stored: StoredWorkflow, environment: TaskEnvironment, *, recovered: bool = False, trusted: bool = False
     ) -> None:
         """Queue a workflow, unless it was successful; its code is trusted, or compared with what workers have."""
         epoch = await asyncio.to_thread(latest_epoch, stored.journal)
@@ -271,15 +272,15 @@ class Engine:
         if status is WorkflowStatus.RUNNING:  # elsewhere
             raise WorkflowStillActiveError("RESUME", stored.workflow_id)
         if not trusted:
-            await self._refuse_changed(stored, runtime_env)
+            await self._refuse_changed(stored, environment)
         self._refuse_running(stored.workflow_id)
         if not recovered:
             self._refuse_full_queue()
         workflow = self._workflows[stored.workflow_id] = RunningWorkflow(
-            stored, runtime_env, self._services, recovered=recovered
+            stored, environment, self._services, recovered=recovered
         )
         try:  # now, so that it is known after a crash that it waits
-            workflow.epoch = await self._acquire(stored.journal, runtime_env, after=epoch)
+            workflow.epoch = await self._acquire(stored.journal, environment, after=epoch)
         except Exception as error:
             self._ended(workflow, WorkflowOutcome("FAILED", error=error))
             raise
@@ -312,10 +313,10 @@ class Engine:
                 await asyncio.to_thread(expire, self.store, seconds, self._workflows)
             await asyncio.sleep(period(seconds))
 
-    async def _acquire(self, journal: Journal, runtime_env: dict[str, Any], after: int | None = None) -> int:
+    async def _acquire(self, journal: Journal, environment: TaskEnvironment, after: int | None = None) -> int:
         if not self._owner.is_certain():
             await self._lease_guard.confirm()
-        epoch = await asyncio.to_thread(lease.acquire, journal, self._owner, runtime_env, after=after)
+        epoch = await asyncio.to_thread(lease.acquire, journal, self._owner, environment, after=after)
         if epoch is None:
             raise WorkflowStillActiveError("RUN", journal.workflow_id)
         return epoch

@@ -31,6 +31,7 @@ from .tasks import WorkflowOutcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from .._records.environment import TaskEnvironment
     from .._records.workflow import StoredWorkflow
     from .settings import ControllerSettings
     from .submitter import SubmissionWindow
@@ -60,7 +61,7 @@ class RunningWorkflow:
 
     Args:
         stored: its records.
-        runtime_env: of its tasks.
+        environment: of its tasks.
         services: what it shares with others.
         recovered: whether a former process of this actor ran it.
 
@@ -73,7 +74,7 @@ class RunningWorkflow:
     """
 
     def __init__(
-        self, stored: StoredWorkflow, runtime_env: dict[str, Any], services: SharedServices, *, recovered: bool
+        self, stored: StoredWorkflow, environment: TaskEnvironment, services: SharedServices, *, recovered: bool
     ) -> None:
         self.stored = stored
         self.journal = stored.journal
@@ -83,7 +84,7 @@ class RunningWorkflow:
         self.epoch = 0
         self.scheduler: Scheduler | None = None
         self.ended: asyncio.Future[WorkflowOutcome] = asyncio.get_running_loop().create_future()
-        self._runtime_env = runtime_env
+        self._environment = environment
         self._services = services
         self._location = RecordLocation(services.settings.store, stored.workflow_id, stored.journal.run)
         self._grouped_commits: GroupedCommits | None = None
@@ -125,7 +126,7 @@ class RunningWorkflow:
             stored=known,
             reached=reached,
             submitter=RayTaskSubmitter(
-                self.journal, self._location, self._services.window, self._runtime_env, log.log_of
+                self.journal, self._location, self._services.window, self._environment, log.log_of
             ),
             ended=finished.set_result,
             commit=self._commit,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .._dag.serialization import Reference
     from .._dag.spec import TaskSpec
+    from .._records.environment import TaskEnvironment
     from .._records.journal import Journal
     from .._records.references import RecordLocation
     from .tasks import TaskNode
@@ -113,7 +114,7 @@ class RayTaskSubmitter:
         journal: of the workflow.
         location: the same, for workers.
         window: what all workflows share.
-        runtime_env: of tasks that have none of their own.
+        environment: of the tasks.
         log_of: the record of the log that holds the result of a task.
     """
 
@@ -122,11 +123,11 @@ class RayTaskSubmitter:
         journal: Journal,
         location: RecordLocation,
         window: SubmissionWindow,
-        runtime_env: dict[str, Any],
+        environment: TaskEnvironment,
         log_of: Callable[[str], str],
     ) -> None:
         self._log_of = log_of
-        self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
+        self._environment = environment
         self._journal = journal
         self._location = location
         self._window = window
@@ -151,7 +152,7 @@ class RayTaskSubmitter:
         call = TaskCall(
             self._location, node.key, spec.name, spec.function, node.checkpoint, node.catches,
             spec.options.max_retries + 1, spec.options.retry_exceptions, spec.direct,
-            spec.arguments, code, bool(references),
+            spec.arguments, code, self._environment.driver, bool(references),
         )  # fmt: skip
         arguments = [need.value if index in spec.direct else need.report for index, need in enumerate(needs)]
         node.report, node.value = self._sender(node)(pickle.dumps(call), *references, *arguments)
@@ -168,9 +169,9 @@ class RayTaskSubmitter:
         if spec.kind in WAITS:
             return getattr(self._window.wait_actor, spec.kind).options(num_returns=2).remote  # type: ignore[no-any-return]
         if not node.is_isolated:
-            sender: Callable[..., Any] = self._window.task(spec, self._runtime_env).remote
+            sender: Callable[..., Any] = self._window.task(spec, self._environment.options).remote
             return sender
-        options = {**self._runtime_env, **spec.options.ray_options, "max_retries": spec.options.max_retries}
+        options = {**self._environment.options, **spec.options.ray_options, "max_retries": spec.options.max_retries}
         self._actor_handles[node] = task_actor(self._location, node.key, options)
         return self._actor_handles[node].execute.options(num_returns=2).remote  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ from ray.dag import DAGNode, FunctionNode, InputNode
 from ray.dag.input_node import DAGInputData
 
 from . import waits
-from .code import code_of
+from .code import code_of, code_of_graph
 from .options import CARRIER, task_options, workflow_options
 from .serialization import deserialize_arguments, serialize_arguments
 from .spec import GraphSpec, TaskSpec
@@ -41,6 +41,7 @@ class CapturedDag:
     Attributes:
         graph: the tasks.
         functions: by sha256, the pickles of what they call.
+        code: what they call.
 
     Raises:
         TypeError: something in the DAG is no function that was bound.
@@ -48,6 +49,7 @@ class CapturedDag:
 
     def __init__(self, dag: DAGNode, keep: StoreReferences, given: DAGInputData | None = None) -> None:
         self.functions: dict[str, bytes] = {}
+        self.code: list[object] = []
         self._keep = keep
         self._given = given
         self._known: dict[Any, tuple[str, str]] = {}
@@ -79,6 +81,7 @@ class CapturedDag:
         ours = workflow_options(node)
         kind = waits.kind_of(node._body)
         function, code = self._function(node._body, kind)
+        self.code += code_of_graph(node)
         return TaskSpec(
             self._name(ours.get("task_id") or _default_name(node._body)),
             kind,
@@ -110,6 +113,7 @@ class CapturedDag:
             pickled = cloudpickle.dumps(body)
             sha = hashlib.sha256(pickled).hexdigest()
             self.functions[sha] = pickled
+            self.code.append(body)
             self._known[body] = sha, code_of(body)
         return self._known[body]
 

@@ -11,17 +11,18 @@ from functionfuse.graph import Graph
 from functionfuse.nodes import Item, Node
 from functionfuse.plan import ref_of, steps_of
 
-from .code import codes_of
+from .code import codes_of, note_steps
 from .options import options
 from .serialization import SERIALIZER
 from .waits import run_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ray.dag import FunctionNode
 
     from functionfuse.deferred import Deferred
+    from functionfuse.plan import Step
 
 _RETRIES = 20  # of a task that runs a graph, when its worker dies
 
@@ -44,15 +45,17 @@ class GraphRun(NamedTuple):
     is_node: bool = False
 
 
-def graph_task(serialized: bytes, name: str | None = None) -> FunctionNode:
+def graph_task(serialized: bytes, steps: Sequence[Step], name: str | None = None) -> FunctionNode:
     """Return a node for Ray's ``bind`` that runs a graph.
 
     Args:
         serialized: a serialized `GraphRun`.
+        steps: of the graph.
         name: of the task.
     """
     task = ray.remote(num_cpus=0, max_retries=_RETRIES)(run_graph)
     node: FunctionNode = task.options(**options(task_id=name)).bind(serialized)
+    note_steps(node, steps)
     return node
 
 
@@ -67,4 +70,4 @@ def as_dag(node: Deferred) -> FunctionNode:
     steps = steps_of(graph)
     spec = RunSpec(wanted.step, steps, [wanted], backend="as_dag", has_recipes=True)
     graph_run = GraphRun(spec, b"", "", codes_of(steps), is_node=True)
-    return graph_task(SERIALIZER.dumps(graph_run), wanted.step)
+    return graph_task(SERIALIZER.dumps(graph_run), steps, wanted.step)

@@ -13,6 +13,7 @@ from .._dag.code import code_of, codes_of
 from .._dag.serialization import deserialize_arguments
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotResumableError
+from .environment import state_of_driver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +66,16 @@ def refuse_changed(workflow_id: str, changed: list[str]) -> None:
         )
 
 
-def changed_code(location: RecordLocation, tasks: Sequence[TaskSpec]) -> list[str]:
+def changed_code(location: RecordLocation, tasks: Sequence[TaskSpec], driver: bytes) -> list[str]:
     """Return the names of tasks, or of nodes in them, whose functions have other code here than when stored.
 
     Args:
         location: where the records of the workflow are.
         tasks: the tasks.
+        driver: the pickled state of the driver that wants to go on.
     """
+    if driver:
+        state_of_driver(driver).take_over(())
     return [name for task in tasks for name in _changed(location, task)]
 
 

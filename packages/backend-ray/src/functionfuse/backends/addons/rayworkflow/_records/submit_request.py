@@ -11,6 +11,7 @@ from .journal import FORMAT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .environment import TaskEnvironment
     from .journal import Journal
     from .references import RecordLocation
 
@@ -24,7 +25,7 @@ class SubmitRequest(NamedTuple):
         graph: the pickle of its graph.
         functions: by sha256, the pickles of its functions.
         metadata: the user's own.
-        runtime_env: for its tasks, but for those that have their own.
+        environment: of its tasks.
     """
 
     workflow_id: str
@@ -32,7 +33,7 @@ class SubmitRequest(NamedTuple):
     graph: bytes
     functions: Mapping[str, bytes]
     metadata: dict[str, Any]
-    runtime_env: dict[str, Any]
+    environment: TaskEnvironment
 
 
 def store_request(journal: Journal, location: RecordLocation, request: SubmitRequest) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from functionfuse.stores import Catalogue
 
     from .._dag.spec import GraphSpec, TaskSpec
+    from .environment import TaskEnvironment
     from .lease_records import OwnerCheck
 
 logger = logging.getLogger(__name__)
@@ -85,13 +86,14 @@ class StoredWorkflow:
         alive = reader is not None and bool(owner) and owner != reader.name and reader.is_alive(owner)
         return WorkflowStatus.RUNNING if alive else WorkflowStatus.RESUMABLE
 
-    def unfinished_by(self, actor: str) -> dict[str, Any] | None:
-        """Return the runtime_env of a workflow that a process of this actor had last, and did not end; else None."""
+    def unfinished_by(self, actor: str) -> TaskEnvironment | None:
+        """Return the environment of a workflow that a process of this actor had last, and did not end; else None."""
         epoch = latest_epoch(self.journal)
         record = self.journal.get(f"lease/{epoch_key(epoch)}") if epoch and self.ended(epoch) is None else None
         if record is None or not record[1].startswith(f"{actor}|"):
             return None
-        return record[2] or {}
+        environment: TaskEnvironment = record[2]
+        return environment
 
     def queued(self) -> float:
         """Return when the workflow came to wait for its last run, in seconds since the epoch; inf if it never did."""
@@ -204,8 +206,8 @@ def _about(spec: TaskSpec, graph: GraphSpec, known: Mapping[str, Any]) -> dict[s
     }
 
 
-def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, dict[str, Any]]]:
-    """Return what a former process of an actor left, with its runtime_env, in the order in which it was queued.
+def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, TaskEnvironment]]:
+    """Return what a former process of an actor left, with its environment, in the order in which it was queued.
 
     Args:
         store: the store.
@@ -218,10 +220,10 @@ def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, di
         except (CorruptRecord, UnsupportedRecord):
             logger.exception("Failed to resume workflow %s", workflow_id)
             continue
-        env = None if stored is None else stored.unfinished_by(actor)
-        if stored is not None and env is not None:
-            found.append((stored.queued(), workflow_id, stored, env))
-    return [(stored, env) for _, _, stored, env in sorted(found, key=lambda one: one[:2])]
+        environment = None if stored is None else stored.unfinished_by(actor)
+        if stored is not None and environment is not None:
+            found.append((stored.queued(), workflow_id, stored, environment))
+    return [(stored, environment) for _, _, stored, environment in sorted(found, key=lambda one: one[:2])]
 
 
 def delete(store: Catalogue, workflow_id: str, reader: OwnerCheck) -> None:

@@ -32,6 +32,7 @@ class TaskCall(NamedTuple):
         direct: indexes of those needs that are arguments themselves; the others are reported on.
         arguments: their pickle, with gaps.
         code: the pickle of the function; empty if that is long, and among the references.
+        driver: the pickled state of the driver; empty for none.
         refers: whether references come first of what the task takes.
     """
 
@@ -46,6 +47,7 @@ class TaskCall(NamedTuple):
     direct: frozenset[int]
     arguments: bytes
     code: bytes
+    driver: bytes
     refers: bool
 
 

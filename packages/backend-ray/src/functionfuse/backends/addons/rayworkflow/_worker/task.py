@@ -11,6 +11,7 @@ from ray import cloudpickle
 from ray.dag import DAGNode
 
 from functionfuse.backends.builtin._ray.unchanged import unchanged
+from functionfuse.backends.driver_state import WorkerOutdated, reloads
 from functionfuse.backends.serialization import deserialized_error, unserializable_result
 from functionfuse.deferred import Deferred
 from functionfuse.errors import StorageError
@@ -18,6 +19,7 @@ from functionfuse.errors import StorageError
 from .._dag.capture import CapturedDag
 from .._dag.graphs import as_dag
 from .._dag.serialization import SERIALIZER, serialize
+from .._records.environment import state_of_driver
 from .._records.functions import store_function
 from .._records.references import store_references
 from .calls import NoValue, TaskCall, TaskReferences, TaskReport, arguments_of, deserialized_call, is_blocked
@@ -65,6 +67,11 @@ def execute_with(
     """
     if is_blocked(call, needs):
         return TaskReport("blocked"), NoValue()
+    if call.driver:
+        try:
+            needs = state_of_driver(call.driver).take_over(needs)
+        except WorkerOutdated as error:
+            return failure_report(call, error, time.time(), 1)
     token = current.set(TaskContext(call.location.workflow_id, call.name, call.key, call.location))
     start = time.time()
     try:
@@ -189,13 +196,14 @@ def result_metadata(name: str, report: TaskReport) -> dict[str, Any]:
     }
 
 
-_functions: dict[str, Callable[..., Any]] = {}
+_functions: dict[tuple[str, int], Callable[..., Any]] = {}
 
 
 def _function_of(call: TaskCall, references: TaskReferences) -> Callable[..., Any]:
-    """Return the function of a task; it is loaded once in each process."""
-    function = _functions.get(call.function)
+    """Return the function of a task; a process loads it once, and again after modules were loaded anew."""
+    key = call.function, reloads()
+    function = _functions.get(key)
     if function is None:
         pickled = call.code if references.function is None else ray.get(references.function)
-        function = _functions[call.function] = cloudpickle.loads(pickled)
+        function = _functions[key] = cloudpickle.loads(pickled)
     return function
