@@ -6,6 +6,9 @@ import re
 from functools import partial
 
 import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -33,6 +36,11 @@ def variable(name):
 @workflow
 def countdown(n):
     return countdown(n - 1) if n else 0
+
+
+@workflow
+class Holder:
+    pass
 
 
 def every_option():
@@ -73,6 +81,8 @@ def test_every_option_of_tasks_and_actors_is_taken(local_ray):
         ({"num_returns": 2}, "'num_returns' cannot be set: a node has one result"),
         ({"name": "x"}, "'name' cannot be set: tasks and actors have the names of their nodes"),
         ({"max_concurrency": 2}, "one after the other"),
+        ({"max_pending_calls": 2}, "run(max_pending_tasks=...) limits them"),
+        ({"lifetime": "detached"}, "an object ends with its run"),
     ],
 )
 def test_what_ray_does_not_know_is_refused_at_once(local_ray, options, says):
@@ -103,12 +113,45 @@ class TestRetries:
         assert made.run() == 0
 
 
+class TestWhatNothingOffers:
+    """Ray would wait for it for ever."""
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"accelerator_type": "A100"}, r"no machine of the cluster offers \{'accelerator_type:A100'"),
+            ({"label_selector": {"zone": "a"}}, r".* offers labels \{'zone': 'a'\}.*their labels ray.io/node-id="),
+            ({"label_selector": {"ray.io/node-id": "!in(x, y)", "zone": "in(a, b)"}}, ".* offers labels"),
+            ({"resources": {"laser": 1}, "label_selector": {"zone": "!a"}}, r".* offers \{'laser': 1\} and labels"),
+        ],
+    )
+    def test_options_of_tasks_and_actors(self, local_ray, options, says):
+        for node in (countdown(0), Holder()):
+            made = make(node.set_name("n"))
+            made.query().set_remote_args(options)
+            with pytest.raises(NodeError, match=f"node 'n' cannot run: {says}"):
+                made.run()
+
+    def test_labels_that_a_machine_has(self, local_ray):
+        made = make(countdown(0))
+        made.query().set_remote_args({"label_selector": {"ray.io/node-id": "!x", "zone": "!in(a, b)"}})
+        assert made.run() == 0
+
+    def test_a_placement_group_that_was_removed(self, local_ray):
+        group = placement_group([{"CPU": 1}])
+        ray.get(group.ready())
+        made = make(countdown(0).set_name("n"))
+        made.query().set_remote_args({"scheduling_strategy": PlacementGroupSchedulingStrategy(group)})
+        assert made.run() == 0
+        remove_placement_group(group)
+        with pytest.raises(NodeError, match=f"'n' cannot run: its placement group {group.id.hex()} was removed"):
+            made.run()
+
+
 class TestInitialisation:
     """Ray connects a process to one cluster."""
 
     def test_arguments_that_hold(self, local_ray):
-        import ray
-
         context = ray.get_runtime_context()
         for held in ({"address": context.gcs_address}, {"address": "auto"}, {"namespace": context.namespace}, {}, None):
             assert make(variable("nothing"), ray_init_args=held).run() is None

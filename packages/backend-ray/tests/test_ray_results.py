@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -13,6 +16,32 @@ from functionfuse.storage import FileStore, RayStore
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 make = partial(RayWorkflow, workflow_name="results")
+
+FAILING = """
+import gc, ray
+from functionfuse import workflow
+from functionfuse.backends.builtin.rayback import RayWorkflow
+
+@workflow
+def fails():
+    raise ValueError("no")
+
+@workflow
+def same(x):
+    return x
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+for _ in range(3):
+    node = fails()
+    for _ in range(5):
+        node = same(node)
+    try:
+        RayWorkflow(node, same(fails()), workflow_name="failing").run()
+    except Exception as error:
+        print(type(error).__name__)
+    gc.collect()
+ray.shutdown()
+"""
 
 
 @workflow
@@ -147,3 +176,26 @@ def test_durations_of_results_that_a_store_takes_by_reference(local_ray, tmp_pat
     assert made.run() == 2
     assert 0.3 <= store.info("results", "waits")["meta"]["seconds"] < 5
     assert 0.0 <= store.info("results", "after")["meta"]["seconds"] < 0.3
+
+
+@workflow
+def place(array, number):
+    return os.getpid(), array.__array_interface__["data"][0], float(array[number])
+
+
+def test_a_large_value_in_arguments_is_stored_once_for_all_nodes(local_ray):
+    array = np.arange(1_000_000.0)
+    made = make(*[place(array, number).set_name(f"n{number}") for number in range(12)])
+    made.query("n1.*").set_retry(1)  # these travel as bytes
+    places = made.run()
+    assert [value for *_, value in places] == list(range(12))
+    processes = {pid for pid, *_ in places}
+    assert len({(pid, address) for pid, address, _ in places}) == len(processes)
+
+
+def test_failures_that_follow_from_one_are_not_logged(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(FAILING)
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
+    assert "Unhandled error" not in ended.stderr
+    assert ended.stdout == "NodeError\n" * 3, ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from functools import partial
 
 import pytest
@@ -204,7 +205,17 @@ def save(folder, task_name, obj):
         file.write(str(obj))
 
 
-def test_what_a_workflow_started_it_stops():
+@pytest.mark.parametrize("kind", ["function", "class"])
+def test_a_module_that_workers_do_not_have(local_ray, monkeypatch, kind):
+    module = types.ModuleType("ff_driver_alone")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec("def add(x): return x\nclass Adder:\n    def add(self, x): return x\n", vars(module))
+    node = workflow(module.add)(1) if kind == "function" else workflow(module.Adder)().add(1)
+    with pytest.raises(NodeError, match=r"(?s)No module named 'ff_driver_alone'.*worker cannot import what it calls"):
+        RayWorkflow(node, workflow_name="w").run()
+
+
+def test_what_a_workflow_started_it_stops_and_starts_again():
     pytest.importorskip("ray", reason="ray is not installed")
     code = (
         "import ray\n"
@@ -219,7 +230,9 @@ def test_what_a_workflow_started_it_stops():
         "    with RayWorkflow(add(1, 1), workflow_name='w') as other:\n"
         "        print(other.run())\n"
         "    print(made.run())\n"
+        "    ray.shutdown()\n"
+        "    print(made.run(), ray.cluster_resources()['CPU'])\n"
         "assert not ray.is_initialized()\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.stdout == "2\n3\n", ended.stderr
+    assert ended.stdout == "2\n3\n3 1.0\n", ended.stderr

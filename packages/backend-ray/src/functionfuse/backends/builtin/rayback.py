@@ -65,7 +65,8 @@ class RayWorkflow(BaseWorkflow):
     ) -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         self._running = threading.Lock()  # one run of this object at a time
-        self._started_ray = connect(ray_init_args or {})
+        self._ray_init_args = dict(ray_init_args or {})
+        self._started_ray = connect(self._ray_init_args)
 
     def run(
         self,
@@ -90,6 +91,7 @@ class RayWorkflow(BaseWorkflow):
         if not isinstance(max_pending_tasks, int) or max_pending_tasks < 1:
             raise OptionError(f"max_pending_tasks must be a whole number, 1 or more, got {max_pending_tasks!r}")
         with self._running:
+            self._started_ray |= connect(self._ray_init_args)  # it may have been shut down
             return run_on_ray(
                 self.spec(on_error=on_error, reuse=reuse),
                 observers=self._observers,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _OPTION_OF = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
 _RESOURCE_OF = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+_ONE_OF_A_TYPE = 0.001  # what Ray asks of a machine for an accelerator of a type
 _SEQUENTIAL = "calls of one stateful object run one after the other"
+_NOTHING_ASKED = (None, -1)
 _RESERVED = {
     "name": "tasks and actors have the names of their nodes; use set_name",
     "get_if_exists": "each run makes its own actors",
@@ -24,6 +26,9 @@ _RESERVED = {
     "max_concurrency": _SEQUENTIAL,
     "concurrency_groups": _SEQUENTIAL,
     "allow_out_of_order_execution": _SEQUENTIAL,
+    "max_pending_calls": "calls are submitted ahead; run(max_pending_tasks=...) limits them",
+    "lifetime": "an object ends with its run; a store keeps its state",
+    "namespace": "each run makes its own actors",
 }
 
 
@@ -34,7 +39,7 @@ def check_remote_args(remote_args: Mapping[str, Any]) -> None:
         OptionError: they do not, or the option is reserved.
     """
     for name, value in remote_args.items():
-        if name in _RESERVED:
+        if name in _RESERVED and value not in _NOTHING_ASKED:
             raise OptionError(f"set_remote_args: {name!r} cannot be set: {_RESERVED[name]}")
         kind = (
             _PlaceholderActor
@@ -59,6 +64,8 @@ def options_of_actors(options: StepOptions) -> dict[str, Any]:
 def required_resources(options: Mapping[str, Any]) -> dict[str, float]:
     """Return what a machine must offer for tasks of these options of ``ray.remote``."""
     named = {resource: options.get(option) for option, resource in _RESOURCE_OF.items()}
+    if options.get("accelerator_type"):
+        named[f"accelerator_type:{options['accelerator_type']}"] = _ONE_OF_A_TYPE
     return {name: amount for name, amount in named.items() if amount} | dict(options.get("resources") or {})
 
 

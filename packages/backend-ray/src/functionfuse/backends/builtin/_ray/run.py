@@ -22,7 +22,7 @@ from functionfuse.errors import NodeError
 from functionfuse.plan import fill
 
 from .actor_handle import ActorHandle
-from .machines import has_autoscaler, missing_resources
+from .machines import has_autoscaler, missing_on_machines, removed_placement_group
 from .options import options_of_actors, options_of_tasks
 from .outcomes import cause_of, errors_of, storage_error
 from .reference_store import ReferenceStore
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.spec import RunSpec
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is settled
+_CANCELLED = 0.5  # seconds to wait for tasks that were cancelled
 _EACH = 1e-4  # seconds for each pending task
 _OLDEST = 256
 MOST_PENDING = 4_000  # tasks that Ray has at a time
@@ -162,8 +163,12 @@ class RayRun:
 
     def _cancel(self) -> None:
         """Cancel the tasks that wait, and interrupt those that run."""
-        for pending in self._pending.values():
-            ray.cancel(pending.promise.reference)
+        references = [pending.promise.reference for pending in self._pending.values()]
+        for reference in references:
+            ray.cancel(reference)
+        if references and not self._is_client:
+            ended, _ = ray.wait(references, num_returns=len(references), timeout=_CANCELLED, fetch_local=False)
+            errors_of(ended, is_client=False)  # else Ray logs them as errors that nobody handles
         self._pending.clear()
 
     # -- submission
@@ -202,8 +207,9 @@ class RayRun:
         options = (options_of_actors if step.target.kind == "constructor" else options_of_tasks)(step.options)
         if repr(options) in self._schedulable:
             return
-        missing = missing_resources(options)
-        if missing and not has_autoscaler():
+        removed = removed_placement_group(options)
+        missing = removed or missing_on_machines(options)
+        if removed or (missing and not has_autoscaler()):
             raise NodeError(f"node {task.name!r} cannot run: {missing}", name=task.name, function=step.target.qualname)
         if missing:
             warn_user(f"node {task.name!r} waits for the cluster to grow: {missing}")

@@ -10,7 +10,7 @@ import ray
 from ray import cloudpickle
 
 from functionfuse.backends.carried import Carried
-from functionfuse.backends.driver_state import DriverState, Surroundings
+from functionfuse.backends.driver_state import DriverState
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.serialization import unserializable
@@ -19,10 +19,11 @@ from functionfuse.plan import Ref, refs_within
 from functionfuse.targets import ClassTarget, Method
 
 from .actor_handle import ActorHandle
+from .connection import surroundings_of_driver
+from .literals import LargeLiterals
 from .options import options_of_actors, options_of_tasks
 from .serialized import ReturnLayout, SerializedStep
 from .signals import RetriableStepFailed
-from .unchanged import unchanged
 from .values import Promise, reference_to
 from .worker import performing_function, step_function, storing_step_function
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .serialized import StorageRequest
 
 
+_LITERAL = ""  # stands for the name of a step in references to large values
 # Options that are honoured before a call is made, so that nothing wraps the user's function.
 _BEFORE_THE_CALL = frozenset({"resources", "cache", "version", "ignore", "log", "engine"})
 
@@ -54,7 +56,8 @@ class TaskSubmitter:
     def __init__(self, run: Run, store: ReferenceStore) -> None:
         self._run = run
         self._store = store
-        self._driver = DriverState(cloudpickle.dumps, run.root.plan.steps, _surroundings())
+        self._driver = DriverState(cloudpickle.dumps, run.root.plan.steps, surroundings_of_driver())
+        self._literals = LargeLiterals()
         self._functions: dict[Any, Any] = {}
         self._items: WeakKeyDictionary[Frame, _ItemUse] = WeakKeyDictionary()
 
@@ -100,7 +103,7 @@ class TaskSubmitter:
         count = 1 if layout is None else layout.num_returns
         if _is_plain(step) and not retriable:
             function = self._function(step.target, layout, options, stores=storage is not None)
-            args, kwargs = _arguments(task, name)
+            args, kwargs = self._arguments(task)
             if storage is not None:
                 args = (pickle.dumps((storage.name, storage.recipe)), *args)
         else:
@@ -116,7 +119,7 @@ class TaskSubmitter:
     ) -> Any:
         target, name = task.step.target, task.name
         if isinstance(target, Method) and storage is None and layout is None and _is_plain(task.step):
-            return handle.call(target.name, name, *_arguments(task, name))
+            return handle.call(target.name, name, *self._arguments(task))
         if storage is not None and storage.state:
             handle.storing[name] = storage.result
             storage = storage._replace(handle_id=handle.handle_id)
@@ -162,6 +165,11 @@ class TaskSubmitter:
             function = self._functions[key] = ray.remote(**options)(made) if options else ray.remote(made)
         return function
 
+    def _arguments(self, task: Task) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        take, given = task.frame.take, self._literals.given
+        args, kwargs = task.step.arguments(lambda ref: reference_to(take(ref), task.name))
+        return tuple(map(given, args)), {key: given(value) for key, value in kwargs.items()}
+
     def _carried(self, target: Target) -> Carried:
         return Carried(cloudpickle.dumps(target), self._driver.of([target]))
 
@@ -178,12 +186,24 @@ class TaskSubmitter:
         resumed = step.resumes.keys() & {ref.step for ref in refs}
         states = {name: self._run.read_state(frame, step.resumes[name]) for name in resumed}
         taken = [ref.take(states[ref.step]) if ref.step in states else frame.take(ref) for ref in refs]
+        literals: dict[Ref, Any] = {}
+
+        def without_large(value: Any) -> Any:
+            reference = self._literals.reference(value)
+            if reference is None:
+                return value
+            ref = Ref(_LITERAL, (len(literals),))
+            literals[ref] = reference
+            return ref
+
+        args = tuple(map(without_large, step.args))
+        kwargs = {key: without_large(value) for key, value in step.kwargs.items()}
         options = step.options
         initialize = None if options.plugin is None else initializer(options.plugin, task.name)
         serialized = SerializedStep(
-            step.args,
-            step.kwargs,
-            refs,
+            args,
+            kwargs,
+            (*refs, *literals),
             initialize,
             options.retry,
             options.timeout,
@@ -191,7 +211,8 @@ class TaskSubmitter:
             layout,
             storage,
         )
-        return cloudpickle.dumps(serialized), *(reference_to(value, task.name) for value in taken)
+        references = [*(reference_to(value, task.name) for value in taken), *literals.values()]
+        return cloudpickle.dumps(serialized), *references
 
     def _layout(self, task: Task) -> ReturnLayout | None:
         frame, step = task
@@ -231,19 +252,6 @@ def _refs(frame: Frame) -> Iterator[Ref]:
                 yield value
             elif type(value) is Nest:
                 yield from refs_within(value)
-
-
-def _arguments(task: Task, name: str) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    take = task.frame.take
-    args, kwargs = task.step.arguments(lambda ref: reference_to(take(ref), name))
-    return tuple(map(unchanged, args)), {key: unchanged(value) for key, value in kwargs.items()}
-
-
-def _surroundings() -> Surroundings:
-    """Return where the driver is; a working directory that Ray was asked for stays."""
-    here = Surroundings.here()
-    is_set = "working_dir" in ray.get_runtime_context().runtime_env
-    return here._replace(folder="") if is_set else here
 
 
 def _is_plain(step: Step) -> bool:

@@ -115,6 +115,12 @@ def loaded(carried: Carried, *values: Any) -> tuple[Any, ...]:
         return carried.load(*values)
     except WorkerOutdated as error:
         raise step_failure(error, None, 0.0, str(error)) from None
+    except ImportError as error:
+        detail = (
+            "its worker cannot import what it calls: install the module where Ray's workers are, or pass "
+            'runtime_env={"working_dir": ...} or {"py_modules": [...]} to ray.init'
+        )
+        raise step_failure(error, None, 0.0, detail) from None
 
 
 def raise_failure(result: Any) -> None:
