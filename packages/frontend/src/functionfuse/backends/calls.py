@@ -24,6 +24,7 @@ from functionfuse.plan import Step, refs_in, steps_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from functionfuse.backends.argument_check import ArgumentCheck
     from functionfuse.backends.options import Retry
     from functionfuse.decorator import Target
 
@@ -46,6 +47,7 @@ class Call(NamedTuple):
         initialize: what a plugin wants called first.
         retry: how often to try again.
         timeout: seconds that one attempt may take.
+        check_arguments: whether an attempt that changes an argument fails.
     """
 
     target: Target
@@ -55,6 +57,7 @@ class Call(NamedTuple):
     initialize: Callable[[], object] | None = None
     retry: Retry | None = None
     timeout: float | None = None
+    check_arguments: bool = False
 
 
 class Expansion(NamedTuple):
@@ -130,7 +133,7 @@ def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
 
 
 def _attempt(call: Call) -> tuple[Any, Any]:
-    target, args, kwargs, instance, initialize, _, timeout = call
+    target, args, kwargs, instance, initialize, _, timeout, is_checked = call
     kind = target.kind
 
     def work() -> Any:
@@ -139,8 +142,23 @@ def _attempt(call: Call) -> tuple[Any, Any]:
         function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
         return evaluate(function, args, kwargs, target.cls if kind == "constructor" else None)  # type: ignore[union-attr]
 
+    check = argument_check(args, kwargs) if is_checked else None
     value = work() if timeout is None else limited(work, timeout)
+    if check is not None:
+        check.refuse_changes()
     return value, value if kind == "constructor" else instance
+
+
+def argument_check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentCheck:
+    """Return what says later whether arguments were changed.
+
+    Args:
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+    from functionfuse.backends.argument_check import ArgumentCheck  # with fingerprints, which take long to import
+
+    return ArgumentCheck(args, kwargs)
 
 
 def evaluate(

@@ -189,7 +189,8 @@ class Run:
         except Exception as error:
             self.fail(task, error, "its arguments cannot be put together")
             return None
-        return Call(step.target, args, kwargs, instance, initialize, options.retry, options.timeout)
+        given = initialize, options.retry, options.timeout, options.check_arguments
+        return Call(step.target, args, kwargs, instance, *given)
 
     def started(self, task: Task) -> None:
         """Report that a task is handed to the engine; `prepare` does it too."""

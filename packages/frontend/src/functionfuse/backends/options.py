@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping
 
     from functionfuse.backends.plugins import Plugin
@@ -19,7 +19,9 @@ Reuse: TypeAlias = Literal["recipe", "name", "never"]
 """Which stored results a run reuses: those with an equal recipe, whatever has the step's name, or none."""
 
 
-COMMON_OPTIONS = frozenset({"plugin", "retry", "timeout", "resources", "cache", "version", "ignore", "log"})
+COMMON_OPTIONS = frozenset(
+    {"plugin", "retry", "timeout", "resources", "cache", "version", "ignore", "log", "check_arguments"}
+)
 """The options that every backend honours whose calls are made by `perform`; see `StepOptions`."""
 
 
@@ -83,6 +85,7 @@ class StepOptions(NamedTuple):
         version: part of the recipe.
         ignore: names of parameters that are left out of the recipe.
         log: whether the step runs every time, and its result is not stored.
+        check_arguments: whether a call that changes an argument in place fails.
         engine: options of the backend's own query class.
     """
 
@@ -94,6 +97,7 @@ class StepOptions(NamedTuple):
     version: object = None
     ignore: tuple[str, ...] = ()
     log: bool = False
+    check_arguments: bool = False
     engine: Mapping[str, Any] = {}
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -158,6 +162,17 @@ class OptionRules:
         if name in self._plugins:
             return options._replace(plugin=self._plugins[name])
         return options
+
+    def with_all(self, options: Mapping[str, Any]) -> OptionRules:
+        """Return these rules with options for all steps besides.
+
+        Args:
+            options: by the names of the fields of StepOptions.
+        """
+        changed = OptionRules()
+        changed._rules = [*self._rules, Rule(re.compile(".*", re.DOTALL), options)]
+        changed._plugins = self._plugins
+        return changed
 
     def with_plugins(self, plugins: Mapping[str, Plugin]) -> OptionRules:
         """Return these rules with other plugins for the steps of some names, whatever the rules say."""

@@ -96,6 +96,7 @@ class SerializedStep(NamedTuple):
     initialize: Callable[[], object] | None
     retry: Retry | None
     timeout: float | None
+    check_arguments: bool
     retriable: tuple[type[BaseException], ...]
     layout: ReturnLayout | None
     storage: StorageRequest | None
@@ -114,7 +115,8 @@ class SerializedStep(NamedTuple):
         by_ref = dict(zip(self.refs, checked_arguments(values, {})[0], strict=True))
         args = tuple(fill(value, by_ref.__getitem__) for value in self.args)
         kwargs = {key: fill(value, by_ref.__getitem__) for key, value in self.kwargs.items()}
-        return Call(target, args, kwargs, instance, self.initialize, self.retry, self.timeout)
+        options = self.initialize, self.retry, self.timeout, self.check_arguments
+        return Call(target, args, kwargs, instance, *options)
 
 
 def deserialize_step(

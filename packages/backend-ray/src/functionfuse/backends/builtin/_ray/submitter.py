@@ -207,6 +207,7 @@ class TaskSubmitter:
             initialize,
             options.retry,
             options.timeout,
+            options.check_arguments,
             retriable,
             layout,
             storage,
