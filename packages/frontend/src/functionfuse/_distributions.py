@@ -44,7 +44,8 @@ class MissingDistributions:
         if not missing:
             return
         where = "; ".join(f"for {module}: pip install {distribution}" for module, distribution in missing.items())
-        raise ModuleNotFoundError(f"no module {name!r} is installed; {where}", name=name)
+        # Without its name: Python takes no notice of that where a module is imported from its package.
+        raise ModuleNotFoundError(f"no module {name!r} is installed; {where}")
 
 
 sys.meta_path.append(MissingDistributions)

@@ -46,7 +46,7 @@ class NodeView:
     @property
     def backend_info(self) -> BackendInfo:
         """The options set for this node, as they are now; those of the engine by their own names."""
-        return BackendInfo(self._query_class(re.escape(self._name), [self._name], self._options))
+        return BackendInfo(self._name, self._options, self._query_class)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in NodeView.__slots__:
@@ -64,12 +64,15 @@ class BackendInfo(MutableMapping[str, Any]):
     """The options set for one node. ``info["plugin"] = plugin`` is ``query(name).set_plugin(plugin)``.
 
     Args:
-        query: chooses the node.
+        name: of the node in the workflow.
+        options: of the workflow.
+        query_class: of the workflow.
     """
 
-    def __init__(self, query: Query) -> None:
-        self._query = query
-        self._name = query.nodes[0].get_name()
+    def __init__(self, name: str, options: OptionRules, query_class: type[Query]) -> None:
+        self._name = name
+        self._options = options
+        self._query_class = query_class
 
     def __getitem__(self, key: str) -> Any:
         return self._given()[key]
@@ -81,7 +84,8 @@ class BackendInfo(MutableMapping[str, Any]):
         return len(self._given())
 
     def __setitem__(self, key: str, value: Any) -> None:
-        method = getattr(self._query, f"set_{key}", None)
+        query = self._query_class(re.escape(self._name), [self._name], self._options)
+        method = getattr(query, f"set_{key}", None)
         if method is None:
             raise self._refusal(f"the option {key!r} cannot be set here")
         method(value)
@@ -93,12 +97,12 @@ class BackendInfo(MutableMapping[str, Any]):
         return repr(self._given())
 
     def _given(self) -> dict[str, Any]:
-        given = self._query._options.of(self._name).given()
+        given = self._options.of(self._name).given()
         engine = given.pop("engine", {})
         return {key: _read_only(value) for key, value in {**engine, **given}.items()}
 
     def _refusal(self, problem: str) -> OptionError:
-        known = ", ".join(name for name in dir(self._query) if name.startswith("set_"))
+        known = ", ".join(name for name in dir(self._query_class) if name.startswith("set_"))
         return OptionError(f"{problem}, for node {self._name!r}; query(...) has {known}, and workflows have log_nodes")
 
 
