@@ -197,10 +197,21 @@ def test_a_registry_secret(tmp_path):
     assert (tmp_path / "secret.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_wrong_registry_credentials():
+@pytest.mark.parametrize("wrong", [{"user": "me", "password": "hidden"}, {"username": "", "password": "hidden"}])
+def test_wrong_registry_credentials(wrong):
     with pytest.raises(OptionError) as caught:
-        new(add(1), registry_credentials={"user": "me", "password": "hidden"})
+        new(add(1), registry_credentials=wrong)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("credentials", [None, {}, {"server": "registry.example"}, {"username": "me", "server": "r"}])
+def test_registry_credentials_without_a_login(tmp_path, compiled, credentials):
+    made = new(add(1).set_name("n"), registry_credentials=credentials, image_pull_secrets=["other"])
+    made.set_registry_credentials(credentials)
+    _, executors = compiled(made)
+    assert [entry["secretName"] for entry in executors["exec-n"]["imagePullSecret"]] == ["other"]
+    with pytest.raises(OptionError, match="a Secret needs a username and a password"):
+        made.write_registry_secret(str(tmp_path / "secret.json"))
 
 
 # -- code

@@ -33,7 +33,7 @@ class TestTaskOptions:
         made = make(same(1).set_name("a"), same(2).set_name("b"))
         made.query().set_task_args({"retries": 1, "tags": ["x"]}).set_task_args({"retries": 2})
         made.query("b").set_task_args({"timeout_seconds": 60})
-        shown = [node.backend_info["engine"]["task_args"] for node in made.find_nodes()]
+        shown = [node.backend_info["task_args"] for node in made.find_nodes()]
         assert shown == [
             {"retries": 2, "tags": ["x"]},
             {"retries": 2, "tags": ["x"], "timeout_seconds": 60},
@@ -196,6 +196,16 @@ class TestFlowOptions:
     def test_what_prefect_does_not_know_is_refused_at_once(self, options, message):
         with pytest.raises(OptionError, match=f"set_prefect_flow_options: .*{message}"):
             make(same(1)).set_prefect_flow_options(options)
+
+    def test_a_workflow_keeps_the_flow(self):
+        made = make(same(1).set_name("n"))
+        assert made.flow is None
+        first = made.generate_flow()
+        assert made.flow is first
+        made.set_prefect_flow_options(prefect_flow_options={"retries": 1})
+        assert (made.generate_flow() is made.flow, made.flow.retries, first.retries) == (True, 1, 0)
+        with pytest.raises(AttributeError):
+            made.flow = first
 
     def test_a_flow_takes_the_parameters_of_run(self, server, tmp_path):
         made = make(noted(str(tmp_path / "log"), "word", 7).set_name("n"))

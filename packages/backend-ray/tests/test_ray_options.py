@@ -153,10 +153,24 @@ class TestInitialisation:
 
     def test_arguments_that_hold(self, local_ray):
         context = ray.get_runtime_context()
-        for held in ({"address": context.gcs_address}, {"address": "auto"}, {"namespace": context.namespace}, {}, None):
+        address, namespace = {"address": context.gcs_address}, {"namespace": context.namespace}
+        same = {"address": "local", "num_cpus": 2, "num_gpus": 0, "resources": None, "_node_ip_address": "127.0.0.1"}
+        shown = {"include_dashboard": False, "log_to_driver": False, "logging_level": 30}
+        for held in (address, {"address": "auto"}, namespace, {**same, **shown}, {}, None):
             assert make(variable("nothing"), ray_init_args=held).run() is None
 
-    @pytest.mark.parametrize("other", [{"address": "ray://127.0.0.1:1"}, {"namespace": "x"}, {"num_cpus": 3}])
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"address": "ray://127.0.0.1:1"},
+            {"namespace": "x"},
+            {"num_cpus": 3},
+            {"num_gpus": 1},
+            {"resources": {"_disk": 1}},
+            {"labels": {"zone": "a"}},
+            {"_temp_dir": "/nowhere"},
+        ],
+    )
     def test_arguments_that_do_not(self, local_ray, other):
         with pytest.raises(OptionError, match=f"{next(iter(other))!r} would have no effect.*ray.shutdown"):
             make(variable("nothing"), ray_init_args=other)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import types
+from collections import namedtuple
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -77,7 +80,7 @@ class TestEarlySubmission:
         with pytest.raises(NodeError, match="'fails' failed: ValueError: no entry"):
             make(book.write(3)).run()
 
-    @pytest.mark.parametrize("most", [1, 3, 1000])
+    @pytest.mark.parametrize("most", [0, 1, 3, 1000])
     def test_few_or_many_at_a_time(self, local_ray, most):
         total = add(0, 0)
         for n in range(20):
@@ -86,6 +89,12 @@ class TestEarlySubmission:
 
 
 class TestReferences:
+    def test_arguments_by_position(self, local_ray):
+        import ray
+
+        assert make(add(1, 1)).run(True, 0) == 2
+        assert ray.get(make(add(1, 1)).run(False)) == 2
+
     def test_results_may_stay_in_the_cluster(self, local_ray):
         import ray
 
@@ -128,7 +137,7 @@ class TestOptions:
         made = make(cpus().set_name("a"), cpus().set_name("b"))
         made.query("a|b").set_remote_args({"num_cpus": 2})
         made.query("b").set_remote_args({"num_cpus": 1})
-        assert made.query("a").nodes[0].backend_info["engine"]["remote_args"] == {"num_cpus": 2}
+        assert made.query("a").nodes[0].backend_info["remote_args"] == {"num_cpus": 2}
         assert made.run() == [2.0, 1.0]
 
     def test_resources_that_any_engine_understands(self, local_ray):
@@ -153,7 +162,7 @@ class TestOptions:
 
         assert make(name().set_name("what I am called")).run() == "what I am called"
 
-    @pytest.mark.parametrize("most", [0, -1, "many"])
+    @pytest.mark.parametrize("most", [-1, "many", None])
     def test_how_many_at_a_time_must_be_a_number(self, local_ray, most):
         with pytest.raises(OptionError, match="max_pending_tasks must be"):
             make(add(1, 1)).run(max_pending_tasks=most)
@@ -179,6 +188,68 @@ class TestStores:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["three", "two"]
         assert made.plan(reuse="name").having("reuse") == ["two", "three"]
         assert made.run(reuse="name") == 3
+
+    def test_a_store_whose_functions_are_remote(self, local_ray, tmp_path):
+        def make_stored(first):
+            made = make(add(add(first, 1).set_name("two"), 1).set_name("three"))
+            made.set_storage(RemoteWriterFuncs(str(tmp_path)))
+            return made
+
+        assert make_stored(1).run() == 3
+        assert sorted(path.name for path in (tmp_path / "ray").iterdir()) == ["three", "two"]
+        (tmp_path / "ray" / "three").unlink()
+        again = make_stored(5)
+        assert again.plan(reuse="name").having("reuse") == ["two"]
+        assert again.run(reuse="name") == 3
+        assert again.plan(reuse="name").having("run") == []
+        with pytest.warns(UserWarning, match="stores no recipes"):
+            assert make_stored(5).run() == 7
+
+    def test_a_stateful_object_and_items_with_such_a_store(self, local_ray, tmp_path):
+        book = Book()
+        book.write(add(1, 1))
+        entries = book.write(3).set_name("entries")
+        made = make(add(entries[0], entries[1]).set_name("sum"), entries[-1])
+        made.set_storage(RemoteWriterFuncs(str(tmp_path)))
+        assert made.run() == [5, 3]
+        assert pickle.loads((tmp_path / "ray" / "entries").read_bytes()) == [2, 3]
+
+    def test_a_remote_function_that_cannot_save(self, local_ray, tmp_path):
+        made = make(add(1, 1).set_name("two"))
+        (tmp_path / "ray" / "two").mkdir(parents=True)
+        made.set_storage(RemoteWriterFuncs(str(tmp_path)))
+        with pytest.raises(NodeError, match="'two' ran, but its result cannot be stored: IsADirectoryError"):
+            made.run()
+
+
+class RemoteWriterFuncs:
+    """As a store of the original: saves are tasks, and so is what reads, with options of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.remote_args = {"num_cpus": 0, "max_retries": 0}
+
+    def get_writer_funcs(self, workflow_name):
+        import ray
+
+        folder = Path(self.folder, workflow_name)
+
+        @ray.remote(**self.remote_args)
+        def new_workflow():
+            folder.mkdir(parents=True, exist_ok=True)
+
+        @ray.remote(**self.remote_args)
+        def save(task_name, obj):
+            (folder / task_name).write_bytes(pickle.dumps(ray.get(obj[0])))
+
+        def read_task(task_name):
+            return pickle.loads((folder / task_name).read_bytes())
+
+        def file_exists(task_name):
+            return (folder / task_name).is_file()
+
+        ReadObject = namedtuple("ReadObject", ["remote_args", "file_exists", "read_task"])
+        return new_workflow, ReadObject(self.remote_args, file_exists, read_task), save
 
 
 class OnlyWriterFuncs:

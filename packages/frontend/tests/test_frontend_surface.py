@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 import functionfuse
+from functionfuse._distributions import DISTRIBUTIONS
 
 SOURCE = Path(functionfuse.__file__).parent
+PACKAGES = Path(__file__).parents[2]
 
 EXPORTED = {
     "functionfuse": ["task", "workflow"],
+    "functionfuse.workflow": ["task", "workflow"],
     "functionfuse.fingerprint": ["Fingerprinter", "Inherited", "Recipe", "RecipeBook", "Unfingerprintable"],
     "functionfuse.testing": ["BackendTests", "MemoryStore", "RefusingWorkflow", "StoreTests", "wait_until"],
 }
@@ -35,13 +38,13 @@ PUBLIC = {
     "functionfuse.backends.options": ["OptionRules", "Retry", "Rule", "StepOptions"],
     "functionfuse.backends.planning": ["Planner"],
     "functionfuse.backends.plugins": ["InitializerPlugin", "Plugin", "PluginCollection", "RandomStatePlugin"],
-    "functionfuse.backends.query": ["NodeView", "Query"],
+    "functionfuse.backends.query": ["BackendInfo", "NodeView", "Query"],
     "functionfuse.backends.report": ["RunReport"],
     "functionfuse.backends.serialization": ["Serializer"],
     "functionfuse.backends.session": ["Expander", "Session"],
     "functionfuse.backends.spec": ["RunSpec"],
     "functionfuse.backends.stored": ["StoredResults"],
-    "functionfuse.backends.writer_funcs": ["WriterFuncsStore"],
+    "functionfuse.backends.stores_by_name": ["PlainStore", "StoreByName", "WriterFuncsStore"],
     "functionfuse.graph": ["Edit", "Edits", "Graph"],
     "functionfuse.construction": ["Constructor", "PlainClass"],
     "functionfuse.deferred": ["Deferred"],
@@ -113,13 +116,69 @@ def _at_start():
     return set(in_a_new_process(code))
 
 
-def test_the_decorator_is_not_shadowed():
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import functionfuse.decorator, functionfuse.backends.base",
+        "import functionfuse.workflow",
+        "from functionfuse import workflow, task; from functionfuse.workflow import workflow, task",
+        "from functionfuse.workflow import workflow, task; from functionfuse import workflow, task",
+        "import importlib; importlib.import_module('functionfuse.workflow')",
+        "import functionfuse, importlib; importlib.reload(functionfuse)",
+        "import functionfuse, importlib, sys; importlib.reload(sys.modules['functionfuse.workflow'])",
+    ],
+)
+def test_the_decorator_is_not_shadowed(imports):
     code = (
-        "import functionfuse.decorator, functionfuse.backends.base; "
-        "from functionfuse import workflow; print(workflow.__name__)"
+        f"{imports}\nimport functionfuse, functionfuse.decorator as home\n"
+        "from functionfuse import workflow as first\nfrom functionfuse.workflow import task, workflow as second\n"
+        "print(first is second is task is functionfuse.workflow is home.workflow, first.__name__)"
     )
-    assert in_a_new_process(code) == ["workflow"]
+    assert in_a_new_process(code) == ["True", "workflow"]
 
 
 def test_it_is_typed():
     assert (SOURCE / "py.typed").exists()
+
+
+class TestWhatIsNotInstalled:
+    """The error of an import names the distribution that has the module."""
+
+    @pytest.fixture
+    def imported(self, tmp_path):
+        def run(code, folders=()):
+            for folder in folders:
+                (tmp_path / folder).mkdir(parents=True)
+            found = f"import sys; sys.path[:0] = {[str(SOURCE.parent), str(tmp_path)]}\n"
+            # Nothing but this package, whether it and others are installed or not.
+            ended = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", found + code], capture_output=True, text=True, check=False
+            )
+            return ended.stderr.strip()
+
+        return run
+
+    @pytest.mark.parametrize("module", DISTRIBUTIONS)
+    @pytest.mark.parametrize("others", [False, True], ids=["alone", "beside others"])
+    @pytest.mark.parametrize("form", ["import {0}.{1}", "from {0} import {1}", "from {0}.{1} import name"])
+    def test_a_module(self, imported, module, others, form):
+        folders = [f"functionfuse/backends/{folder}" for folder in ("builtin", "addons")] if others else []
+        package, _, name = module.rpartition(".")
+        last = imported(form.format(package, name), folders).splitlines()[-1]
+        assert last.startswith("ModuleNotFoundError: no module 'functionfuse.")
+        assert f"for {module}: pip install {DISTRIBUTIONS[module]}" in last
+        assert not others or last.count("pip install") == 1
+
+    @pytest.mark.parametrize("module", ["functionfuse.no_such", "functionfuse.backends.no_such", "no_such"])
+    def test_other_modules(self, imported, module):
+        assert imported(f"import {module}").endswith(f"ModuleNotFoundError: No module named '{module}'")
+
+    def test_every_public_module_of_other_packages_is_known(self):
+        found = {
+            ".".join(path.relative_to(source).with_suffix("").parts)
+            for source in PACKAGES.glob("*/src")
+            for pattern in ("functionfuse/*", "functionfuse/backends/*/*")
+            for path in source.glob(pattern)
+            if source.parent.name != "frontend" and not path.name.startswith("_") and path.name != "backends"
+        }
+        assert found == set(DISTRIBUTIONS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import posixpath
 
 import pytest
 
 from functionfuse.errors import MissingSerializer, OptionError, StorageError
-from functionfuse.serializers.base import FILE_PROTOCOL, generate_name
+from functionfuse.serializers import FILE_PROTOCOL, S3_PROTOCOL
+from functionfuse.serializers.base import generate_name
 from functionfuse.storage import FileStore
 
 
@@ -136,3 +138,63 @@ def test_other_stores_have_no_files_for_it():
 
     with pytest.raises(StorageError, match="'file', not 'S3'"):
         OriginalSerializer(CurveSerializer).save(Curve([1]), Elsewhere())
+
+
+class S3CurveSerializer:
+    """As the original's for S3: the methods of s3fs, on paths in the folder of the protocol."""
+
+    name = "curves"
+    serializer_class = Curve
+    whole = False
+
+    @classmethod
+    def pickle(cls, obj, protocols):
+        s3 = protocols[S3_PROTOCOL]
+        path = posixpath.join(s3["folder"], "curves", generate_name())
+        if cls.whole:
+            s3["client"].pipe(path, bytes(obj.points))
+        else:
+            with s3["client"].open(path, "wb") as file:
+                file.write(bytes(obj.points))
+        assert s3["client"].exists(path)
+        return cls.name, ("0.0.0", path)
+
+    @classmethod
+    def unpickle(cls, pid, protocols):
+        s3 = protocols[S3_PROTOCOL]
+        assert not s3["client"].exists("other")
+        if cls.whole:
+            return Curve(list(s3["client"].cat(pid[1])))
+        with s3["client"].open(pid[1], "rb") as file:
+            return Curve(list(file.read()))
+
+
+class WholeCurveSerializer(S3CurveSerializer):
+    whole = True
+
+
+@pytest.mark.parametrize("serializer", [CurveSerializer, S3CurveSerializer, WholeCurveSerializer])
+def test_in_a_bucket(s3_store, objects, serializer):
+    s3_store.register_persistent_serializers(serializer)
+    s3_store.save("w", "a", {"deep": [Curve([1, 2, 3])]})
+    assert s3_store.read_task("w", "a")["deep"][0].points == [1, 2, 3]
+    assert len(objects.blobs("w")) == 1
+    s3_store.remove_task("w", "a")
+    assert objects.blobs("w") == []
+
+
+def test_files_are_no_bucket(store):
+    store.register_persistent_serializers(S3CurveSerializer)
+    with pytest.raises(KeyError, match=S3_PROTOCOL):
+        store.save("w", "a", Curve([1]))
+
+
+def test_what_s3fs_has_and_files_of_a_record_do_not(s3_store):
+    class Listing(S3CurveSerializer):
+        @classmethod
+        def pickle(cls, obj, protocols):
+            protocols[S3_PROTOCOL]["client"].ls("")
+
+    s3_store.register_persistent_serializers(Listing)
+    with pytest.raises(StorageError, match="'ls' is not what serializers may do with files; they have cat, cat_file"):
+        s3_store.save("w", "a", Curve([1]))

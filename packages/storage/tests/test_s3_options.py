@@ -16,7 +16,9 @@ import s3_server as s3
 from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
 from functionfuse.storage import S3Store, storage_factory
 from functionfuse.storage._s3.connection import boto_client
+from functionfuse.storage._s3.settings import make_settings, options_of_s3fs
 
+botocore = pytest.importorskip("botocore", reason="botocore is not installed")
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
 
 NOWHERE = {"path": "/bucket/prefix", "endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s3cr3t"}
@@ -41,7 +43,7 @@ def test_a_pickled_store_holds_no_secret(s3_options):
     assert s3.KEY.encode() not in shown
 
 
-@pytest.mark.parametrize("spelling", ["plain", "s3fs", "client_kwargs"])
+@pytest.mark.parametrize("spelling", ["plain", "s3fs", "client_kwargs", "all in client_kwargs", "other names"])
 def test_literal_credentials_work_and_stay_in_the_process(s3_options, spelling):
     path, endpoint_url = s3_options["path"], s3_options["endpoint_url"]
     literal = {"key": s3.KEY, "secret": s3.SECRET}
@@ -49,6 +51,22 @@ def test_literal_credentials_work_and_stay_in_the_process(s3_options, spelling):
         "plain": lambda: make(path=path, endpoint_url=endpoint_url, **literal),
         "s3fs": lambda: make(path=path, s3fs={**literal, "endpoint_url": endpoint_url}),
         "client_kwargs": lambda: make(path=path, s3fs={**literal, "client_kwargs": {"endpoint_url": endpoint_url}}),
+        "all in client_kwargs": lambda: make(
+            path=path,
+            s3fs={
+                "anon": False,
+                "client_kwargs": {
+                    "aws_access_key_id": s3.KEY,
+                    "aws_secret_access_key": s3.SECRET,
+                    "endpoint_url": endpoint_url,
+                },
+            },
+        ),
+        "other names": lambda: make(
+            path=path,
+            endpoint_url=endpoint_url,
+            s3fs={"username": s3.KEY, "password": s3.SECRET, "use_ssl": False},
+        ),
     }[spelling]()
     store.save("w", "a", 1)
     assert store.read_task("w", "a") == 1
@@ -167,9 +185,18 @@ def test_a_signed_store(s3_options, monkeypatch):
         ({"credentials": "env:A_"}, "without 'credentials'"),
         ({"secret": None}, "go together, got only 'key'"),
         ({"key": 5}, "'key' must be a string"),
-        ({"s3fs": {"ke": "s3cr3t"}}, "'s3fs' knows 'key'.*not 'ke'"),
+        ({"s3fs": {"ke": "s3cr3t"}}, "'s3fs' knows 'anon'.*not 'ke'"),
         ({"s3fs": "s3cr3t"}, "'s3fs' must be a mapping"),
-        ({"s3fs": {"client_kwargs": {"verify": False}}}, "'client_kwargs' of 's3fs'.*not 'verify'"),
+        ({"s3fs": {"client_kwargs": {"verifi": False}}}, "'client_kwargs' of 's3fs'.*not 'verifi'; did you mean 'ver"),
+        ({"s3fs": {"client_kwargs": ["verify"]}}, "'client_kwargs' in option 's3fs' must be a mapping"),
+        ({"s3fs": {"default_block_size": 1}}, "'s3fs' knows 'anon'.*not 'default_block_size'"),
+        ({"s3fs": {"requester_pays": True}}, "'s3fs' knows 'anon'.*not 'requester_pays'"),
+        ({"s3fs": {"use_ssl": False}, "endpoint_url": None}, "'use_ssl' in option 's3fs' is what 'endpoint_url' says"),
+        ({"s3fs": {"config_kwargs": {"read_timeot": 1}}}, "Config has no 'read_timeot'"),
+        ({"s3fs": {"max_concurrency": 3}, "workers": 2}, "'workers' is given twice"),
+        ({"s3fs": {"anon": True}}, "'anon' is for use without 'key'"),
+        ({"anon": 1}, "'anon' must be True or False"),
+        ({"verify": "/no/such/file"}, "'verify' must be True, False or the path of certificates"),
         ({"s3fs": {"key": "s3cr3t"}}, "'key' is given twice"),
         ({"options": {"read_timeot": 1}}, "Config has no 'read_timeot'; did you mean 'read_timeout'"),
         ({"options": {"proxies": {"http": "http://me:s3cr3t@proxy"}}}, "must not hold a password"),
@@ -258,3 +285,47 @@ def test_a_marker_that_cannot_be_used(s3_options, s3_api, text, error):
     s3_api.put_object(Bucket=s3.BUCKET, Key=f"{prefix}/ffstore.json", Body=text)
     with pytest.raises(error, match=r"ffstore\.json"):
         make(**s3_options)
+
+
+def test_what_s3fs_options_come_to(tmp_path):
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("")
+    s3fs = {
+        "anon": True,
+        "key": None,
+        "config_kwargs": {"connect_timeout": 7},
+        "max_concurrency": 3,
+        "use_ssl": True,
+        "client_kwargs": {
+            "region_name": "eu-west-1",
+            "endpoint_url": "https://s3.example",
+            "verify": str(certificates),
+        },
+    }
+    options = options_of_s3fs(s3fs)
+    assert options == {
+        "anon": True,
+        "options": {"connect_timeout": 7},
+        "workers": 3,
+        "region": "eu-west-1",
+        "endpoint_url": "https://s3.example",
+        "verify": str(certificates),
+    }
+    settings = make_settings("/bucket/prefix", **options, profile=None, credentials=None, literal={})
+    client = boto_client(settings)
+    assert client.meta.config.connect_timeout == 7
+    assert client.meta.config.signature_version is botocore.UNSIGNED
+    assert client._endpoint.http_session._verify == str(certificates)
+
+
+def test_a_store_without_credentials_signs_nothing(s3_proxy):
+    signed = []
+
+    def refuse(request):
+        signed.append(request.headers.get("Authorization"))
+        return 403, "AccessDenied"
+
+    s3_proxy.rule = refuse
+    with pytest.raises(StorageError, match="access was refused"):
+        make(path=f"/{s3.BUCKET}/public", endpoint_url=s3_proxy.endpoint, anon=True)
+    assert set(signed) == {None}

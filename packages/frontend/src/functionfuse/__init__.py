@@ -15,7 +15,10 @@ import sys
 _folders = [os.path.join(entry or os.getcwd(), __name__) for entry in sys.path]  # noqa: PTH109, PTH118
 __path__ += [folder for folder in _folders if folder not in __path__ and os.path.isdir(folder)]  # noqa: PTH112
 
-from functionfuse.decorator import task, workflow  # noqa: E402  the namespace comes first
+from functionfuse import _distributions  # noqa: E402, F401  names what has a module that is not installed
+
+# The decorator takes its name over from the module that has it: that is imported once, and here.
+from functionfuse.workflow import task, workflow  # noqa: E402  the namespace comes first
 
 __all__ = ["task", "workflow"]
 __version__ = "0.1.0"

@@ -53,7 +53,7 @@ class UsageError(FunctionFuseError, TypeError):
 
 
 class NodeAttributeError(FunctionFuseError, AttributeError):
-    """An attribute of a node was read; a node has no value before the workflow runs."""
+    """An attribute of a node was read or set; a node has no value before the workflow runs."""
 
 
 class GraphError(FunctionFuseError):

@@ -133,11 +133,11 @@ class Catalogue(Store, Protocol):
         Args:
             workflow_name: the workflow that the results belong to.
             task_name: the one name.
-            pattern: the glob.
+            pattern: the glob; with both, it counts.
 
         Raises:
             TaskNotFound: there is no result under ``task_name``.
-            OptionError: both a name and a glob are given, or neither.
+            OptionError: neither a name nor a glob is given.
         """
 
 

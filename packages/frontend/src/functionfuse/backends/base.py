@@ -10,12 +10,13 @@ from functionfuse.backends.options import COMMON_OPTIONS, OptionRules
 from functionfuse.backends.query import NodeView, Query, compiled, matching
 from functionfuse.backends.session import Session
 from functionfuse.backends.spec import RunSpec
-from functionfuse.backends.writer_funcs import WriterFuncsStore
+from functionfuse.backends.stores_by_name import adapted_store
 from functionfuse.containers import CONTAINERS
 from functionfuse.decorator import target_called, workflow
 from functionfuse.errors import OptionError, UnknownNodeError
 from functionfuse.graph import Edits, Graph
 from functionfuse.nodes import Item, Node
+from functionfuse.original import takes_original_names
 from functionfuse.plan import ref_of, steps_of
 from functionfuse.stores import open_store
 
@@ -78,7 +79,7 @@ class BaseWorkflow(ABC):
 
     def find_nodes(self, pattern: str | None = None) -> list[NodeView]:
         """Return the nodes whose names match a regular expression as a whole; all without a pattern."""
-        return [NodeView(name, self._options) for name in matching(compiled(pattern), self._dag)]
+        return [NodeView(name, self._options, self.query_class) for name in matching(compiled(pattern), self._dag)]
 
     def query(self, pattern: str | None = None) -> Query:
         """Choose nodes by a regular expression that matches their names as a whole, to set options.
@@ -107,6 +108,7 @@ class BaseWorkflow(ABC):
             raise OptionError(f"a node can be replaced by a node only, got {new!r}")
         self._edit(self._dag.with_replacement(self._node(old), new))
 
+    @takes_original_names
     def replace_func(self, node: Node | NodeView | str, function: Callable[..., Any]) -> None:
         """Let a node call another function with the same arguments, in this workflow only.
 
@@ -136,24 +138,22 @@ class BaseWorkflow(ABC):
 
     # -- what goes with it
 
+    @takes_original_names
     def set_storage(self, storage: Store | str | None) -> None:
         """Save every node's result in a store, and reuse what it holds; None takes the store away.
 
         A text is the location of a store, for `functionfuse.stores.open_store`: `"file:results"`. A store that has
-        only `get_writer_funcs(workflow_name)` stores no recipes; what it holds is reused with `reuse="name"`.
+        only `save` and `read_task`, or only `get_writer_funcs`, stores no recipes; what it holds is reused with
+        `reuse="name"`.
 
         Raises:
             OptionError: the object lacks a verb of stores, or there is no store at the location.
         """
         if isinstance(storage, str):
             storage = open_store(storage)
-        missing = [verb for verb in _VERBS if storage is not None and not hasattr(storage, verb)]
-        if missing and callable(getattr(storage, "get_writer_funcs", None)):
-            storage = WriterFuncsStore(storage)
-        elif missing:
-            raise OptionError(f"{storage!r} is not a store: it has no {', '.join(missing)}, and no get_writer_funcs")
-        self._store = storage
+        self._store = None if storage is None else adapted_store(storage)
 
+    @takes_original_names
     def set_plugin(self, pattern: str, plugin: Plugin) -> None:
         """Apply a plugin before each node whose name matches: short for `query(pattern).set_plugin(plugin)`.
 
@@ -163,6 +163,7 @@ class BaseWorkflow(ABC):
         """
         self.query(pattern).set_plugin(plugin)
 
+    @takes_original_names
     def log_nodes(self, pattern: str) -> None:
         """Let the nodes whose names match run every time, without storing their results; as for printing."""
         self.query(pattern)._set(log=True)
@@ -237,9 +238,6 @@ class BaseWorkflow(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"
-
-
-_VERBS = ("always_read", "new_workflow", "save", "read_task", "info", "has_tasks")
 
 
 def _checked_name(name: object) -> str:

@@ -64,7 +64,15 @@ class RandomStatePlugin(Plugin):
         self.node_name: str | None = None
 
     def for_node(self, name: str) -> Self:
-        """Return a copy with the seed of this node."""
+        """Return a copy with the seed of this node.
+
+        What a subclass changes in a `local_initialize` of its own, it changes of this plugin.
+        """
+        if type(self).local_initialize is not Plugin.local_initialize:
+            return _Counting(self, name)  # type: ignore[return-value]
+        return self._copy_for(name)
+
+    def _copy_for(self, name: str) -> Self:
         plugin = copy.copy(self)
         plugin.node_name = name
         return plugin
@@ -79,6 +87,20 @@ class RandomStatePlugin(Plugin):
     def remote_initialize(self) -> Callable[[], object]:
         """Return a function that calls ``seed_func`` with the node's seed."""
         return _Call(self.seed_func, self.node_seed())
+
+
+class _Counting(Plugin):
+    """A plugin for one node whose `local_initialize` changes the plugin, as a counter does."""
+
+    def __init__(self, plugin: RandomStatePlugin, name: str) -> None:
+        self.plugin = plugin
+        self.name = name
+
+    def local_initialize(self) -> None:
+        self.plugin.local_initialize()
+
+    def remote_initialize(self) -> Callable[[], object]:
+        return self.plugin._copy_for(self.name).remote_initialize()
 
 
 class PluginCollection(Plugin):

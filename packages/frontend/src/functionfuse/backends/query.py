@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import MutableMapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.options import Retry
 from functionfuse.backends.plugins import PluginCollection, check_plugin
-from functionfuse.errors import OptionError, PatternError
+from functionfuse.errors import NodeAttributeError, OptionError, PatternError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from functionfuse.backends.options import OptionRules
     from functionfuse.backends.plugins import Plugin
@@ -22,23 +24,86 @@ _AMOUNT = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
 class NodeView:
-    """A node as an engineer sees it: its name, and the options that queries set."""
+    """A node as an engineer sees it: its name, and the options that queries set.
 
-    def __init__(self, name: str, options: OptionRules) -> None:
+    Args:
+        name: of the node in the workflow.
+        options: of the workflow.
+        query_class: of the workflow.
+    """
+
+    __slots__ = ("_name", "_options", "_query_class")
+
+    def __init__(self, name: str, options: OptionRules, query_class: type[Query]) -> None:
         self._name = name
         self._options = options
+        self._query_class = query_class
 
     def get_name(self) -> str:
         """Return the node's name in this workflow."""
         return self._name
 
     @property
-    def backend_info(self) -> Mapping[str, Any]:
-        """The options set for this node, as they are now."""
-        return self._options.of(self._name).given()
+    def backend_info(self) -> BackendInfo:
+        """The options set for this node, as they are now; those of the engine by their own names."""
+        return BackendInfo(self._name, self._options, self._query_class)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in NodeView.__slots__:
+            raise NodeAttributeError(
+                f"{self!r} is a view of a node, whose {name!r} cannot be set: workflow.replace_func(node, function) "
+                "lets the node call another function, and the methods of query(...) set its options"
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"<node {self._name!r}>"
+
+
+class BackendInfo(MutableMapping[str, Any]):
+    """The options set for one node. ``info["plugin"] = plugin`` is ``query(name).set_plugin(plugin)``.
+
+    Args:
+        name: of the node in the workflow.
+        options: of the workflow.
+        query_class: of the workflow.
+    """
+
+    def __init__(self, name: str, options: OptionRules, query_class: type[Query]) -> None:
+        self._name = name
+        self._options = options
+        self._query_class = query_class
+
+    def __getitem__(self, key: str) -> Any:
+        return self._given()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given())
+
+    def __len__(self) -> int:
+        return len(self._given())
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        query = self._query_class(re.escape(self._name), [self._name], self._options)
+        method = getattr(query, f"set_{key}", None)
+        if method is None:
+            raise self._refusal(f"the option {key!r} cannot be set here")
+        method(value)
+
+    def __delitem__(self, key: str) -> NoReturn:
+        raise self._refusal(f"the option {key!r} cannot be taken away")
+
+    def __repr__(self) -> str:
+        return repr(self._given())
+
+    def _given(self) -> dict[str, Any]:
+        given = self._options.of(self._name).given()
+        engine = given.pop("engine", {})
+        return {key: _read_only(value) for key, value in {**engine, **given}.items()}
+
+    def _refusal(self, problem: str) -> OptionError:
+        known = ", ".join(name for name in dir(self._query_class) if name.startswith("set_"))
+        return OptionError(f"{problem}, for node {self._name!r}; query(...) has {known}, and workflows have log_nodes")
 
 
 class Query:
@@ -50,7 +115,7 @@ class Query:
     def __init__(self, pattern: str | None, names: Iterable[str], options: OptionRules) -> None:
         self._pattern = compiled(pattern)
         self._options = options
-        self.nodes = [NodeView(name, options) for name in matching(self._pattern, names)]
+        self.nodes = [NodeView(name, options, type(self)) for name in matching(self._pattern, names)]
 
     def __iter__(self) -> Iterator[NodeView]:
         return iter(self.nodes)
@@ -148,6 +213,11 @@ class Query:
     def _set(self, **options: Any) -> Self:
         self._options.add(self._pattern, options)
         return self
+
+
+def _read_only(value: Any) -> Any:
+    """Return a view of a mapping, at any depth, which cannot be changed; any other value as it is."""
+    return MappingProxyType({key: _read_only(item) for key, item in value.items()}) if type(value) is dict else value
 
 
 def bytes_of(amount: int | str) -> int:

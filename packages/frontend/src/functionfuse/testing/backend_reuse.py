@@ -10,7 +10,17 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions, requires
-from functionfuse.testing.functions import Histogram, NotedSum, Unkept, WriterFunctions, add, noted, same, sum_of
+from functionfuse.testing.functions import (
+    Histogram,
+    NotedSum,
+    PlainResults,
+    Unkept,
+    WriterFunctions,
+    add,
+    noted,
+    same,
+    sum_of,
+)
 from functionfuse.testing.refusing import RefusingWorkflow
 from functionfuse.testing.standard_tests import core
 
@@ -310,12 +320,15 @@ class ReuseTests(BackendSuite, suite=True):
 
         assert stored(identity(identity([1]))).run() == [1]
 
-    # A store with nothing but writer functions
+    # Stores with few methods
 
-    def test_a_store_that_has_only_writer_functions(self, make_workflow: Any, tmp_path: Path, log: StepLog) -> None:
+    @pytest.mark.parametrize("store_class", [WriterFunctions, PlainResults])
+    def test_a_store_with_few_methods(
+        self, make_workflow: Any, tmp_path: Path, log: StepLog, store_class: type
+    ) -> None:
         """Is used as specified; it stores no recipes, so only ``reuse="name"`` reuses."""
         flow = make_workflow(noted(log.path, "node1", 7).set_name("node1"), workflow_name="w")
-        flow.set_storage(WriterFunctions(tmp_path / "third party"))
+        flow.set_storage(store_class(tmp_path / "third party"))
         assert flow.run() == 7
         assert (tmp_path / "third party" / "w" / "node1").exists()
         assert flow.run(reuse="name") == 7

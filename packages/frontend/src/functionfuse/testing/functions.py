@@ -563,6 +563,38 @@ class WriterFunctions:
         return partial(folder.mkdir, parents=True, exist_ok=True), Reader(folder), save
 
 
+class PlainResults:
+    """A third party's store, with as few methods as a backend of the original called."""
+
+    always_read = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def new_workflow(self, workflow_name: str) -> None:
+        """Make a folder for the results of a workflow."""
+        (self.folder / workflow_name).mkdir(parents=True, exist_ok=True)
+
+    def save(self, workflow_name: str, filename: str, obj: object) -> None:
+        """Store a result.
+
+        Args:
+            workflow_name: of the workflow.
+            filename: the name of the result.
+            obj: the result.
+        """
+        (self.folder / workflow_name / filename).write_bytes(pickle.dumps(obj))
+
+    def read_task(self, workflow_name: str, task_name: str) -> Any:
+        """Return a result; FileNotFoundError when there is none.
+
+        Args:
+            workflow_name: of the workflow.
+            task_name: the name of the result.
+        """
+        return pickle.loads((self.folder / workflow_name / task_name).read_bytes())
+
+
 class Reader:
     """Reads what `WriterFunctions` saved."""
 

@@ -136,12 +136,14 @@ class MemoryStore:
 
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
         self._count("remove_task")
-        if (task_name is None) == (pattern is None):
-            raise OptionError("remove_task needs either task_name or pattern")
         with self._lock:
-            if task_name is not None:
+            if pattern is not None:
+                names = self._matching(workflow_name, pattern)
+            elif task_name is not None:
                 self._record(workflow_name, task_name)
-            names = self._matching(workflow_name, pattern or "") if task_name is None else [task_name]
+                names = [task_name]
+            else:
+                raise OptionError("remove_task needs task_name or pattern")
             for name in names:
                 del self._workflows[workflow_name][name]
         return names

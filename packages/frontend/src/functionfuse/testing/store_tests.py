@@ -388,12 +388,18 @@ class StoreTests(StandardTests, suite=True):
         assert store.list_tasks(WORKFLOW) == ["a[1]", "b"]
 
     def test_removing_needs_to_know_what(self, store: Any) -> None:
-        """Nothing is removed by a call that names nothing, or two things."""
+        """Nothing is removed by a call that names nothing."""
         store.save(WORKFLOW, "a", 1)
         with pytest.raises(OptionError, match="pattern"):
             store.remove_task(WORKFLOW)
-        with pytest.raises(OptionError, match="pattern"):
-            store.remove_task(WORKFLOW, "a", pattern="*")
+        assert store.list_tasks(WORKFLOW) == ["a"]
+
+    def test_removing_by_a_name_and_a_pattern(self, store: Any) -> None:
+        """The pattern counts."""
+        for name in ("a", "b1", "b2"):
+            store.save(WORKFLOW, name, name)
+        assert store.remove_task(WORKFLOW, "a", pattern="b?") == ["b1", "b2"]
+        assert store.remove_task(WORKFLOW, "absent", "b?") == []
         assert store.list_tasks(WORKFLOW) == ["a"]
 
     def test_removing_a_workflow(self, store: Any) -> None:

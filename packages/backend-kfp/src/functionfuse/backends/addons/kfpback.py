@@ -24,6 +24,7 @@ from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.options import COMMON_OPTIONS
 from functionfuse.backends.session import Session, refuse_blocked
 from functionfuse.errors import OptionError, PlanError
+from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +47,8 @@ class KFPWorkflow(BaseWorkflow):
         baseimage: image of pods that have no other; it needs Python of this program's minor version, and what the
             nodes import, but neither kfp nor Function Fuse. ``python:3.x`` by default.
         registry_credentials: "username" and "password", optionally "server" and "email", of the registry that images
-            are pulled from; see `write_registry_secret`.
+            are pulled from; see `write_registry_secret`. Without both of the former, pods pull images as the cluster
+            does by itself.
         kfp_host: address of the API server, like ``"http://localhost:8080"``. Without one, `run` is `run_local`.
         namespace: of Kubernetes, on servers with many users.
         experiment: in which runs appear.
@@ -92,6 +94,7 @@ class KFPWorkflow(BaseWorkflow):
 
     # -- settings
 
+    @takes_original_names
     def set_baseimage(self, image: str) -> None:
         """Set the image of pods that have no other.
 
@@ -100,6 +103,7 @@ class KFPWorkflow(BaseWorkflow):
         """
         self._images.set_baseimage(image)
 
+    @takes_original_names
     def set_kfp_host(self, host: str | None, **client: Any) -> None:
         """Set the address of the API server.
 
@@ -112,11 +116,12 @@ class KFPWorkflow(BaseWorkflow):
         """
         self._server.set_host(host, client)
 
+    @takes_original_names
     def set_registry_credentials(self, credentials: Mapping[str, str] | None) -> None:
         """Set the credentials of a registry; pods pull with the Secret of `write_registry_secret`.
 
         Raises:
-            OptionError: keys are missing or unknown, or a value is empty; the message shows no credential.
+            OptionError: a key is unknown, or a value is empty; the message shows no credential.
         """
         self._images.set_credentials(credentials)
 
@@ -129,7 +134,7 @@ class KFPWorkflow(BaseWorkflow):
             The name of the Secret.
 
         Raises:
-            OptionError: no credentials are set.
+            OptionError: no username and password are set.
         """
         return self._images.write_secret(Path(path))
 

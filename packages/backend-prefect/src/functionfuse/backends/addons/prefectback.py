@@ -19,6 +19,7 @@ from functionfuse.backends.options import COMMON_OPTIONS, checked_on_error, chec
 from functionfuse.backends.query import Query
 from functionfuse.backends.session import Session
 from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
+from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,9 @@ class PrefectWorkflow(BaseWorkflow):
     def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         self._flow_options: dict[str, Any] = {}
+        self._flow: Flow[Any, Any] | None = None
 
+    @takes_original_names
     def set_prefect_flow_options(self, options: Mapping[str, Any]) -> None:
         """Set options of `prefect.flow`: `task_runner`, `retries`, `on_failure`, `log_prints` ...
 
@@ -67,8 +70,15 @@ class PrefectWorkflow(BaseWorkflow):
         """
         self._flow_options |= checked_flow_options(options)
 
+    @property
+    def flow(self) -> Flow[Any, Any] | None:
+        """The flow that was generated last, by `generate_flow` or `run`; None before."""
+        return self._flow
+
     def generate_flow(self) -> Flow[Any, Any]:
         """Return the graph, as it is now, as a flow of Prefect whose parameters are those of `run`.
+
+        It is kept as `flow` too. Options that are set later are those of the next one.
 
         The flow can be pickled, for a process that serves it: nodes stay here, and their steps go with it.
         """
@@ -86,7 +96,8 @@ class PrefectWorkflow(BaseWorkflow):
             "name": allowed_name(self.workflow_name),
             "task_runner": ThreadPoolTaskRunner(max_workers=min(32, (os.cpu_count() or 1) + 4)),
         }
-        return Flow(functionfuse_flow, **{**defaults, **self._flow_options})
+        self._flow = Flow(functionfuse_flow, **{**defaults, **self._flow_options})
+        return self._flow
 
     def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
         """Run the graph in a flow run, and return the results of the nodes that the workflow was given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +12,12 @@ import ray
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._ray.connection import connect
 from functionfuse.backends.builtin._ray.options import check_remote_args
+from functionfuse.backends.builtin._ray.remote_funcs_store import adapted_to_ray
 from functionfuse.backends.builtin._ray.run import MOST_PENDING, execute_on_ray, run_on_ray
 from functionfuse.backends.options import COMMON_OPTIONS
 from functionfuse.backends.query import Query
 from functionfuse.errors import OptionError
+from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +25,13 @@ if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
     from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
+    from functionfuse.stores import Store
 
 
 class RayQuery(Query):
     """Nodes whose names match a pattern, with the options of Ray's tasks."""
 
+    @takes_original_names
     def set_remote_args(self, remote_args: Mapping[str, Any]) -> Self:
         """Set options of ``ray.remote``: ``num_cpus``, ``resources``, ``runtime_env``, ``max_retries`` ...
 
@@ -68,11 +73,22 @@ class RayWorkflow(BaseWorkflow):
         self._ray_init_args = dict(ray_init_args or {})
         self._started_ray = connect(self._ray_init_args)
 
+    @takes_original_names
+    def set_storage(self, storage: Store | str | None) -> None:
+        """Save every node's result in a store, and reuse what it holds; None takes the store away.
+
+        A store that has only `get_writer_funcs(workflow_name)` may return remote functions of Ray.
+
+        Raises:
+            OptionError: the object lacks a verb of stores, or there is no store at the location.
+        """
+        super().set_storage(adapted_to_ray(storage, self.workflow_name))
+
     def run(
         self,
-        *,
         return_results: bool = True,
         max_pending_tasks: int = MOST_PENDING,
+        *,
         on_error: OnError = "raise",
         reuse: Reuse = "recipe",
     ) -> Any:
@@ -80,7 +96,8 @@ class RayWorkflow(BaseWorkflow):
 
         Args:
             return_results: without it the results stay in the cluster, and ObjectRefs are returned.
-            max_pending_tasks: how many tasks Ray has at a time; each takes about 8 KiB of this process.
+            max_pending_tasks: how many tasks Ray has at a time, without a limit if it is 0; each takes about 8 KiB of
+                this process.
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
 
@@ -88,15 +105,15 @@ class RayWorkflow(BaseWorkflow):
             NodeError: a node failed; its ``__cause__`` is what the function raised.
             WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
         """
-        if not isinstance(max_pending_tasks, int) or max_pending_tasks < 1:
-            raise OptionError(f"max_pending_tasks must be a whole number, 1 or more, got {max_pending_tasks!r}")
+        if not isinstance(max_pending_tasks, int) or max_pending_tasks < 0:
+            raise OptionError(f"max_pending_tasks must be a whole number, 0 or more, got {max_pending_tasks!r}")
         with self._running:
             self._started_ray |= connect(self._ray_init_args)  # it may have been shut down
             return run_on_ray(
                 self.spec(on_error=on_error, reuse=reuse),
                 observers=self._observers,
                 return_results=return_results,
-                most_pending=max_pending_tasks,
+                most_pending=max_pending_tasks or sys.maxsize,
             )
 
     def run_async(self, **options: Any) -> Future[Any]:

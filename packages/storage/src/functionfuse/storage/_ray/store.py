@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from functionfuse._warning import warn_user
 from functionfuse.errors import OptionError, StorageError
+from functionfuse.original import takes_original_names
 
 from .._file.store import FileStore, check_flag
 from .._record.reading import footer_of, read_record, verify
@@ -106,6 +107,7 @@ class RayStore:
     check_workflow = _on_disk_machine(FileStore.check_workflow)
     gc = _on_disk_machine(FileStore.gc)
 
+    @takes_original_names
     def save(
         self,
         workflow_name: str,

@@ -121,6 +121,7 @@ def _make(settings: S3Settings, *, probing: bool) -> Any:
             endpoint_url=settings.endpoint_url,
             region_name=settings.region or session.region_name or "us-east-1",
             config=config,
+            **({} if settings.verify is True else {"verify": settings.verify}),  # which leaves it to AWS_CA_BUNDLE
             **({} if settings.calls_function else settings.find_credentials()),
         )
     except (TypeError, ValueError) as error:
@@ -137,6 +138,7 @@ def _make(settings: S3Settings, *, probing: bool) -> Any:
 def _config(settings: S3Settings, *, probing: bool) -> Any:
     try:
         import boto3
+        from botocore import UNSIGNED
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
@@ -153,6 +155,7 @@ def _config(settings: S3Settings, *, probing: bool) -> Any:
         # A text of one's own is not put together anew for every request, which takes a tenth of its time.
         "user_agent": f"functionfuse-storage boto3/{boto3.__version__}",
         **chosen,
+        **({"signature_version": UNSIGNED} if settings.anon else {}),
     }
     try:
         config = Config(**options)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from functionfuse._suggestions import did_you_mean
@@ -22,7 +23,27 @@ _VARIABLES = {
     "SECRET_ACCESS_KEY": "aws_secret_access_key",
     "SESSION_TOKEN": "aws_session_token",
 }
-_S3FS = ("key", "secret", "token", "endpoint_url", "profile", "client_kwargs")
+# Options of s3fs, and arguments of boto3's client among them, with the option of this store that each stands for.
+_S3FS = {
+    "anon": "anon",
+    "config_kwargs": "options",
+    "endpoint_url": "endpoint_url",
+    "key": "key",
+    "max_concurrency": "workers",
+    "password": "secret",
+    "profile": "profile",
+    "secret": "secret",
+    "token": "token",
+    "username": "key",
+}
+_CLIENT = {
+    "aws_access_key_id": "key",
+    "aws_secret_access_key": "secret",
+    "aws_session_token": "token",
+    "endpoint_url": "endpoint_url",
+    "region_name": "region",
+    "verify": "verify",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,8 @@ class S3Settings:
     options: str
     """Of botocore's `Config`, as JSON."""
     workers: int
+    anon: bool = False
+    verify: bool | str = True
     literal: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +110,8 @@ def make_settings(
     credentials: str | None,
     options: Mapping[str, Any] | None,
     workers: int,
+    anon: bool,
+    verify: bool | str,
     literal: Mapping[str, str | None],
 ) -> S3Settings:
     """Return settings made of checked options.
@@ -99,6 +124,8 @@ def make_settings(
         credentials: where credentials are found.
         options: of botocore's `Config`.
         workers: parts that are transferred at the same time.
+        anon: whether requests are not signed.
+        verify: whether the certificate of the server is verified, or a file with those to trust.
         literal: `key`, `secret` and `token`.
 
     Raises:
@@ -121,37 +148,63 @@ def make_settings(
     secrets = _checked_literal(literal)
     if secrets and (credentials or profile):
         raise OptionError("option 'key' is for use without 'credentials' and 'profile'")
+    if not isinstance(anon, bool):
+        raise OptionError(f"option 'anon' must be True or False, got {anon!r}")
+    if anon and (secrets or credentials or profile):
+        raise OptionError("option 'anon' is for use without 'key', 'credentials' and 'profile'")
+    if not isinstance(verify, bool) and not (isinstance(verify, str) and Path(verify).exists()):
+        raise OptionError(f"option 'verify' must be True, False or the path of certificates, got {verify!r}")
     return S3Settings(
-        bucket, prefix, endpoint_url, region, profile, credentials, _checked_options(options), workers, secrets
+        bucket,
+        prefix,
+        endpoint_url,
+        region,
+        profile,
+        credentials,
+        _checked_options(options),
+        workers,
+        anon,
+        verify,
+        secrets,
     )
 
 
-def options_of_s3fs(s3fs: object) -> dict[str, Any]:
+def options_of_s3fs(s3fs: object, endpoint_url: str | None = None) -> dict[str, Any]:
     """Return the options that the original's `s3fs={...}` stands for.
+
+    Args:
+        s3fs: options of s3fs.
+        endpoint_url: the store's own option, for one that `s3fs` does not have.
 
     Raises:
         OptionError: it cannot be used.
     """
     if not isinstance(s3fs, Mapping):
         raise OptionError("option 's3fs' must be a mapping with 'key', 'secret' and 'endpoint_url'")
-    _refuse_unknown("'s3fs'", s3fs, _S3FS)
-    found = {name: value for name, value in s3fs.items() if name != "client_kwargs"}
-    client = s3fs.get("client_kwargs", {})
+    given = dict(s3fs)
+    client = given.pop("client_kwargs", None) or {}
     if not isinstance(client, Mapping):
         raise OptionError("'client_kwargs' in option 's3fs' must be a mapping")
-    _refuse_unknown("'client_kwargs' of 's3fs'", client, ("endpoint_url", "region_name"))
-    if "endpoint_url" in client:
-        found["endpoint_url"] = client["endpoint_url"]
-    if "region_name" in client:
-        found["region"] = client["region_name"]
-    return found
+    client = dict(client)
+    encrypted = [mapping.pop("use_ssl") for mapping in (client, given) if "use_ssl" in mapping]
+    found = {
+        **_translated("'s3fs'", given, _S3FS, ("client_kwargs", "use_ssl")),
+        **_translated("'client_kwargs' of 's3fs'", client, _CLIENT, ("use_ssl",)),
+    }
+    if False in encrypted and not str(found.get("endpoint_url") or endpoint_url).startswith("http://"):
+        raise OptionError("'use_ssl' in option 's3fs' is what 'endpoint_url' says: give one that begins with 'http://'")
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _refuse_unknown(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def _translated(
+    where: str, given: Mapping[str, Any], names: Mapping[str, str], others: tuple[str, ...]
+) -> dict[str, Any]:
     for name in given:
-        if name not in known:
+        if name not in names:
+            known = sorted((*names, *others))
             hint = did_you_mean(str(name), known)
             raise OptionError(f"option {where} knows {', '.join(map(repr, known))}, not {name!r}{hint}")
+    return {names[name]: value for name, value in given.items()}
 
 
 def _bucket_and_prefix(path: object) -> tuple[str, str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_DEFAULTS = {"workers": 4, "anon": False, "verify": True}
+
+
 class S3Store(RecordStore):
     """Keeps results in a bucket of S3, or of a server that speaks its protocol. Needs boto3.
 
@@ -38,7 +41,10 @@ class S3Store(RecordStore):
             `config()` leaves them out.
         secret: see `key`.
         token: see `key`.
-        s3fs: the original's spelling, `{"key": ..., "secret": ..., "endpoint_url": ...}`.
+        s3fs: the original's spelling, `{"key": ..., "secret": ..., "endpoint_url": ...}`: options of s3fs that this
+            store has too.
+        anon: send requests that are not signed, to a bucket that everybody may use.
+        verify: whether the certificate of the server is verified, or the path of a file with those to trust.
 
     Raises:
         OptionError: an argument cannot be used.
@@ -60,25 +66,29 @@ class S3Store(RecordStore):
         secret: str | None = None,
         token: str | None = None,
         s3fs: Mapping[str, Any] | None = None,
+        anon: bool = False,
+        verify: bool | str = True,
     ) -> None:
-        given = {
+        given: dict[str, Any] = {
             "endpoint_url": endpoint_url,
             "region": region,
             "profile": profile,
+            "options": options,
+            "workers": workers,
+            "anon": anon,
+            "verify": verify,
             "key": key,
             "secret": secret,
             "token": token,
         }
-        for name, value in options_of_s3fs({} if s3fs is None else s3fs).items():
-            if given[name] is not None:
+        for name, value in options_of_s3fs({} if s3fs is None else s3fs, endpoint_url).items():
+            if given[name] not in (None, _DEFAULTS.get(name)):
                 raise OptionError(f"option {name!r} is given twice, by itself and in 's3fs'")
             given[name] = value
         literal = {name: given.pop(name) for name in ("key", "secret", "token")}
         check_reference(sign_key)
         load_key(sign_key)  # better now than after the first long task
-        self._settings = make_settings(
-            path, **given, credentials=credentials, options=options, workers=workers, literal=literal
-        )
+        self._settings = make_settings(path, **given, credentials=credentials, literal=literal)
         super().__init__(ObjectTransport(S3Client(self._settings), self._settings.prefix), sign_key=sign_key)
         self._sign_key = sign_key
 
@@ -101,6 +111,8 @@ class S3Store(RecordStore):
             "credentials": settings.credentials,
             "options": json.loads(settings.options),
             "workers": settings.workers,
+            "anon": settings.anon,
+            "verify": settings.verify,
             "sign_key": self._sign_key,
         }
         return {"kind": "S3", "options": options}

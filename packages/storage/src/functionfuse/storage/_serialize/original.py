@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from functionfuse.errors import StorageError
+
+from .._store.transport import ZarrBlobs
 
 if TYPE_CHECKING:
     from .._store.transport import BlobReader, BlobWriter
@@ -25,8 +27,9 @@ class OriginalSerializer:
     """Calls `pickle(obj, protocols)` and `unpickle(pid, protocols)` of an original serializer.
 
     `protocols[FILE_PROTOCOL].open(name, mode)` opens a blob of the record, under whatever name the
-    serializer made up. Its `remove` is never called: the store deletes the blobs of a record itself, and
-    needs no serializer for that.
+    serializer made up. So does, in a bucket, `protocols[S3_PROTOCOL]["client"].open`, for names under
+    `protocols[S3_PROTOCOL]["folder"]`. The serializer's `remove` is never called: the store deletes the blobs of a
+    record itself, and needs no serializer for that.
     """
 
     version = 1
@@ -46,7 +49,7 @@ class OriginalSerializer:
             out: makes files beside the record.
         """
         files = _NewFiles(out)
-        _, pid = self.original.pickle(obj, _protocols(files, out.kind))
+        _, pid = self.original.pickle(obj, _protocols(files, out))
         return pid, files.blobs
 
     def load(self, state: Any, inp: BlobReader, version: int) -> Any:  # noqa: ARG002
@@ -58,12 +61,53 @@ class OriginalSerializer:
             version: of the serializer that saved the object.
         """
         pid, blobs = state
-        return self.original.unpickle(pid, _protocols(_SavedFiles(inp, blobs), inp.kind))
+        return self.original.unpickle(pid, _protocols(_SavedFiles(inp, blobs), inp))
+
+
+class _Files:
+    """Files of a record, opened under whatever names a serializer made up; each is a blob.
+
+    It has the methods of s3fs that read and write a file as a whole, for serializers of the S3 protocol.
+    """
+
+    blobs: dict[str, str]
+
+    def open(self, name: str, mode: str) -> IO[Any]:
+        raise NotImplementedError
+
+    def exists(self, name: str) -> bool:
+        """Return True if the serializer opened a file of this name to write it."""
+        return name in self.blobs
+
+    def cat_file(self, name: str) -> bytes:
+        """Return the content of a file."""
+        with self.open(name, "rb") as file:
+            content: bytes = file.read()
+            return content
+
+    def pipe_file(self, name: str, value: bytes) -> None:
+        """Write a file."""
+        with self.open(name, "wb") as file:
+            file.write(value)
+
+    def remove(self, name: str, **_: object) -> None:
+        """Empty a file again; it goes with its record."""
+        self.open(name, "wb").close()
+
+    cat, pipe, rm, rm_file = cat_file, pipe_file, remove, remove
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise StorageError(f"{name!r} is not what serializers may do with files; they have {', '.join(_METHODS)}")
+
+
+_METHODS = sorted(name for name in vars(_Files) if not name.startswith("_"))
 
 
 @dataclass
-class _NewFiles:
-    """Files that a serializer opens while it saves, each a blob."""
+class _NewFiles(_Files):
+    """Files that a serializer opens while it saves."""
 
     out: BlobWriter
     blobs: dict[str, str] = field(default_factory=dict)
@@ -75,13 +119,9 @@ class _NewFiles:
             self.blobs[name], self._paths[name] = self.out.new("")
         return Path(self._paths[name]).open(mode)
 
-    def remove(self, name: str) -> None:
-        """Empty a file again; it goes with its record."""
-        self.open(name, "wb").close()
-
 
 @dataclass
-class _SavedFiles:
+class _SavedFiles(_Files):
     """Files that a serializer opens while it loads."""
 
     inp: BlobReader
@@ -97,7 +137,11 @@ class _SavedFiles:
         return Path(self.inp.path(self.blobs[name])).open(mode)
 
 
-def _protocols(files: _NewFiles | _SavedFiles, kind: str) -> dict[str, Any]:
-    if kind != "file":
-        raise StorageError(f"serializers of the original work with stores of kind 'file', not {kind!r}")
-    return {FILE_PROTOCOL: files}
+def _protocols(files: _Files, blobs: BlobWriter | BlobReader) -> dict[str, Any]:
+    """Return what a serializer of the original looks its files up in; stores of objects have both protocols."""
+    if blobs.kind != "file":
+        raise StorageError(f"serializers of the original work with stores of kind 'file', not {blobs.kind!r}")
+    protocols: dict[str, Any] = {FILE_PROTOCOL: files}
+    if isinstance(blobs, ZarrBlobs):
+        protocols[S3_PROTOCOL] = {"client": files, "folder": "files"}
+    return protocols

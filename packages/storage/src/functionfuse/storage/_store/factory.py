@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import OptionError
+from functionfuse.original import takes_original_names
 from functionfuse.stores import Catalogue, make_store, store_kinds
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class ResultStore(Catalogue, Protocol):
         """Return what `storage_factory` makes this store from again; without secrets."""
 
 
+@takes_original_names
 def storage_factory(config: Mapping[str, Any]) -> ResultStore:
     """Return the store that `{"kind": ..., "options": {...}}` describes.
 

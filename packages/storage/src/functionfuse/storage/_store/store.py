@@ -16,6 +16,7 @@ from functionfuse.errors import (
     TaskNotFound,
     UnsupportedRecord,
 )
+from functionfuse.original import takes_original_names
 from functionfuse.stores import OBJECTS, objects_of
 
 from .._record.names import check, is_shortened
@@ -81,6 +82,7 @@ class RecordStore:
 
     # Results
 
+    @takes_original_names
     def save(
         self,
         workflow_name: str,
@@ -179,6 +181,7 @@ class RecordStore:
             raise self._not_found(workflow_name, task_name)
         return footer
 
+    @takes_original_names
     def has_task(self, workflow_name: str, task_name: str, *, recipe: Mapping[str, str] | None = None) -> bool:
         """Return True if there is a result, without reading its content.
 
@@ -241,7 +244,7 @@ class RecordStore:
     def remove_task(self, workflow_name: str, task_name: str | None = None, pattern: str | None = None) -> list[str]:
         """Remove one result, or all whose names match a glob; return the names removed.
 
-        No serializer is needed.
+        No serializer is needed. With both arguments, the glob counts.
 
         Args:
             workflow_name: of the workflow.
@@ -250,16 +253,15 @@ class RecordStore:
 
         Raises:
             TaskNotFound: there is no result of this name.
-            OptionError: not exactly one of `task_name` and `pattern` is given.
+            OptionError: neither `task_name` nor `pattern` is given.
         """
-        if (task_name is None) == (pattern is None):
-            raise OptionError("remove_task needs either task_name or pattern")
-        if task_name is not None:
-            if not self._remove(workflow_name, task_name):
-                raise self._not_found(workflow_name, task_name)
-            return [task_name]
-        found = self.list_tasks(workflow_name, pattern or "")
-        return [name for name in found if self._remove(workflow_name, name)]
+        if pattern is not None:
+            return [name for name in self.list_tasks(workflow_name, pattern) if self._remove(workflow_name, name)]
+        if task_name is None:
+            raise OptionError("remove_task needs task_name or pattern")
+        if not self._remove(workflow_name, task_name):
+            raise self._not_found(workflow_name, task_name)
+        return [task_name]
 
     # Serializers, care, configuration
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import ray.util.client
 
 from functionfuse.backends.driver_state import Surroundings
 from functionfuse.errors import OptionError
@@ -15,6 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _connected_with: dict[str, Any] = {}  # what the last workflow that initialised Ray passed
+_connection = ""  # the id of that connection
+
+# What only changes what Ray shows and writes: it cannot be asked for, and nothing runs otherwise.
+_SHOWN = frozenset(
+    {
+        "configure_logging",
+        "dashboard_host",
+        "dashboard_port",
+        "include_dashboard",
+        "log_to_driver",
+        "logging_config",
+        "logging_format",
+        "logging_level",
+    }
+)
+_RESOURCE_OF = {
+    "num_cpus": "CPU",
+    "num_gpus": "GPU",
+    "object_store_memory": "object_store_memory",
+    "_memory": "memory",
+}
 
 
 def connect(init_args: Mapping[str, Any]) -> bool:
@@ -24,10 +46,12 @@ def connect(init_args: Mapping[str, Any]) -> bool:
         OptionError: Ray is initialised already, otherwise than these arguments of ``ray.init`` say.
         ConnectionError: no client connection to a ``ray://`` address could be made.
     """
+    global _connection
     if not ray.is_initialized():
         _initialise(init_args)
         _connected_with.clear()
         _connected_with.update(init_args)
+        _connection = ray.get_runtime_context().get_worker_id()
         return True
     if not init_args.get("ignore_reinit_error"):
         without_effect = sorted(name for name, value in init_args.items() if not _holds(name, value))
@@ -64,16 +88,52 @@ def _advice() -> str:
 
 
 def _holds(name: str, value: Any) -> bool:
-    if name in _connected_with:
-        return bool(_connected_with[name] == value)
+    """Return True if Ray is initialised as an argument of ``ray.init`` says."""
     context = ray.get_runtime_context()
+    if name in _connected_with and _connection == context.get_worker_id():
+        return bool(_connected_with[name] == value)
+    if value is None or name in _SHOWN or name == "ignore_reinit_error":
+        return True
     if name == "address":
-        return value in (None, "auto", context.gcs_address)
+        return value in ("auto", context.gcs_address, _client_address()) or (value == "local" and _is_head())
     if name == "namespace":
         return bool(value == context.namespace)
     if name == "runtime_env":
         return bool(value == dict(context.runtime_env))
-    return name == "ignore_reinit_error"
+    return _machine_has(name, value)
+
+
+def _machine_has(name: str, value: Any) -> bool:
+    """Return True if the machine of this process is in the cluster with a resource, label or address.
+
+    Args:
+        name: an argument of ``ray.init`` that describes the machine.
+        value: of the argument.
+    """
+    node_id = ray.get_runtime_context().get_node_id()
+    own: dict[str, Any] = next((node for node in ray.nodes() if node["NodeID"] == node_id), {})
+    resources = own.get("Resources", {})
+    if name in _RESOURCE_OF:
+        return bool(resources.get(_RESOURCE_OF[name], 0) == value)
+    if name in ("resources", "labels"):
+        offered = resources if name == "resources" else own.get("Labels", {})
+        return all(offered.get(key) == item for key, item in value.items())
+    # Ray itself puts the address of the machine for that of the loopback.
+    address = own.get("NodeManagerAddress")
+    return name == "_node_ip_address" and (value == address or (value == "127.0.0.1" and _is_head()))
+
+
+def _is_head() -> bool:
+    """Return True if this process started the cluster."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(node.is_head())
+
+
+def _client_address() -> str | None:
+    """Return the address that this process is a client of; None if it is none."""
+    worker = getattr(ray.util.client.ray.get_context(), "client_worker", None)
+    address = getattr(worker, "_conn_str", None)
+    return None if address is None else f"ray://{address}"
 
 
 def surroundings_of_driver() -> Surroundings:

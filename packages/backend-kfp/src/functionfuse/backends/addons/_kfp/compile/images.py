@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from functionfuse.errors import OptionError
 
 from .pods import slug
-from .registry_secret import checked_credentials, secret_manifest, write_private
+from .registry_secret import checked_credentials, is_login, secret_manifest, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class ImageSettings:
         self._secret = f"{slug(workflow_name)}-registry"
         self._namespace = namespace
         self._pull_secrets = list(pull_secrets)
-        self._credentials: dict[str, str] | None = None
+        self._credentials: dict[str, str] = {}
 
     def set_baseimage(self, image: str) -> None:
         """Set the image of pods that have no other.
@@ -47,26 +47,29 @@ class ImageSettings:
         self.baseimage = image
 
     def set_credentials(self, credentials: Mapping[str, str] | None) -> None:
-        """Set the credentials of a registry.
+        """Set the credentials of a registry. Without username and password there is no Secret of the workflow's own.
 
         Raises:
             OptionError: they are no such mapping; the message shows no credential.
         """
-        self._credentials = None if credentials is None else checked_credentials(credentials)
+        self._credentials = {} if credentials is None else checked_credentials(credentials)
 
     @property
     def pull_secrets(self) -> list[str]:
         """The names of all Secrets that images are pulled with."""
-        return [*self._pull_secrets, *([self._secret] if self._credentials else [])]
+        return [*self._pull_secrets, *([self._secret] if is_login(self._credentials) else [])]
 
     def write_secret(self, path: Path) -> str:
         """Write the manifest of the workflow's own Secret, and return its name.
 
         Raises:
-            OptionError: no credentials are set.
+            OptionError: no username and password are set.
         """
-        if self._credentials is None:
-            raise OptionError("there are no registry_credentials to write: set_registry_credentials({...}) sets them")
+        if not is_login(self._credentials):
+            raise OptionError(
+                "a Secret needs a username and a password, which registry_credentials do not have: "
+                "set_registry_credentials({'username': ..., 'password': ...}) sets them"
+            )
         manifest = secret_manifest(self._secret, self._namespace, self._credentials)
         write_private(path, json.dumps(manifest, indent=2))
         return self._secret

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from functionfuse.backends.query import Query
 from functionfuse.errors import OptionError
+from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ _TOLERATION = {"key", "operator", "value", "effect", "toleration_seconds"}
 class KFPQuery(Query):
     """Nodes whose names match a pattern, with the settings of tasks of Kubeflow Pipelines."""
 
+    @takes_original_names
     def set_task_args(self, task_args: Mapping[str, Any]) -> Self:
         """Set what the tasks of the chosen nodes need on the cluster.
 

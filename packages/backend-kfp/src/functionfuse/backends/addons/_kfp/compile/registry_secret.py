@@ -23,11 +23,16 @@ def checked_credentials(credentials: object) -> dict[str, str]:
     Raises:
         OptionError: they are no such mapping; the message shows no credential.
     """
-    if not isinstance(credentials, Mapping) or not _KEYS >= credentials.keys() >= {"username", "password"}:
+    if not isinstance(credentials, Mapping) or not credentials.keys() <= _KEYS:
         raise OptionError("registry_credentials is a mapping with 'username', 'password', and maybe 'server', 'email'")
     if not all(isinstance(value, str) and value for value in credentials.values()):
         raise OptionError("registry_credentials: every value is a non-empty string")
     return dict(credentials)
+
+
+def is_login(credentials: Mapping[str, str]) -> bool:
+    """Return True if a registry can be logged in to with credentials."""
+    return credentials.keys() >= {"username", "password"}
 
 
 def secret_manifest(name: str, namespace: str | None, credentials: Mapping[str, str]) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def secret_manifest(name: str, namespace: str | None, credentials: Mapping[str, 
     Args:
         name: of the Secret.
         namespace: of Kubernetes; None for the one that `kubectl` uses.
-        credentials: what `checked_credentials` returned.
+        credentials: what `checked_credentials` returned, with "username" and "password".
     """
     login = f"{credentials['username']}:{credentials['password']}"
     entry = {key: credentials[key] for key in ("username", "password", "email") if key in credentials}
