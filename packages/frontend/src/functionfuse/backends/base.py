@@ -176,12 +176,13 @@ class BaseWorkflow(ABC):
 
     # -- planning and running
 
-    def spec(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> RunSpec:
+    def spec(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> RunSpec:
         """Return all that a run is, as data that can leave the process.
 
         Args:
             on_error: as for `run`.
             reuse: as for `plan`.
+            check_arguments: as for `run`.
         """
         with collector_paused():
             steps = steps_of(self._dag)
@@ -190,7 +191,7 @@ class BaseWorkflow(ABC):
             steps,
             [ref_of(node, self._dag) for node in self._given],
             returns_list=len(self._given) != 1,
-            options=self._options,
+            options=self._options.with_all({"check_arguments": True}) if check_arguments else self._options,
             store=self._store,
             on_error=on_error,
             reuse=reuse,
@@ -198,17 +199,21 @@ class BaseWorkflow(ABC):
             supports=self.supports,
         )
 
-    def session(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Session:
+    def session(
+        self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False
+    ) -> Session:
         """Return a session of this workflow, for a backend whose `run` has parameters of its own.
 
         Args:
             on_error: as for `run`.
             reuse: as for `plan`.
+            check_arguments: as for `run`.
 
         Raises:
             OptionError: an unknown value of one of these.
         """
-        return Session(self.spec(on_error=on_error, reuse=reuse), observers=self._observers)
+        spec = self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
+        return Session(spec, observers=self._observers)
 
     def plan(self, *, reuse: Reuse = "recipe") -> Plan:
         """Return what `run` would do, step by step with reasons, without doing it.
@@ -219,12 +224,14 @@ class BaseWorkflow(ABC):
         """
         return self.session(reuse=reuse).plan()
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> Any:
         """Run the graph and return the results of the nodes that the workflow was given.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: as for `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
 
         Returns:
             The result of one node; a list of results of several.
@@ -234,7 +241,7 @@ class BaseWorkflow(ABC):
             WorkflowFailed: nodes failed, with `on_error="continue"`; it carries the report.
             PlanError: the engine cannot run some steps; nothing was started.
         """
-        return self.session(on_error=on_error, reuse=reuse).run(self.execute)
+        return self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments).run(self.execute)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"

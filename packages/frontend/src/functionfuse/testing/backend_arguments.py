@@ -22,6 +22,7 @@ from functionfuse.testing.functions import (
     noted,
     received,
     same,
+    sorts,
     takes_lock,
     total,
     twice,
@@ -104,6 +105,19 @@ class ArgumentTests(BackendSuite, suite=True):
     def test_one_object_in_two_places_of_a_result(self, run: Any, empty: Any) -> None:
         """It is one object where the result is taken, too."""
         assert run(distinct(twice(empty)), distinct(same([twice(empty)])[0])) == [1, 1]
+
+    @core
+    @pytest.mark.parametrize("given", ["literal", "result"])
+    def test_an_argument_that_is_changed_in_place(self, make_workflow: Any, given: str) -> None:
+        """It is found if that is asked for, and the node named; an unchanged one is fine."""
+
+        def values() -> Any:
+            return [3, 1, 2] if given == "literal" else same([3, 1, 2])
+
+        assert make_workflow(sorts(values())).run() == [1, 2, 3]
+        with pytest.raises(NodeError, match=r"(?s)'sorts' failed.*argument 0 \(list\) was changed in place"):
+            make_workflow(sorts(values()).set_name("sorts")).run(check_arguments=True)
+        assert make_workflow(same(values()), same(value=values())).run(check_arguments=True) == [[3, 1, 2]] * 2
 
     @core
     def test_items_of_results(self, run: Any) -> None:

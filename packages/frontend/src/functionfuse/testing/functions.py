@@ -73,6 +73,13 @@ def same(value: Any) -> Any:
 
 
 @workflow
+def sorts(values: list[Any]) -> list[Any]:
+    """Sort a list in place, and return a copy of it."""
+    values.sort()
+    return [*values]
+
+
+@workflow
 def twice(values: list[Any] | dict[str, Any]) -> Any:
     """Return a container that holds one list twice.
 

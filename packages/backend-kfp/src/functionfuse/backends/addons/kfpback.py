@@ -199,7 +199,14 @@ class KFPWorkflow(BaseWorkflow):
         path.write_text(dockerfile(code, self._images.baseimage), encoding="utf-8")
         return str(path)
 
-    def run_local(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", verbose: bool = False) -> Any:
+    def run_local(
+        self,
+        *,
+        on_error: OnError = "raise",
+        reuse: Reuse = "recipe",
+        check_arguments: bool = False,
+        verbose: bool = False,
+    ) -> Any:
         """Run the pipeline under `kfp.local`, each pod a process of this machine, and return the results.
 
         Images, resources and Secrets have no effect. Artifacts go to ``pipeline_root`` if that is a folder.
@@ -207,6 +214,8 @@ class KFPWorkflow(BaseWorkflow):
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
             verbose: whether the log of `kfp.local` and what nodes print is shown.
 
         Raises:
@@ -215,17 +224,26 @@ class KFPWorkflow(BaseWorkflow):
             EngineError: `kfp.local` failed, or this system is neither Linux nor macOS.
         """
         self._refuse_in_pod()
-        session = self._session(on_error, reuse)
+        session = self._session(on_error, reuse, check_arguments=check_arguments)
         return session.run(partial(self.execute, session=session, verbose=verbose))
 
     # -- with a server
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", timeout: float | None = None) -> Any:
+    def run(
+        self,
+        *,
+        on_error: OnError = "raise",
+        reuse: Reuse = "recipe",
+        check_arguments: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
         """Submit a run, wait for it, and return the results from the store; without a server, run locally.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
             timeout: seconds to wait for the run on the server, which does not end with that.
 
         Raises:
@@ -235,11 +253,11 @@ class KFPWorkflow(BaseWorkflow):
             OptionError: the workflow has no store.
         """
         if self._server.host is None:
-            return self.run_local(on_error=on_error, reuse=reuse)
+            return self.run_local(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         self._refuse_in_pod()
         if self._store is None:
             raise OptionError("results come back through a store: set_storage(...); submit() runs without one")
-        session = self._session(on_error, reuse)
+        session = self._session(on_error, reuse, check_arguments=check_arguments)
         return session.run(partial(self.execute, session=session, server=self._server.connect(), timeout=timeout))
 
     def submit(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", name: str | None = None) -> KFPRun:
@@ -328,9 +346,10 @@ class KFPWorkflow(BaseWorkflow):
             server.cancel(monitor.run_id)
             raise
 
-    def _session(self, on_error: OnError, reuse: Reuse) -> Session:
+    def _session(self, on_error: OnError, reuse: Reuse, *, check_arguments: bool = False) -> Session:
         store = None if self._store is None else ReadOnlyStore(self._store)
-        return Session(self.spec(on_error=on_error, reuse=reuse), observers=self._observers, run_store=store)
+        spec = self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
+        return Session(spec, observers=self._observers, run_store=store)
 
     def _planned_package(self, on_error: OnError, reuse: Reuse) -> PipelinePackage:
         """Return the pipeline of a plan that does not run now."""

@@ -47,7 +47,14 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             raise OptionError(f"an executor is an object with a method submit, got {executor!r}")
         self._executor = executor
 
-    def run(self, *, max_workers: int | None = None, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
+    def run(
+        self,
+        *,
+        max_workers: int | None = None,
+        on_error: OnError = "raise",
+        reuse: Reuse = "recipe",
+        check_arguments: bool = False,
+    ) -> Any:
         """Run the graph and return the results of the nodes that the workflow was given.
 
         Args:
@@ -56,6 +63,8 @@ class LocalWorkflow(Pictured, BaseWorkflow):
                 "continue" runs all nodes that do not depend on it.
             reuse: "recipe" reuses a stored result if everything that makes it is unchanged; "name" any result
                 that is stored under a node's name; "never" none.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
 
         Returns:
             The value of one node, a list of values for several.
@@ -71,7 +80,7 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             if not isinstance(max_workers, int) or max_workers < 1:
                 raise OptionError(f"max_workers must be a whole number of processes, 1 or more, got {max_workers!r}")
         execute = partial(self.execute, max_workers=max_workers)
-        return self.session(on_error=on_error, reuse=reuse).run(execute)
+        return self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments).run(execute)
 
     def execute(self, run: Run, *, max_workers: int | None = None) -> None:
         """Execute a run in order, or on an executor.

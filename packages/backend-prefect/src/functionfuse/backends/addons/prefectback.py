@@ -84,8 +84,12 @@ class PrefectWorkflow(BaseWorkflow):
         """
         spec, observers = self.spec(), tuple(self._observers)
 
-        def functionfuse_flow(on_error: str = "raise", reuse: str = "recipe") -> Any:  # types that Prefect reads
+        def functionfuse_flow(  # types that Prefect reads
+            on_error: str = "raise", reuse: str = "recipe", check_arguments: bool = False
+        ) -> Any:
             chosen = spec._replace(on_error=checked_on_error(on_error), reuse=checked_reuse(reuse))
+            if check_arguments:
+                chosen = chosen._replace(options=spec.options.with_all({"check_arguments": True}))
             session = Session(chosen, observers=observers)
             try:
                 return session.run(execute_in_flow)
@@ -99,13 +103,15 @@ class PrefectWorkflow(BaseWorkflow):
         self._flow = Flow(functionfuse_flow, **{**defaults, **self._flow_options})
         return self._flow
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:
+    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> Any:
         """Run the graph in a flow run, and return the results of the nodes that the workflow was given.
 
         Args:
             on_error: "raise" stops at the first failure, once what is running has ended and is stored;
                 "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
 
         Raises:
             NodeError: a node failed; its `__cause__` is what the function raised.
@@ -114,7 +120,7 @@ class PrefectWorkflow(BaseWorkflow):
             EngineUnreachable: Prefect's server cannot be reached.
         """
         try:
-            return self.generate_flow()(on_error=on_error, reuse=reuse)
+            return self.generate_flow()(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         except CancelledRun as cancelled:
             raise RunCancelled(str(cancelled)) from cancelled
         except (RuntimeError, httpx.TransportError) as error:

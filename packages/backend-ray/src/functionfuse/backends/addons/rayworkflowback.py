@@ -51,7 +51,9 @@ class RayWorkflow(rayback.RayWorkflow):
 
     _event_channel: Any = None  # the actor that events come from
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> Any:  # type: ignore[override]
+    def run(  # type: ignore[override]
+        self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False
+    ) -> Any:
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
         When this process is killed meanwhile the run goes on, and `output` returns what comes of it; Ctrl-C
@@ -60,27 +62,31 @@ class RayWorkflow(rayback.RayWorkflow):
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
             WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
             EngineError: a run of this name is going on.
         """
-        self.start(on_error=on_error, reuse=reuse)
+        self.start(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         try:
             return self.output()
         except KeyboardInterrupt:
             self.cancel()
             raise
 
-    def start(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> None:
+    def start(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> None:
         """Let the graph run in the cluster, and return. For the arguments see `run`.
 
         Args:
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
         """
-        session = self.session(on_error=on_error, reuse=reuse)
+        session = self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         if self._store is not None:
             self._store.new_workflow(self.workflow_name)
         plan = session.plan()

@@ -91,6 +91,7 @@ class RayWorkflow(BaseWorkflow):
         *,
         on_error: OnError = "raise",
         reuse: Reuse = "recipe",
+        check_arguments: bool = False,
     ) -> Any:
         """Run the graph, and return the results of the nodes that the workflow was given.
 
@@ -100,6 +101,8 @@ class RayWorkflow(BaseWorkflow):
                 this process.
             on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
             reuse: "recipe", "name" or "never"; see `plan`.
+            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
+                and after each node for that.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -110,7 +113,7 @@ class RayWorkflow(BaseWorkflow):
         with self._running:
             self._started_ray |= connect(self._ray_init_args)  # it may have been shut down
             return run_on_ray(
-                self.spec(on_error=on_error, reuse=reuse),
+                self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments),
                 observers=self._observers,
                 return_results=return_results,
                 most_pending=max_pending_tasks or sys.maxsize,
