@@ -43,6 +43,23 @@ made.set_storage(FileStore("store", durable=False))
 made.run()
 """
 
+UNGUARDED = """
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from functionfuse import workflow
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+
+
+@workflow
+def quick():
+    return 1
+
+
+made = PrefectWorkflow(quick().set_name("quick"), workflow_name="unguarded")
+made.set_prefect_flow_options({"task_runner": ProcessPoolTaskRunner(max_workers=1)})
+made.run()
+"""
+
 
 @pytest.fixture
 def impatient():
@@ -84,6 +101,17 @@ def test_a_server_that_ends(impatient, tmp_path):
         ):
             made.run()
     assert "first" in store.list_tasks("left")
+
+
+@pytest.mark.slow(reason="a program, and a process of it that reads the program again")
+def test_a_script_without_a_guard(server, tmp_path):
+    """A process of the pool reads the script from its beginning, and says what is missing; so does the run."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    ended = subprocess.run([sys.executable, "script.py"], env=server.env, cwd=tmp_path, capture_output=True, text=True)
+    assert "EngineError: workflow 'unguarded' would run again in a process of its own pool" in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "WorkerDiedError: node 'quick' failed" in last
+    assert "what runs the workflow has to be under if __name__ == '__main__':" in last
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT can be sent to another process on POSIX only")

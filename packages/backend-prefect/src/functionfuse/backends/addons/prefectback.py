@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect.run import execute_in_flow
+from functionfuse.backends.addons._prefect.workers import refuse_unguarded_main
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.options import COMMON_OPTIONS, checked_on_error, checked_reuse
 from functionfuse.backends.query import Query
@@ -101,7 +102,9 @@ class PrefectWorkflow(BaseWorkflow):
             WorkflowFailed: nodes failed, with `on_error="continue"`; it carries the report.
             RunCancelled: somebody cancelled the flow run in Prefect.
             EngineUnreachable: Prefect's server cannot be reached.
+            EngineError: a worker process of a pool, which is being started, runs the script again.
         """
+        refuse_unguarded_main(self.workflow_name)
         try:
             return self.generate_flow()(on_error=on_error, reuse=reuse)
         except CancelledRun as cancelled:

@@ -21,7 +21,7 @@ from .parameters import parameters_of, placeholders, signature_of
 from .serialization import SerializedCall, SerializedParameter, serializer
 from .task import NodeFunction
 from .task_runs import TaskRuns
-from .workers import end_workers
+from .workers import end_workers, guard_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,12 +59,14 @@ class PrefectEngine:
         self._table = table
         self._task_runner = context.task_runner
         self._in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
+        guard_workers(self._task_runner)
         self.window: int = min(MOST_PENDING, 2 * getattr(self._task_runner, "_max_workers", MOST_PENDING))
         self._factory = TaskFactory(persist=context.persist_result)
         self._signatures: dict[Target, Signature] = {}
         self._task_runs = TaskRuns(self._show)
         self._submitted: dict[PrefectFuture[Any], SubmittedCall] = {}
         self._shown: set[PrefectFuture[Any]] = set()  # the task runs of reused steps that have not ended
+        self._has_ended = False  # a call
         self._functions: set[NodeFunction] = set()  # that may run; known before their futures are
         self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._polled = time.monotonic()
@@ -119,7 +121,11 @@ class PrefectEngine:
             self.show_reused()
 
     def outcome(self, future: PrefectFuture[Any]) -> Outcome:
-        """Return how the call of a future from `wait` ended; each is asked for once."""
+        """Return how the call of a future from `wait` ended; each is asked for once.
+
+        Raises:
+            KeyboardInterrupt: the call raised it.
+        """
         submitted = self._submitted.pop(future)
         self._functions.discard(submitted.function)
         submitted.function.release()
@@ -128,7 +134,10 @@ class PrefectEngine:
             outcome = read_outcome(future, submitted, seconds)
         except Exception as error:
             self._set_state(future, Crashed(message=f"the worker did not report a result: {error!r}"))
-            outcome = Outcome(None, None, worker_error(submitted, error), seconds)
+            outcome = Outcome(None, None, worker_error(submitted, error, is_first=not self._has_ended), seconds)
+        self._has_ended = True
+        if isinstance(outcome.error, KeyboardInterrupt):
+            raise outcome.error
         self._table.record(submitted.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
         return outcome
 
