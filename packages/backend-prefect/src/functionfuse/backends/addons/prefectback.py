@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,7 +80,7 @@ class PrefectWorkflow(BaseWorkflow):
             chosen = spec._replace(on_error=checked_on_error(on_error), reuse=checked_reuse(reuse))
             session = Session(chosen, observers=observers)
             try:
-                return session.run(execute_in_flow)
+                return session.run(partial(execute_in_flow, reuse=chosen.reuse))
             except RunCancelled as cancelled:
                 return Cancelled(message=str(cancelled))
 

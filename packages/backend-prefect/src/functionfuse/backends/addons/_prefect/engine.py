@@ -15,7 +15,7 @@ from functionfuse.backends.calls import Outcome
 from functionfuse.errors import NodeError, RunCancelled
 
 from .artifact import parents_of
-from .options import TaskFactory, reads_parameters
+from .options import TaskFactory, is_cached, reads_parameters
 from .outcomes import SubmittedCall, read_outcome, worker_error
 from .parameters import parameters_of, placeholders, signature_of
 from .serialization import SerializedCall, SerializedParameter, serializer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from functionfuse.decorator import Target
 
     from .artifact import NodeTable
+    from .cache import CacheLookups
 
 POLL_SECONDS = 2.0  # between two questions to the server whether the flow run is cancelled
 MOST_PENDING = 500  # task runs at a time, where the task runner does not say how many it can take
@@ -47,16 +48,18 @@ class PrefectEngine:
     Args:
         context: of the flow run.
         table: records how each node ended.
+        lookups: of the nodes that Prefect caches.
 
     Attributes:
         window: how many calls are worth submitting at a time.
     """
 
-    def __init__(self, context: FlowRunContext, table: NodeTable) -> None:
+    def __init__(self, context: FlowRunContext, table: NodeTable, lookups: CacheLookups) -> None:
         assert context.flow_run is not None
         self._flow_run = context.flow_run
         self._client: Any = context.client  # that of a flow that is not asynchronous
         self._table = table
+        self._lookups = lookups
         self._task_runner = context.task_runner
         self._in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
         guard_workers(self._task_runner)
@@ -99,7 +102,8 @@ class PrefectEngine:
         else:
             parameters = {key: SerializedParameter(serialized, key) for key in values}
         function = NodeFunction(call, signature, serialized, holds=holds)
-        prefect_task = self._factory.make(name, target, function, options)
+        lookup = self._lookups.of(task) if is_cached(options) else None
+        prefect_task = self._factory.make(name, target, function, options, lookup)
         edges = self._task_runs.edges(task, signature, list(parameters))
         self._functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
         future: PrefectFuture[Any] = self._task_runner.submit(prefect_task, parameters, dependencies=edges)

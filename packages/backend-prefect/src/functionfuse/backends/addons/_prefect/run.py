@@ -9,15 +9,21 @@ from prefect.context import FlowRunContext
 from functionfuse.backends.drive import drive
 
 from .artifact import NodeTable
+from .cache import CacheLookups
 from .context import small_context
 from .engine import PrefectEngine
 
 if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import Reuse
 
 
-def execute_in_flow(run: Run) -> None:
+def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
     """Execute a run in the flow run that this is called in.
+
+    Args:
+        run: the run.
+        reuse: which results of Prefect's own cache are reused: with "never" none.
 
     Raises:
         RunCancelled: somebody cancelled the flow run.
@@ -25,9 +31,10 @@ def execute_in_flow(run: Run) -> None:
     context = FlowRunContext.get()
     assert context is not None
     table = NodeTable()
+    lookups = CacheLookups(has_store=run.store is not None, reuse=reuse)
     try:
         with small_context(context):
-            engine = PrefectEngine(context, table)
+            engine = PrefectEngine(context, table, lookups)
             drive(run, engine, on_open=engine.show_reused)
             try:
                 engine.finish()
