@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect.run import execute_in_flow
+from functionfuse.backends.addons._prefect.server import start_temporary_server
 from functionfuse.backends.addons._prefect.workers import refuse_unguarded_main
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.options import COMMON_OPTIONS, checked_on_error, checked_reuse
@@ -107,6 +108,7 @@ class PrefectWorkflow(BaseWorkflow):
         """
         refuse_unguarded_main(self.workflow_name)
         try:
+            start_temporary_server()
             return self.generate_flow()(on_error=on_error, reuse=reuse)
         except CancelledRun as cancelled:
             raise RunCancelled(str(cancelled)) from cancelled

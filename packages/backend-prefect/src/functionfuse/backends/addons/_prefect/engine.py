@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from .artifact import NodeTable
     from .cache import CacheLookups
+    from .server import ServerCalls
 
 POLL_SECONDS = 2.0  # between two questions to the server whether the flow run is cancelled
 MOST_PENDING = 500  # task runs at a time, where the task runner does not say how many it can take
@@ -49,17 +52,19 @@ class PrefectEngine:
         context: of the flow run.
         table: records how each node ended.
         lookups: of the nodes that Prefect caches.
+        calls: to the server.
 
     Attributes:
         window: how many calls are worth submitting at a time.
     """
 
-    def __init__(self, context: FlowRunContext, table: NodeTable, lookups: CacheLookups) -> None:
+    def __init__(self, context: FlowRunContext, table: NodeTable, lookups: CacheLookups, calls: ServerCalls) -> None:
         assert context.flow_run is not None
         self._flow_run = context.flow_run
         self._client: Any = context.client  # that of a flow that is not asynchronous
         self._table = table
         self._lookups = lookups
+        self._calls = calls
         self._task_runner = context.task_runner
         self._in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
         guard_workers(self._task_runner)
@@ -156,10 +161,17 @@ class PrefectEngine:
         for function in self._functions:
             function.abandon()
         futures = [*self._submitted, *self._shown]
-        if not self._in_process:
-            for future in futures:
-                self._set_state(future, Cancelled(message="the flow run ended before it"))
         end_workers(self._task_runner, futures)
+        problem = sys.exception()
+        if problem is not None and not isinstance(problem, Exception):
+            self._calls.bound(problem)
+        if not self._in_process:
+            with suppress(TimeoutError):
+                self._calls.make(partial(self._show_cancelled, futures))
+
+    def _show_cancelled(self, futures: list[PrefectFuture[Any]]) -> None:
+        for future in futures:
+            self._set_state(future, Cancelled(message="the flow run ended before it"))
 
     # -- reused steps: their task runs do nothing, and show "Cached"
 

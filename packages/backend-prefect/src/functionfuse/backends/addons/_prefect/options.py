@@ -128,8 +128,8 @@ class TaskFactory:
             task.task_run_name = name.__str__  # a plain text would be taken for a format
         if lookup is not None:
             task.cache_policy = with_recipe(task.cache_policy, lookup.recipe)
-            # A key of the user's own for the result has no room for the recipe.
-            task.refresh_cache = task.refresh_cache or lookup.refresh or "result_storage_key" in args
+            if lookup.refresh or "result_storage_key" in args:  # a key that has no room for the recipe
+                task.refresh_cache = True
         return task
 
     def _is_kept(self, args: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect.context import FlowRunContext
@@ -12,6 +14,7 @@ from .artifact import NodeTable
 from .cache import CacheLookups
 from .context import small_context
 from .engine import PrefectEngine
+from .server import ServerCalls
 
 if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
@@ -32,9 +35,10 @@ def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
     assert context is not None
     table = NodeTable()
     lookups = CacheLookups(has_store=run.store is not None, reuse=reuse)
+    calls = ServerCalls(context.client)
     try:
         with small_context(context):
-            engine = PrefectEngine(context, table, lookups)
+            engine = PrefectEngine(context, table, lookups, calls)
             drive(run, engine, on_open=engine.show_reused)
             try:
                 engine.finish()
@@ -42,4 +46,6 @@ def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
                 engine.stop(at_once=True)
                 raise
     finally:
-        table.publish(run.root.plan, run.root.plan.workflow_name)
+        plan = run.root.plan
+        with suppress(TimeoutError):
+            calls.make(partial(table.publish, plan, plan.workflow_name))
