@@ -7,24 +7,26 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_graphs import add
-from prefect_servers import running_server
+from prefect_servers import running_server, states_of
 
 from functionfuse import workflow
+from functionfuse.backends.addons._prefect.server import ServerCalls
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
 from functionfuse.errors import EngineUnreachable
 from functionfuse.testing import MemoryStore, wait_until
 
 SCRIPT = """
+import sys
 import time
 from pathlib import Path
 
 from functionfuse import workflow
-from functionfuse.backends.addons.prefectback import PrefectWorkflow
-from functionfuse.storage import FileStore
 
 
 @workflow
@@ -38,10 +40,37 @@ def long(_):
     time.sleep(600)
 
 
-made = PrefectWorkflow(long(quick().set_name("quick")).set_name("long"), workflow_name="interrupted")
-made.set_storage(FileStore("store", durable=False))
+if __name__ == "__main__":
+    from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+
+    from functionfuse.backends.addons.prefectback import PrefectWorkflow
+    from functionfuse.storage import FileStore
+
+    runner = {"threads": ThreadPoolTaskRunner, "processes": ProcessPoolTaskRunner}[sys.argv[1]]
+    made = PrefectWorkflow(long(quick().set_name("quick")).set_name("long"), workflow_name="interrupted")
+    made.set_prefect_flow_options({"task_runner": runner(max_workers=1)})
+    made.set_storage(FileStore("store", durable=False))
+    made.run()
+"""
+
+UNGUARDED = """
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from functionfuse import workflow
+from functionfuse.backends.addons.prefectback import PrefectWorkflow
+
+
+@workflow
+def quick():
+    return 1
+
+
+made = PrefectWorkflow(quick().set_name("quick"), workflow_name="unguarded")
+made.set_prefect_flow_options({"task_runner": ProcessPoolTaskRunner(max_workers=1)})
 made.run()
 """
+
+posix = pytest.mark.skipif(os.name != "posix", reason="SIGINT can be sent to another process on POSIX only")
 
 
 @pytest.fixture
@@ -86,23 +115,87 @@ def test_a_server_that_ends(impatient, tmp_path):
     assert "first" in store.list_tasks("left")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGINT can be sent to another process on POSIX only")
-@pytest.mark.slow(reason="a program that is interrupted in the middle of a run")
-def test_ctrl_c(server, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "script.py"]
-    with subprocess.Popen(command, env=server.env, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+@pytest.mark.slow(reason="a program, and a process of it that reads the program again")
+def test_a_script_without_a_guard(server, tmp_path):
+    """A process of the pool reads the script from its beginning, and says what is missing; so does the run."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    ended = subprocess.run([sys.executable, "script.py"], env=server.env, cwd=tmp_path, capture_output=True, text=True)
+    assert "EngineError: workflow 'unguarded' would run again in a process of its own pool" in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "WorkerDiedError: node 'quick' failed" in last
+    assert "what runs the workflow has to be under if __name__ == '__main__':" in last
+
+
+def interrupted(folder, env, runner, is_ready=lambda: True):
+    """What the script wrote to stderr; Ctrl-C is pressed in its terminal: all processes of its group get the signal."""
+
+    def is_started():
+        return running.poll() is not None or ((folder / "started").exists() and is_ready())
+
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", runner]
+    with subprocess.Popen(command, env=env, cwd=folder, stderr=subprocess.PIPE, start_new_session=True) as running:
         try:
-            wait_until(lambda: (tmp_path / "started").exists() or running.poll() is not None)
-            running.send_signal(signal.SIGINT)
+            wait_until(is_started)
+            os.killpg(running.pid, signal.SIGINT)
             _, errors = running.communicate(timeout=300)
         finally:
-            running.kill()
-    assert b"KeyboardInterrupt" in errors
+            with suppress(ProcessLookupError):  # what it started
+                os.killpg(running.pid, signal.SIGKILL)
+    return errors.decode()
+
+
+@posix
+@pytest.mark.slow(reason="a program that is interrupted in the middle of a run")
+@pytest.mark.parametrize(("runner", "state"), [("threads", "Crashed"), ("processes", "Cancelled")])
+def test_ctrl_c(server, tmp_path, runner, state):
+    def is_known():  # to the server
+        return states_of(server.task_runs_now("interrupted")).get("long") == "Running"
+
+    assert "KeyboardInterrupt" in interrupted(tmp_path, server.env, runner, is_known)
     assert server.flow_run("interrupted")["state_name"] == "Crashed"
-    runs = server.states("interrupted", {"quick": "Completed", "long": "Crashed"})
-    assert runs == {"quick": "Completed", "long": "Crashed"}
+    expected = {"quick": "Completed", "long": state}
+    assert server.states("interrupted", expected) == expected
     assert [path.name for path in (tmp_path / "store").rglob("*quick*")] != []
+
+
+@posix
+@pytest.mark.slow(reason="a program with a temporary server, which is interrupted in the middle of a run")
+@pytest.mark.parametrize("runner", ["threads", "processes"])
+def test_ctrl_c_with_the_temporary_server(tmp_path, runner):
+    """It outlives the signal, and is told how the run ended."""
+    env = {**os.environ, "PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_HOME": str(tmp_path)}
+    errors = interrupted(tmp_path, env, runner)
+    assert errors.count("Starting temporary server") == 1  # the processes of a pool use that of the run
+    assert "Finished in state Crashed('Execution was aborted by an interrupt signal.')" in errors
+    assert "KeyboardInterrupt" in errors
+    assert "EngineUnreachable" not in errors
+
+
+class TestServerCalls:
+    """Of an interrupted run, whose server may have ended too."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch):
+        monkeypatch.setattr("functionfuse.backends.addons._prefect.server.LAST_SECONDS", 0.1)
+        self.release = threading.Event()
+        self.client = SimpleNamespace(set_flow_run_state=lambda *_: self.release.wait(60))
+        yield ServerCalls(self.client)
+        self.release.set()
+
+    def test_a_server_that_does_not_respond(self, calls):
+        calls.bound(KeyboardInterrupt())
+        with pytest.raises(TimeoutError):
+            calls.make(lambda: self.release.wait(60))
+        with pytest.raises(KeyboardInterrupt):
+            self.client.set_flow_run_state("crashed")
+
+    def test_a_server_that_responds(self, calls):
+        self.release.set()
+        assert calls.make(lambda: 1) == 1
+        calls.bound(KeyboardInterrupt())
+        assert calls.make(lambda: 2) == 2
+        assert self.client.set_flow_run_state("crashed") is True
 
 
 def test_ctrl_c_while_a_node_is_submitted(server):

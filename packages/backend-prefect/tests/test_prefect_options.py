@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from datetime import timedelta
 from functools import partial
@@ -21,11 +22,27 @@ from prefect_servers import states_of
 
 from functionfuse import workflow
 from functionfuse.backends.addons.prefectback import PrefectWorkflow
+from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.plugins import InitializerPlugin
 from functionfuse.errors import NodeError, OptionError
+from functionfuse.testing import MemoryStore
 from functionfuse.testing.functions import add, fails_until, note, noted, noted_words, same
 
 make = partial(PrefectWorkflow, workflow_name="options")
+FACTOR = 2
+
+
+@workflow
+def scaled(n):
+    return n * FACTOR
+
+
+class SerialWorkflow(BaseWorkflow):
+    """Another engine."""
+
+    def execute(self, run):
+        for task in run.in_order():
+            run.perform_here(task)
 
 
 class TestTaskOptions:
@@ -103,9 +120,8 @@ class TestTaskOptions:
             {"cache_policy": INPUTS + TASK_SOURCE},
             {"cache_key_fn": task_input_hash, "cache_expiration": timedelta(hours=1)},
             {"cache_key_fn": lambda _, parameters: f"{parameters['word']}-{parameters['value']}"},
-            {"result_storage_key": "kept-{parameters[value]}"},
         ],
-        ids=["inputs and source", "task_input_hash", "own key", "storage key"],
+        ids=["inputs and source", "task_input_hash", "own key"],
     )
     def test_prefects_own_cache(self, server, tmp_path, args):
         log = str(tmp_path / "log")
@@ -114,6 +130,54 @@ class TestTaskOptions:
             made.query("n").set_task_args({**args, "persist_result": True})
             assert made.run() == value
         assert noted_words(log) == ["word", "word"]
+
+    def test_a_storage_key_is_no_cache_key(self, server, tmp_path):
+        """It has no room for the recipe: the node runs every time, and its result is kept there."""
+        LocalFileSystem(basepath=str(tmp_path / "here")).save("with-keys", overwrite=True)
+        for value in (1, 2):
+            made = make(add(value, 1).set_name("n"))
+            made.query("n").set_task_args(
+                {"result_storage_key": "kept", "result_storage": "local-file-system/with-keys"}
+            )
+            assert made.run() == value + 1
+        assert [path.name for path in (tmp_path / "here").iterdir()] == ["kept"]
+
+    @pytest.mark.parametrize("has_store", [False, True])
+    def test_prefects_cache_knows_helpers_and_constants(self, server, monkeypatch, has_store):
+        """A hit is what the function returns now, and so is what is stored."""
+        store = MemoryStore()
+
+        def run(backend=PrefectWorkflow, **options):
+            made = backend(scaled(21).set_name("n"), workflow_name="options")
+            made.set_storage(store if has_store else None)
+            if backend is PrefectWorkflow:
+                made.query("n").set_task_args({"cache_policy": INPUTS + TASK_SOURCE})
+            return made.run(**options)
+
+        assert run() == 42
+        monkeypatch.setattr(sys.modules[__name__], "FACTOR", 1000)
+        assert [run(), run(reuse="never"), run(SerialWorkflow)] == [21000] * 3
+
+    @pytest.mark.parametrize("asked", ["reuse", "cache", "log"])
+    def test_what_always_runs_is_not_taken_from_prefects_cache(self, server, tmp_path, asked):
+        log = str(tmp_path / "log")
+        for _ in range(2):
+            made = make(noted(log, asked).set_name("n"))
+            made.query("n").set_task_args({"cache_key_fn": lambda *_: "key"})
+            if asked == "cache":
+                made.query("n").set_cache("never")
+            if asked == "log":
+                made.log_nodes("n")
+            made.run(reuse="never" if asked == "reuse" else "recipe")
+        assert noted_words(log) == [asked] * 2
+
+    def test_a_policy_without_a_key_keeps_nothing(self, server, tmp_path):
+        log = str(tmp_path / "log")
+        for _ in range(2):
+            made = make(noted(log, "word").set_name("n"))
+            made.query("n").set_task_args({"cache_key_fn": lambda *_: None, "persist_result": True})
+            made.run()
+        assert noted_words(log) == ["word"] * 2
 
     def test_a_method_in_prefects_cache(self, server):
         for _ in range(2):

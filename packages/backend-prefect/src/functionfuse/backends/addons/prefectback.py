@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +15,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
 from functionfuse.backends.addons._prefect.run import execute_in_flow
+from functionfuse.backends.addons._prefect.server import start_temporary_server
+from functionfuse.backends.addons._prefect.workers import refuse_unguarded_main
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.options import COMMON_OPTIONS, checked_on_error, checked_reuse
 from functionfuse.backends.query import Query
@@ -92,7 +95,7 @@ class PrefectWorkflow(BaseWorkflow):
                 chosen = chosen._replace(options=spec.options.with_all({"check_arguments": True}))
             session = Session(chosen, observers=observers)
             try:
-                return session.run(execute_in_flow)
+                return session.run(partial(execute_in_flow, reuse=chosen.reuse))
             except RunCancelled as cancelled:
                 return Cancelled(message=str(cancelled))
 
@@ -118,8 +121,11 @@ class PrefectWorkflow(BaseWorkflow):
             WorkflowFailed: nodes failed, with `on_error="continue"`; it carries the report.
             RunCancelled: somebody cancelled the flow run in Prefect.
             EngineUnreachable: Prefect's server cannot be reached.
+            EngineError: a worker process of a pool, which is being started, runs the script again.
         """
+        refuse_unguarded_main(self.workflow_name)
         try:
+            start_temporary_server()
             return self.generate_flow()(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         except CancelledRun as cancelled:
             raise RunCancelled(str(cancelled)) from cancelled

@@ -9,7 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+from prefect.client.base import ServerType, determine_server_type
 from prefect.context import SettingsContext
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import ProcessPoolTaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +28,7 @@ def small_context(context: FlowRunContext) -> Iterator[None]:
     fields["flow"] = small = copy(flow)
     vars(small).update(fn=_runs_elsewhere, __wrapped__=_runs_elsewhere)
     try:
-        with SharedSettings.of_now():
+        with SharedSettings.of_now(_temporary_server(context)):
             yield
     finally:
         fields["flow"] = flow
@@ -35,24 +38,40 @@ def _runs_elsewhere() -> None:
     """The flow runs where it submits tasks."""
 
 
+def _temporary_server(context: FlowRunContext) -> str:
+    """Return the URL of a temporary server that processes of this machine use too, and would not find; else nothing."""
+    is_temporary = determine_server_type() == ServerType.EPHEMERAL
+    client: Any = context.client
+    return str(client.api_url) if is_temporary and isinstance(context.task_runner, ProcessPoolTaskRunner) else ""
+
+
 class SharedSettings(SettingsContext):
     """Settings that are serialized once, for all tasks of a run, and set up once in each worker."""
 
     _serialized: Any = None
+    _api_url: str = ""
 
     @classmethod
-    def of_now(cls) -> SharedSettings:
-        """Return the settings that hold where this is called."""
+    def of_now(cls, api_url: str) -> SharedSettings:
+        """Return the settings that hold where this is called.
+
+        Args:
+            api_url: of the server for workers, where the settings have none.
+        """
         now = SettingsContext.get()
         assert now is not None
-        return cls(profile=now.profile, settings=now.settings)
+        shared = cls(profile=now.profile, settings=now.settings)
+        shared._api_url = api_url
+        return shared
 
     def serialize(self, include_secrets: bool = True) -> Any:
         """Return the settings as arguments of a context; with secrets, always the same object."""
         if not include_secrets:
             return super().serialize(include_secrets=False)
         if self._serialized is None:
-            self._serialized = SerializedSettings(super().serialize())
+            updates: Any = {PREFECT_API_URL: self._api_url} if self._api_url else None
+            sent = SettingsContext(profile=self.profile, settings=self.settings.copy_with_update(updates))
+            self._serialized = SerializedSettings(sent.serialize())
         return self._serialized
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,13 @@ from functionfuse.backends.driver_state import DriverState
 from functionfuse.errors import NodeError, RunCancelled
 
 from .artifact import parents_of
-from .options import TaskFactory, reads_parameters
+from .options import TaskFactory, is_cached, reads_parameters
 from .outcomes import SubmittedCall, read_outcome, worker_error
 from .parameters import parameters_of, placeholders, signature_of
 from .serialization import SerializedCall, SerializedParameter, serializer
 from .task import NodeFunction
 from .task_runs import TaskRuns
-from .workers import end_workers
+from .workers import end_workers, guard_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from functionfuse.plan import Step
 
     from .artifact import NodeTable
+    from .cache import CacheLookups
+    from .server import ServerCalls
 
 POLL_SECONDS = 2.0  # between two questions to the server whether the flow run is cancelled
 MOST_PENDING = 500  # task runs at a time, where the task runner does not say how many it can take
@@ -50,25 +54,38 @@ class PrefectEngine:
         context: of the flow run.
         table: records how each node ended.
         steps: of the run.
+        lookups: of the nodes that Prefect caches.
+        calls: to the server.
 
     Attributes:
         window: how many calls are worth submitting at a time.
     """
 
-    def __init__(self, context: FlowRunContext, table: NodeTable, steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        context: FlowRunContext,
+        table: NodeTable,
+        steps: Sequence[Step],
+        lookups: CacheLookups,
+        calls: ServerCalls,
+    ) -> None:
         assert context.flow_run is not None
         self._flow_run = context.flow_run
         self._client: Any = context.client  # that of a flow that is not asynchronous
         self._table = table
+        self._lookups = lookups
+        self._calls = calls
         self._task_runner = context.task_runner
         is_in_process = isinstance(self._task_runner, ThreadPoolTaskRunner)
         self._driver = None if is_in_process else DriverState(serializer.dumps, steps)
+        guard_workers(self._task_runner)
         self.window: int = min(MOST_PENDING, 2 * getattr(self._task_runner, "_max_workers", MOST_PENDING))
         self._factory = TaskFactory(persist=context.persist_result)
         self._signatures: dict[Target, Signature] = {}
         self._task_runs = TaskRuns(self._show)
         self._submitted: dict[PrefectFuture[Any], SubmittedCall] = {}
         self._shown: set[PrefectFuture[Any]] = set()  # the task runs of reused steps that have not ended
+        self._has_ended = False  # a call
         self._functions: set[NodeFunction] = set()  # that may run; known before their futures are
         self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._polled = time.monotonic()
@@ -101,7 +118,8 @@ class PrefectEngine:
         else:
             parameters = {key: SerializedParameter(serialized, key) for key in values}
         function = NodeFunction(call, signature, serialized, holds=holds)
-        prefect_task = self._factory.make(name, target, function, options)
+        lookup = self._lookups.of(task) if is_cached(options) else None
+        prefect_task = self._factory.make(name, target, function, options, lookup)
         edges = self._task_runs.edges(task, signature, list(parameters))
         self._functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
         future: PrefectFuture[Any] = self._task_runner.submit(prefect_task, parameters, dependencies=edges)
@@ -127,7 +145,11 @@ class PrefectEngine:
             self.show_reused()
 
     def outcome(self, future: PrefectFuture[Any]) -> Outcome:
-        """Return how the call of a future from `wait` ended; each is asked for once."""
+        """Return how the call of a future from `wait` ended; each is asked for once.
+
+        Raises:
+            KeyboardInterrupt: the call raised it.
+        """
         submitted = self._submitted.pop(future)
         self._functions.discard(submitted.function)
         submitted.function.release()
@@ -136,7 +158,10 @@ class PrefectEngine:
             outcome = read_outcome(future, submitted, seconds)
         except Exception as error:
             self._set_state(future, Crashed(message=f"the worker did not report a result: {error!r}"))
-            outcome = Outcome(None, None, worker_error(submitted, error), seconds)
+            outcome = Outcome(None, None, worker_error(submitted, error, is_first=not self._has_ended), seconds)
+        self._has_ended = True
+        if isinstance(outcome.error, KeyboardInterrupt):
+            raise outcome.error
         self._table.record(submitted.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
         return outcome
 
@@ -151,10 +176,17 @@ class PrefectEngine:
         for function in self._functions:
             function.abandon()
         futures = [*self._submitted, *self._shown]
-        if self._driver is not None:
-            for future in futures:
-                self._set_state(future, Cancelled(message="the flow run ended before it"))
         end_workers(self._task_runner, futures)
+        problem = sys.exception()
+        if problem is not None and not isinstance(problem, Exception):
+            self._calls.bound(problem)
+        if self._driver is not None:
+            with suppress(TimeoutError):
+                self._calls.make(partial(self._show_cancelled, futures))
+
+    def _show_cancelled(self, futures: list[PrefectFuture[Any]]) -> None:
+        for future in futures:
+            self._set_state(future, Cancelled(message="the flow run ended before it"))
 
     # -- reused steps: their task runs do nothing, and show "Cached"
 

@@ -13,10 +13,14 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 
 from functionfuse.errors import OptionError
 
+from .cache import with_recipe
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prefect.context import TaskRunContext
+
+    from .cache import Lookup
 
 _BANNED = re.compile(r"[/%&><\x00-\x1f\x7f]")  # in names of flows; control characters spoil its requests
 _CACHING = frozenset({"cache_policy", "cache_key_fn", "result_storage_key"})
@@ -69,6 +73,11 @@ def reads_parameters(args: Mapping[str, Any]) -> bool:
     return not (_CACHING | {"task_run_name"}).isdisjoint(args)
 
 
+def is_cached(args: Mapping[str, Any]) -> bool:
+    """Return True if Prefect may take a task's result from another run."""
+    return not _CACHING.isdisjoint(args)
+
+
 def allowed_name(name: str) -> str:
     """Return a flow's name without the characters that Prefect refuses."""
     return _BANNED.sub("_", name).strip() or "_"
@@ -85,7 +94,14 @@ class TaskFactory:
         self._persist = persist
         self._made: dict[Any, Task[..., Any]] = {}
 
-    def make(self, name: str, target: object, function: Callable[..., Any], args: Mapping[str, Any]) -> Task[..., Any]:
+    def make(
+        self,
+        name: str,
+        target: object,
+        function: Callable[..., Any],
+        args: Mapping[str, Any],
+        lookup: Lookup | None = None,
+    ) -> Task[..., Any]:
         """Return the task of a node; its task run has the node's name.
 
         Args:
@@ -93,12 +109,13 @@ class TaskFactory:
             target: what nodes have in common that share what takes time to make.
             function: what the task runs.
             args: the options of ``prefect.task``.
+            lookup: how the node's result is looked up in Prefect's cache.
         """
         key = target, *((option, id(value)) for option, value in args.items())
         pattern = self._made.get(key)
         if pattern is None:
             defaults: dict[str, Any] = {"cache_result_in_memory": False}
-            if _CACHING.isdisjoint(args):
+            if not is_cached(args):
                 defaults["cache_policy"] = _EACH_RUN if self._is_kept(args) else NO_CACHE
             pattern = self._made[key] = Task(function, **{**defaults, **args})
             # It outlives the node, and classes of annotations need not be known where the task runs.
@@ -109,6 +126,10 @@ class TaskFactory:
             task.name = name
         if "task_run_name" not in args:
             task.task_run_name = name.__str__  # a plain text would be taken for a format
+        if lookup is not None:
+            task.cache_policy = with_recipe(task.cache_policy, lookup.recipe)
+            if lookup.refresh or "result_storage_key" in args:  # a key that has no room for the recipe
+                task.refresh_cache = True
         return task
 
     def _is_kept(self, args: Mapping[str, Any]) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect.results import ResultRecord  # type: ignore[attr-defined]  # it is not among its exports
 
 from functionfuse.backends.calls import Outcome
-from functionfuse.backends.serialization import worker_died
+from functionfuse.backends.serialization import deserialized_error, worker_died
 
 from .serialization import TaskFailure, TaskOutcome
+from .workers import MAIN_GUARD, WorkerStopped
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -67,16 +69,21 @@ def read_outcome(future: PrefectFuture[Any], submitted: SubmittedCall, seconds: 
     return known._replace(value=value, instance=instance)
 
 
-def worker_error(submitted: SubmittedCall, error: Exception) -> Exception:
+def worker_error(submitted: SubmittedCall, error: Exception, *, is_first: bool) -> BaseException:
     """Return the error of a node whose task run has no final state.
 
     Args:
         submitted: the node's call.
         error: what reading its outcome raised.
+        is_first: whether no call had ended before.
     """
+    if isinstance(error, WorkerStopped):
+        return deserialized_error(error.content)
     if not isinstance(error, BrokenExecutor) and not f"{type(error).__module__}.".startswith(_CLUSTER_MODULES):
         return error
     detail = f", or another of the same pool ({type(error).__name__}: {error})"
+    if is_first and isinstance(error, BrokenProcessPool):
+        detail += f", before any node had ended: in a script, what runs the workflow has to be under {MAIN_GUARD}"
     return worker_died(submitted.name, submitted.call.target.qualname, error, detail)
 
 

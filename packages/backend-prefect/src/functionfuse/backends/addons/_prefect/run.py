@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect.context import FlowRunContext
@@ -9,15 +11,22 @@ from prefect.context import FlowRunContext
 from functionfuse.backends.drive import drive
 
 from .artifact import NodeTable
+from .cache import CacheLookups
 from .context import small_context
 from .engine import PrefectEngine
+from .server import ServerCalls
 
 if TYPE_CHECKING:
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.options import Reuse
 
 
-def execute_in_flow(run: Run) -> None:
+def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
     """Execute a run in the flow run that this is called in.
+
+    Args:
+        run: the run.
+        reuse: which results of Prefect's own cache are reused: with "never" none.
 
     Raises:
         RunCancelled: somebody cancelled the flow run.
@@ -25,9 +34,11 @@ def execute_in_flow(run: Run) -> None:
     context = FlowRunContext.get()
     assert context is not None
     table = NodeTable()
+    lookups = CacheLookups(has_store=run.store is not None, reuse=reuse)
+    calls = ServerCalls(context.client)
     try:
         with small_context(context):
-            engine = PrefectEngine(context, table, run.root.plan.steps)
+            engine = PrefectEngine(context, table, run.root.plan.steps, lookups, calls)
             drive(run, engine, on_open=engine.show_reused)
             try:
                 engine.finish()
@@ -35,4 +46,6 @@ def execute_in_flow(run: Run) -> None:
                 engine.stop(at_once=True)
                 raise
     finally:
-        table.publish(run.root.plan, run.root.plan.workflow_name)
+        plan = run.root.plan
+        with suppress(TimeoutError):
+            calls.make(partial(table.publish, plan, plan.workflow_name))

@@ -76,7 +76,7 @@ class NodeFunction:
         call = self._of_attempt(self._call._replace(args=rest, kwargs=kwargs, instance=instance), context)
         if self.serialized is None:
             return self._run_in_thread(call)
-        outcome = perform(call)
+        outcome = _outcome_of(call)
         if outcome.error is None and _has_other_readers():
             return _picklable(_result(outcome, self._call.target.kind))
         if outcome.error is None:
@@ -115,10 +115,18 @@ class NodeFunction:
         raise task_failure(outcome.error, TaskOutcome(outcome))  # Prefect would take it for the end of the process
 
     def _perform(self, call: Call) -> None:
-        self._ends.put(perform(call))
+        self._ends.put(_outcome_of(call))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _deserialized_function, (self.serialized, os.getpid())
+
+
+def _outcome_of(call: Call) -> Outcome:
+    """Return how a call ended, also where it raised what ends a run: the driver raises that again."""
+    try:
+        return perform(call)
+    except BaseException as error:
+        return Outcome(None, None, error, 0.0)
 
 
 @contextmanager
