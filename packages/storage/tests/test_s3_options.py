@@ -194,6 +194,7 @@ def test_a_signed_store(s3_options, monkeypatch):
         ({"s3fs": {"use_ssl": False}, "endpoint_url": None}, "'use_ssl' in option 's3fs' is what 'endpoint_url' says"),
         ({"s3fs": {"config_kwargs": {"read_timeot": 1}}}, "Config has no 'read_timeot'"),
         ({"s3fs": {"max_concurrency": 3}, "workers": 2}, "'workers' is given twice"),
+        ({"s3fs": {"secret": "s3cr3t", "client_kwargs": {"aws_secret_access_key": "x"}}}, "gives 'secret' twice"),
         ({"s3fs": {"anon": True}}, "'anon' is for use without 'key'"),
         ({"anon": 1}, "'anon' must be True or False"),
         ({"verify": "/no/such/file"}, "'verify' must be True, False or the path of certificates"),

@@ -9,10 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functionfuse._suggestions import did_you_mean
 from functionfuse.errors import OptionError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _ENDPOINT = re.compile(r"https?://[^/@\s]+(/[^@\s]*)?")
@@ -187,24 +190,30 @@ def options_of_s3fs(s3fs: object, endpoint_url: str | None = None) -> dict[str, 
         raise OptionError("'client_kwargs' in option 's3fs' must be a mapping")
     client = dict(client)
     encrypted = [mapping.pop("use_ssl") for mapping in (client, given) if "use_ssl" in mapping]
-    found = {
-        **_translated("'s3fs'", given, _S3FS, ("client_kwargs", "use_ssl")),
-        **_translated("'client_kwargs' of 's3fs'", client, _CLIENT, ("use_ssl",)),
-    }
-    if False in encrypted and not str(found.get("endpoint_url") or endpoint_url).startswith("http://"):
+    translated = [
+        *_translated("'s3fs'", given, _S3FS, ("client_kwargs", "use_ssl")),
+        *_translated("'client_kwargs' of 's3fs'", client, _CLIENT, ("use_ssl",)),
+    ]
+    found: dict[str, Any] = {}
+    for name, value in translated:
+        if value is not None and found.setdefault(name, value) != value:
+            raise OptionError(f"option 's3fs' gives {name!r} twice, with different values")
+    # boto3 goes by the address of the server, where one is given.
+    if False in encrypted and not (found.get("endpoint_url") or endpoint_url):
         raise OptionError("'use_ssl' in option 's3fs' is what 'endpoint_url' says: give one that begins with 'http://'")
-    return {name: value for name, value in found.items() if value is not None}
+    return found
 
 
 def _translated(
     where: str, given: Mapping[str, Any], names: Mapping[str, str], others: tuple[str, ...]
-) -> dict[str, Any]:
-    for name in given:
+) -> Iterator[tuple[str, Any]]:
+    """Yield the options of the store that others stand for, with their values."""
+    for name, value in given.items():
         if name not in names:
             known = sorted((*names, *others))
             hint = did_you_mean(str(name), known)
             raise OptionError(f"option {where} knows {', '.join(map(repr, known))}, not {name!r}{hint}")
-    return {names[name]: value for name, value in given.items()}
+        yield names[name], value
 
 
 def _bucket_and_prefix(path: object) -> tuple[str, str]:
