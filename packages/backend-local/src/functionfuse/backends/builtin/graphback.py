@@ -52,12 +52,19 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         self._format = format
         self._view = view
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe") -> str:  # noqa: ARG002  nothing runs
+    def run(  # nothing runs
+        self,
+        *,
+        on_error: OnError = "raise",  # noqa: ARG002
+        reuse: Reuse = "recipe",  # noqa: ARG002
+        check_arguments: bool = False,  # noqa: ARG002
+    ) -> str:
         """Draw the graph; nothing of it runs.
 
         Args:
             on_error: without effect; as for other backends.
             reuse: without effect; as for other backends.
+            check_arguments: without effect; as for other backends.
 
         Returns:
             The path of the picture.
