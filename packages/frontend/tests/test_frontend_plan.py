@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import pytest
 
@@ -163,3 +164,28 @@ def test_a_stored_result_needs_no_engine(without_retries):
 def test_a_step_has_defaults():
     step = Step("a", same, (), {}, (), ())
     assert (step.action, step.recipe, step.options.given()) == ("run", None, {})
+
+
+class Restless:
+    """Describes itself otherwise each time."""
+
+    def __reduce__(self):
+        return Restless, (), {"now": time.perf_counter_ns()}
+
+
+@pytest.mark.parametrize("value", [Restless(), [1, {"a": Restless()}]])
+def test_an_argument_that_is_never_the_same_is_named(value):
+    made = NoRetries(same(value).set_name("n"), workflow_name="w")
+    made.set_storage(MemoryStore())
+    made.run()
+    with pytest.warns(UserWarning, match=r"'n' is not reused, and none .*Restless in its arguments has another"):
+        assert made.plan()["n"].reason == "changed: arguments"
+
+
+def test_an_argument_that_changed_is_not_named_as_one_that_is_never_the_same():
+    store = MemoryStore()
+    for value in (complex(1), complex(2)):
+        made = NoRetries(same([value]).set_name("n"), workflow_name="w")
+        made.set_storage(store)
+        made.run()
+    assert len(store.list_tasks("w")) == 1

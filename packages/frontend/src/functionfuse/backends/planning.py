@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from functionfuse.fingerprint import Recipe
     from functionfuse.plan import Step
 
+_MOST_LOOKED_AT = 20  # steps of one plan whose arguments are looked at for what is unstable
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,6 +44,7 @@ class Planner:
         self._has_recipes = spec.has_recipes
         self._lost = lost
         self._saved = saved
+        self._looked_at = 0
 
     @property
     def needs_names(self) -> bool:
@@ -146,9 +148,9 @@ class Planner:
             return Verdict("reuse", "a result is stored under this name")
         if step.recipe is None:
             return Verdict("run", step.reason)
-        return self._compare(step.recipe, name)
+        return self._compare(step, step.recipe, name)
 
-    def _compare(self, recipe: Recipe, name: str) -> Verdict:
+    def _compare(self, step: Step, recipe: Recipe, name: str) -> Verdict:
         """Compare the recipe with the one that the stored result was made from."""
         stored = self._recipe_of(self._workflow_name, name)
         if isinstance(stored, str):
@@ -157,7 +159,22 @@ class Planner:
             return Verdict("reuse", "stored, with the same recipe")
         changed = [part for part in {**stored, **recipe.parts} if stored.get(part) != recipe.parts.get(part)]
         changed = [part for part in changed if part != "digest"]
+        if "arguments" in changed and stored.get("function") == recipe.parts["function"]:
+            self._warn_of_unstable(step, name)
         return Verdict("run", f"changed: {', '.join(changed)}" if stored else "stored without a recipe")
+
+    def _warn_of_unstable(self, step: Step, name: str) -> None:
+        """Say so when a step runs each time because an argument has another fingerprint each time."""
+        from functionfuse.fingerprint.unstable import unstable_value
+
+        self._looked_at += 1
+        found = unstable_value((*step.args, *step.kwargs.values())) if self._looked_at <= _MOST_LOOKED_AT else ""
+        if found:
+            warn_user(
+                f"the stored result of {name!r} is not reused, and none of it will be: {found} in its arguments has "
+                "another fingerprint each time; query(...).set_cache(version=..., ignore=[...]) leaves an argument out "
+                "of the recipe"
+            )
 
     def _recipe_of(self, workflow_name: str, name: str) -> Mapping[str, str] | str:
         """The recipe that a record was made from, or why it cannot be had."""
