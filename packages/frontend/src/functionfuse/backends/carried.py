@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.backends.driver_state import reloads
+from functionfuse.backends.worker_state import reloads
 
 if TYPE_CHECKING:
-    from functionfuse.backends.driver_state import WorkerState
+    from functionfuse.backends.worker_state import WorkerState
 
 
 class Carried:

@@ -17,11 +17,11 @@ from functionfuse.backends.addons.rayworkflow._graph.events import start_event_c
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
 from functionfuse.backends.builtin import rayback
-from functionfuse.backends.driver_state import WorkerOutdated
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.serialization import unserializable
 from functionfuse.backends.session import refuse_blocked
+from functionfuse.backends.worker_state import WorkerOutdated
 from functionfuse.errors import EngineError, NodeError, WorkflowFailed
 
 if TYPE_CHECKING:

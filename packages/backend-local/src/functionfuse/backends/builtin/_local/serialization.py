@@ -17,7 +17,7 @@ from .throttle import perform_each
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functionfuse.backends.driver_state import WorkerState
+    from functionfuse.backends.worker_state import WorkerState
 
 __all__ = ["deserialized_outcome", "perform_serialized", "send_main_by_value", "serializer"]
 

@@ -16,7 +16,7 @@ from .parameters import parameters_of
 
 if TYPE_CHECKING:
     from functionfuse.backends.calls import Call, Outcome
-    from functionfuse.backends.driver_state import WorkerState
+    from functionfuse.backends.worker_state import WorkerState
 
 
 _opaque: Any = prefect_annotations.opaque

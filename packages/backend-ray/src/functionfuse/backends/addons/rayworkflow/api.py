@@ -24,7 +24,8 @@ from functionfuse.backends.addons.rayworkflow._records.submit_request import Sub
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
 from functionfuse.backends.builtin._ray.connection import surroundings_of_driver
-from functionfuse.backends.driver_state import WorkerState, code_state
+from functionfuse.backends.driver_state import code_state
+from functionfuse.backends.worker_state import WorkerState
 from functionfuse.deferred import Deferred
 from functionfuse.stores import open_store
 

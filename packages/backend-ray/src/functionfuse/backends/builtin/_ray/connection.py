@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.util.client
 
-from functionfuse.backends.driver_state import Surroundings
+from functionfuse.backends.surroundings import Surroundings
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray.util.client
 from ray import cloudpickle
 
-from functionfuse.backends.driver_state import project_path
+from functionfuse.backends.surroundings import project_path
 from functionfuse.containers import ATOMS
 from functionfuse.fingerprint.project import class_in_project
 from functionfuse.iterators import types_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ray import cloudpickle
 
 from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, evaluate, perform
-from functionfuse.backends.driver_state import WorkerOutdated
+from functionfuse.backends.worker_state import WorkerOutdated
 from functionfuse.errors import StorageError
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of

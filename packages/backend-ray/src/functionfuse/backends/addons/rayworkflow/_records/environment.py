@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from functionfuse.backends.driver_state import WorkerState
+    from functionfuse.backends.worker_state import WorkerState
 
 
 class TaskEnvironment(NamedTuple):

@@ -11,8 +11,8 @@ from ray import cloudpickle
 from ray.dag import DAGNode
 
 from functionfuse.backends.builtin._ray.unchanged import unchanged
-from functionfuse.backends.driver_state import WorkerOutdated, reloads
 from functionfuse.backends.serialization import deserialized_error, unserializable_result
+from functionfuse.backends.worker_state import WorkerOutdated, reloads
 from functionfuse.deferred import Deferred
 from functionfuse.errors import StorageError
 
