@@ -291,6 +291,13 @@ def test_what_a_workflow_started_it_stops():
         "        print(other.run())\n"
         "    print(made.run())\n"
         "assert not ray.is_initialized()\n"
+        "ray.init(**{**options, 'num_cpus': 2})  # by hand: what the workflow passed does not count any more\n"
+        "from functionfuse.errors import OptionError\n"
+        "try:\n"
+        "    RayWorkflow(add(1, 1), workflow_name='w', ray_init_args=options)\n"
+        "except OptionError as error:\n"
+        "    print(str(error).partition(' would')[0])\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.stdout == "2\n3\n", ended.stderr
+    refused = "ray_init_args: Ray is initialised already, so 'num_cpus'"
+    assert ended.stdout == f"2\n3\n{refused}\n", ended.stderr
