@@ -15,6 +15,8 @@ from functionfuse.errors import NodeError
 class RemoteWriterFuncs:
     """As a store of the original: saves are tasks, and so is what reads, with options of its own."""
 
+    reads_by_remote_functions = False
+
     def __init__(self, folder):
         self.folder = folder
         self.remote_args = {"num_cpus": 0, "max_retries": 0}
@@ -39,7 +41,14 @@ class RemoteWriterFuncs:
             return (folder / task_name).is_file()
 
         ReadObject = namedtuple("ReadObject", ["remote_args", "file_exists", "read_task"])
-        return new_workflow, ReadObject(self.remote_args, file_exists, read_task), save
+        reads = file_exists, read_task
+        if self.reads_by_remote_functions:
+            reads = map(ray.remote, reads)
+        return new_workflow, ReadObject(self.remote_args, *reads), save
+
+
+class AllRemoteFuncs(RemoteWriterFuncs):
+    reads_by_remote_functions = True
 
 
 @workflow
@@ -82,6 +91,13 @@ class RemoteFuncsTests:
         assert again.plan(reuse="name").having("run") == []
         with pytest.warns(UserWarning, match="stores no recipes"):
             assert make(5).run() == 7
+
+    def test_all_functions_may_be_remote(self, make_workflow, tmp_path):
+        made = make_workflow(add(1, 1).set_name("two"))
+        made.set_storage(AllRemoteFuncs(str(tmp_path)))
+        assert made.plan(reuse="name").having("run") == ["two"]
+        assert [made.run(), made.run(reuse="name")] == [2, 2]
+        assert made.plan(reuse="name").having("run") == []
 
     def test_a_stateful_object_and_items(self, make_stored, tmp_path):
         book = Book()
