@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_the_originals_names_are_accepted(owner):
 
 def test_the_table_is_used_as_a_whole():
     assert {name for names in OWNERS.values() for name in names} == set(NAMES)
+
+
+def test_the_table_of_the_document():
+    text = (Path(__file__).parents[1] / "docs" / "coming-from-the-original.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]
+    documented = {}
+    for functions, original, name in rows:
+        for function in re.findall(r"`(\w+)`", functions):
+            documented.setdefault(function, {})[original.strip(" `")] = name.strip(" `")
+    known = {"file_exists" if function == "has_task" else function: names for function, names in NAMES.items()}
+    assert {function: documented.get(function) for function in known} == known
 
 
 def test_in_use(tmp_path):

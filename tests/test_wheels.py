@@ -261,6 +261,20 @@ def test_a_wheel_installs_alone(wheels, distribution, environment, tmp_path):
     assert environment.run(f"{imports}; print('imported')", tmp_path) == ["imported"]
 
 
+@needs_uv
+def test_what_is_not_installed_is_named(wheels, environment, tmp_path):
+    environment.install(wheels["functionfuse"].path, wheels["functionfuse-storage"].path)
+    missing = {module: name for name in DISTRIBUTIONS for module in MODULES[name] if "backend-" in name}
+    code = (
+        "import importlib\n"
+        f"for module in {list(missing)}:\n"
+        "    try: importlib.import_module(module)\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    errors = [f"no module {module!r} is installed: pip install {name}" for module, name in missing.items()]
+    assert environment.run(code, tmp_path) == errors
+
+
 WITHOUT_PICTURES = """
 from functionfuse import workflow
 from functionfuse.backends.builtin.graphback import GraphWorkflow, PictureError

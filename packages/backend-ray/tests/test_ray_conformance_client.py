@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from ray_stores import RemoteFuncsTests
 
 from functionfuse.backends.builtin.rayback import RayWorkflow
 from functionfuse.storage import FileStore
@@ -25,3 +26,9 @@ class TestClient(BackendTests):
     @pytest.fixture
     def store(self, tmp_path):
         return FileStore(tmp_path / "store", durable=False)
+
+
+class TestRemoteFuncs(RemoteFuncsTests):
+    @pytest.fixture
+    def make_workflow(self, ray_client):
+        return partial(RayWorkflow, workflow_name="remote")

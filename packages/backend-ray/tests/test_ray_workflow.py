@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 import types
-from collections import namedtuple
 from functools import partial
-from pathlib import Path
 
 import pytest
+from ray_stores import RemoteFuncsTests
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -189,67 +187,11 @@ class TestStores:
         assert made.plan(reuse="name").having("reuse") == ["two", "three"]
         assert made.run(reuse="name") == 3
 
-    def test_a_store_whose_functions_are_remote(self, local_ray, tmp_path):
-        def make_stored(first):
-            made = make(add(add(first, 1).set_name("two"), 1).set_name("three"))
-            made.set_storage(RemoteWriterFuncs(str(tmp_path)))
-            return made
 
-        assert make_stored(1).run() == 3
-        assert sorted(path.name for path in (tmp_path / "ray").iterdir()) == ["three", "two"]
-        (tmp_path / "ray" / "three").unlink()
-        again = make_stored(5)
-        assert again.plan(reuse="name").having("reuse") == ["two"]
-        assert again.run(reuse="name") == 3
-        assert again.plan(reuse="name").having("run") == []
-        with pytest.warns(UserWarning, match="stores no recipes"):
-            assert make_stored(5).run() == 7
-
-    def test_a_stateful_object_and_items_with_such_a_store(self, local_ray, tmp_path):
-        book = Book()
-        book.write(add(1, 1))
-        entries = book.write(3).set_name("entries")
-        made = make(add(entries[0], entries[1]).set_name("sum"), entries[-1])
-        made.set_storage(RemoteWriterFuncs(str(tmp_path)))
-        assert made.run() == [5, 3]
-        assert pickle.loads((tmp_path / "ray" / "entries").read_bytes()) == [2, 3]
-
-    def test_a_remote_function_that_cannot_save(self, local_ray, tmp_path):
-        made = make(add(1, 1).set_name("two"))
-        (tmp_path / "ray" / "two").mkdir(parents=True)
-        made.set_storage(RemoteWriterFuncs(str(tmp_path)))
-        with pytest.raises(NodeError, match="'two' ran, but its result cannot be stored: IsADirectoryError"):
-            made.run()
-
-
-class RemoteWriterFuncs:
-    """As a store of the original: saves are tasks, and so is what reads, with options of its own."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.remote_args = {"num_cpus": 0, "max_retries": 0}
-
-    def get_writer_funcs(self, workflow_name):
-        import ray
-
-        folder = Path(self.folder, workflow_name)
-
-        @ray.remote(**self.remote_args)
-        def new_workflow():
-            folder.mkdir(parents=True, exist_ok=True)
-
-        @ray.remote(**self.remote_args)
-        def save(task_name, obj):
-            (folder / task_name).write_bytes(pickle.dumps(ray.get(obj[0])))
-
-        def read_task(task_name):
-            return pickle.loads((folder / task_name).read_bytes())
-
-        def file_exists(task_name):
-            return (folder / task_name).is_file()
-
-        ReadObject = namedtuple("ReadObject", ["remote_args", "file_exists", "read_task"])
-        return new_workflow, ReadObject(self.remote_args, file_exists, read_task), save
+class TestRemoteFuncs(RemoteFuncsTests):
+    @pytest.fixture
+    def make_workflow(self, local_ray):
+        return partial(RayWorkflow, workflow_name="remote")
 
 
 class OnlyWriterFuncs:
@@ -304,6 +246,13 @@ def test_what_a_workflow_started_it_stops_and_starts_again():
         "    ray.shutdown()\n"
         "    print(made.run(), ray.cluster_resources()['CPU'])\n"
         "assert not ray.is_initialized()\n"
+        "ray.init(**{**options, 'num_cpus': 2})  # by hand: what the workflow passed does not count any more\n"
+        "from functionfuse.errors import OptionError\n"
+        "try:\n"
+        "    RayWorkflow(add(1, 1), workflow_name='w', ray_init_args=options)\n"
+        "except OptionError as error:\n"
+        "    print(str(error).partition(' would')[0])\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.stdout == "2\n3\n3 1.0\n", ended.stderr
+    refused = "ray_init_args: Ray is initialised already, so 'num_cpus'"
+    assert ended.stdout == f"2\n3\n3 1.0\n{refused}\n", ended.stderr

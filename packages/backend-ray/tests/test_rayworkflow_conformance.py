@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from ray_stores import RemoteFuncsTests
 
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
@@ -29,3 +30,9 @@ class TestDurable(BackendTests):
     @pytest.fixture
     def store(self, tmp_path):
         return FileStore(tmp_path / "store", durable=False)
+
+
+class TestRemoteFuncs(RemoteFuncsTests):
+    @pytest.fixture
+    def make_workflow(self, durable):
+        return partial(RayWorkflow, workflow_name="remote")

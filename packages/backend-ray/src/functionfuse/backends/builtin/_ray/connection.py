@@ -51,7 +51,7 @@ def connect(init_args: Mapping[str, Any]) -> bool:
         _initialise(init_args)
         _connected_with.clear()
         _connected_with.update(init_args)
-        _connection = ray.get_runtime_context().get_worker_id()
+        _connection = _current_connection()
         return True
     if not init_args.get("ignore_reinit_error"):
         without_effect = sorted(name for name, value in init_args.items() if not _holds(name, value))
@@ -90,7 +90,7 @@ def _advice() -> str:
 def _holds(name: str, value: Any) -> bool:
     """Return True if Ray is initialised as an argument of ``ray.init`` says."""
     context = ray.get_runtime_context()
-    if name in _connected_with and _connection == context.get_worker_id():
+    if name in _connected_with and _connection == _current_connection():
         return bool(_connected_with[name] == value)
     if value is None or name in _SHOWN or name == "ignore_reinit_error":
         return True
@@ -101,6 +101,12 @@ def _holds(name: str, value: Any) -> bool:
     if name == "runtime_env":
         return bool(value == dict(context.runtime_env))
     return _machine_has(name, value)
+
+
+def _current_connection() -> str:
+    """Return an id of this connection: the job is another one for each of a cluster, the machine for each cluster."""
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()} {context.get_job_id()}"
 
 
 def _machine_has(name: str, value: Any) -> bool:

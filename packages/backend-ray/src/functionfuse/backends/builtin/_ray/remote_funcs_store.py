@@ -69,8 +69,12 @@ class RemoteFuncsStore(StoreByName):
         exists = getattr(self._read_object, "file_exists", None)
         if exists is None or workflow_name.endswith(OBJECTS):
             return super().has_tasks(workflow_name, names)
-        found = {name: _submitted(exists, self._remote_args, name) for name in names}
-        return {name for name, reference in found.items() if ray.get(reference)}
+        names = list(names)
+        if hasattr(exists, "remote"):
+            found = ray.get([exists.remote(name) for name in names])
+        else:
+            found = ray.get(_submitted(_call_each, self._remote_args, exists, names))
+        return {name for name, there in zip(names, found, strict=True) if there}
 
     def submit(self, verb: str, workflow_name: str, task_name: str, *args: Any, **_: Any) -> Any:
         """Begin to save or to read a result, and return a reference to what comes of it.
@@ -112,3 +116,7 @@ def _submitted(function: Any, remote_args: dict[str, Any], *args: Any) -> Any:
 
 def _call(function: Any, *args: Any) -> Any:
     return function(*args)
+
+
+def _call_each(function: Any, names: list[str]) -> list[Any]:
+    return [function(name) for name in names]
