@@ -255,7 +255,10 @@ def test_a_library_that_is_missing_in_the_image(tmp_path, bare_python):
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [("task", "the image needs 'functionfuse.storage'"), ("store", "the image needs what the store")],
+    [
+        ("task", "no module 'functionfuse.storage' is installed: pip install functionfuse-storage; the image needs it"),
+        ("store", "the image needs what the store"),
+    ],
 )
 def test_an_image_without_the_store(code, message, tmp_path, bare_python, store):
     made = new(add(1).set_name("n"), code=code)

@@ -69,7 +69,7 @@ def _exit_before_start(reporter: PodReporter, cause: Exception) -> NoReturn:
     """Exit a pod whose code cannot be unpickled, or whose inputs cannot be read; all of its steps fail."""
     message = f"its code cannot be loaded in the pod: {type(cause).__name__}: {cause}"
     if isinstance(cause, ModuleNotFoundError):
-        message += f"; the image needs {cause.name!r}"
+        message += f"; the image needs {repr(cause.name) if cause.name else 'it'}"
     for name in reporter.names:
         error = NodeError(f"node {name!r} cannot run: {message}", name=name)
         error.__cause__ = cause
