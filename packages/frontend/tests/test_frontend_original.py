@@ -152,8 +152,25 @@ class TestPlugins:
         for count in (2, 4):
             assert flow.run() == 3
             assert plugin.seed == count
-        assert len(set(seeds)) == 4
+        assert seeds == [1, 2, 3, 4]
         assert plugin.node_name is None
+
+    def test_a_counter_of_something_else(self):
+        class Calls(RandomStatePlugin):
+            calls = 0
+
+            def local_initialize(self):
+                super().local_initialize()
+                self.calls += 1
+
+        seeds = []
+        plugin = Calls(min=0, max=2**32 - 1, seed=0, seed_func=seeds.append)
+        flow = Serial(add(same(1).set_name("one"), 2).set_name("three"), workflow_name="w")
+        flow.query().set_plugin(plugin)
+        flow.run()
+        assert plugin.calls == 2
+        usual = RandomStatePlugin(min=0, max=2**32 - 1, seed=0, seed_func=print)
+        assert seeds == [usual.for_node(name).node_seed() for name in ("one", "three")]
 
     def test_a_worker_gets_the_count(self):
         class Own(Counting):

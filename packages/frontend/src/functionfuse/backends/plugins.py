@@ -44,6 +44,8 @@ class RandomStatePlugin(Plugin):
     [``min``, ``max``]. So a result depends neither on the engine, nor on the order of execution or the
     number of workers.
 
+    A subclass may count, in a `local_initialize` of its own: what that makes of ``seed`` is the seed of the next node.
+
     Args:
         min: smallest seed that ``seed_func`` takes.
         max: largest seed that ``seed_func`` takes.
@@ -72,13 +74,15 @@ class RandomStatePlugin(Plugin):
             return _Counting(self, name)  # type: ignore[return-value]
         return self._copy_for(name)
 
-    def _copy_for(self, name: str) -> Self:
+    def _copy_for(self, name: str | None) -> Self:
         plugin = copy.copy(self)
         plugin.node_name = name
         return plugin
 
     def node_seed(self) -> int:
-        """Return the seed for the node that this plugin is for."""
+        """Return the seed for the node that this plugin is for; ``seed`` itself if it is for none."""
+        if self.node_name is None:
+            return self.seed
         from hashlib import sha256  # which takes long to import, and is not needed by most processes
 
         text = f"{self.seed}:{self.node_name}".encode("utf-8", "surrogatepass")
@@ -95,12 +99,15 @@ class _Counting(Plugin):
     def __init__(self, plugin: RandomStatePlugin, name: str) -> None:
         self.plugin = plugin
         self.name = name
+        self.sets_seed = False
 
     def local_initialize(self) -> None:
+        before = self.plugin.seed
         self.plugin.local_initialize()
+        self.sets_seed = self.plugin.seed != before
 
     def remote_initialize(self) -> Callable[[], object]:
-        return self.plugin._copy_for(self.name).remote_initialize()
+        return self.plugin._copy_for(None if self.sets_seed else self.name).remote_initialize()
 
 
 class PluginCollection(Plugin):
