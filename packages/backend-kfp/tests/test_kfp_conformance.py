@@ -14,9 +14,9 @@ from functionfuse.testing import BackendTests
 
 class TestKFPLocal(BackendTests):
     unsupported: ClassVar = {"surroundings": "pods are machines of their own"}
-    chain_length = 50
-    recursion_depth = 2_000
-    graph_size = 100
+    chain_length = 30
+    recursion_depth = 1_000
+    graph_size = 50
 
     @pytest.fixture
     def make_workflow(self):

@@ -19,6 +19,7 @@ from functionfuse.errors import NodeError, StorageError
 from functionfuse.storage import FileStore, RayStore
 from functionfuse.testing import wait_until
 
+pytestmark = pytest.mark.slow(reason="machines that go away, results that fill the object store")
 make = partial(RayWorkflow, workflow_name="machines")
 
 
@@ -62,7 +63,6 @@ def fleeting(two_machines):
             two_machines.remove_node(machine)
 
 
-@pytest.mark.slow(reason="machines that go away")
 def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -77,7 +77,6 @@ def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting
     assert ray.get(running.result(100)) == 10_000_000
 
 
-@pytest.mark.slow(reason="machines that go away")
 def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -90,7 +89,6 @@ def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_
         running.result(100)
 
 
-@pytest.mark.slow(reason="fills the object store")
 def test_more_than_the_object_store_holds(two_machines):
     assert make(total(*[large(n) for n in range(15)])).run() == sum(range(15))
 
@@ -112,7 +110,6 @@ def spilled():
     return sum(map(int, re.findall("Spilled [0-9]+ MiB, ([0-9]+) objects", memory_summary(stats_only=True))))
 
 
-@pytest.mark.slow(reason="machines that go away")
 def test_the_machine_of_the_store_goes_away(two_machines, fleeting, tmp_path):
     add, remove = fleeting
     machine = add()
@@ -151,7 +148,6 @@ print(made.run(max_pending_tasks=2))
 """
 
 
-@pytest.mark.slow(reason="machines that go away")
 def test_a_killed_driver_goes_on_from_what_is_stored(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": PATH}

@@ -95,14 +95,15 @@ def test_another_actor_goes_on_from_the_stored_state(local_ray, tmp_path):
 
 
 RESULTS, STATES = "stateful", objects_of("stateful")
+ONE_MORE = pytest.mark.slow(reason="one more actor that dies and is made again")
 
 
 @pytest.mark.parametrize(
     ("workflow_name", "task_name", "calls"),
     [
         (RESULTS, "first", ["new", "1", "2"]),
-        (RESULTS, "second", ["new", "1", "2"]),
-        (STATES, "sum", ["new", "1", "2"]),
+        pytest.param(RESULTS, "second", ["new", "1", "2"], marks=ONE_MORE),
+        pytest.param(STATES, "sum", ["new", "1", "2"], marks=ONE_MORE),
         (STATES, "second", ["new", "1", "2", "2"]),  # its result was not stored
     ],
 )

@@ -73,6 +73,7 @@ def what_comes_of(dag, workflow_id):
         return type(error).__name__, str(error)
 
 
+@pytest.mark.slow(reason="waits until a lease has expired")
 def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_nobody(path, root, elsewhere):
     """Its task ends while another controller runs the workflow, and is the first one to store a result."""
     dag = f"gather.bind(nth_attempt.bind('{path}'), counted.bind('{path}', 5))"

@@ -102,7 +102,6 @@ class DriverStateTests(BackendSuite, suite=True):
         for module in made.modules.values():
             sys.modules.pop(module.__name__, None)
 
-    @core
     def test_a_module_that_was_edited_and_reloaded(self, run: Any, project: Project) -> None:
         """The new code runs; the old one again after it is back."""
         for factor in (2, 3, 2):
