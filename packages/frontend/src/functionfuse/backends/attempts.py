@@ -35,13 +35,14 @@ class Snapshot:
 
     def __init__(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._given = instance, args, kwargs
+        self._is_constant = ATOMS.issuperset(map(type, (instance, *args, *kwargs.values())))
+        if self._is_constant:
+            return
         self._stream = io.BytesIO()
         self._constants: list[Any] = []
         self._buffers: list[_Buffer] = []
         self._reason = ""
-        self._is_constant = ATOMS.issuperset(map(type, (instance, *args, *kwargs.values())))
-        if not self._is_constant:
-            self._take()
+        self._take()
 
     def restored(self) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
         """Return the object, the positional and the keyword arguments as they were.

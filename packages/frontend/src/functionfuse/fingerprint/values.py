@@ -232,8 +232,12 @@ class Fingerprinter(Definitions):
         return place is not None
 
     def _input(self, value: Input, out: Out) -> None:
-        out(label("input", value.digest))
-        self._sequence(value.path, out)
+        digest = value.digest.encode()
+        out(b"input %d:%s" % (len(digest), digest))  # as `label`, for the many
+        if value.path:
+            self._sequence(value.path, out)
+        else:
+            out(b"tuple 0[")
 
     def _nest(self, value: Nest, out: Out) -> None:
         self.feed(value.value, out)
