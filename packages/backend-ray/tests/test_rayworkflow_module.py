@@ -116,6 +116,26 @@ def test_what_is_no_dag_is_refused():
         workflow.run(add.options(num_returns=2).bind(1))
 
 
+def test_arguments_that_a_function_does_not_take_are_refused_before_anything_is_stored(path, store):
+    @ray.remote
+    def takes(a, b, *, c=1):
+        return a, b, c
+
+    first = counted.bind(path, ray.put(1))
+    for node in (takes.bind(), takes.bind(first), takes.bind(1, 2, 3), takes.bind(1, 2, d=3), add.bind(takes.bind(1))):
+        with pytest.raises(TypeError, match=r"takes\(a, b, \*, c=1\) is bound to other arguments: "):
+            workflow.run_async(node, workflow_id="refused")
+    assert "durable/refused" not in store.list_workflows()
+    assert workflow.run(takes.bind(first, b=2)) == (1, 2, 1)
+
+    @ray.remote
+    def returns():
+        return workflow.continuation(takes.bind(1))
+
+    with pytest.raises(workflow.WorkflowExecutionError, match=r"TypeError: .*missing a required argument: 'b'"):
+        workflow.run(returns.bind())
+
+
 def test_task_ids_are_names_with_numbers():
     a, b = add.options(**workflow.options(task_id="x")).bind(1), add.options(**workflow.options(task_id="x")).bind(2)
     workflow.run(gather.bind(a, b), workflow_id="names")

@@ -21,9 +21,12 @@ from .._records.submit_request import store_request
 from .._records.workflow import StoredWorkflow, delete, unfinished_by
 from ..common import WorkflowStatus
 from ..exceptions import (
+    WorkflowCancellationError,
+    WorkflowExecutionError,
     WorkflowNotFoundError,
     WorkflowNotResumableError,
     WorkflowStillActiveError,
+    missing_output,
 )
 from . import lease, logs
 from .lease_guard import LeaseGuard
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from .._dag.spec import TaskSpec
     from .._records.submit_request import SubmitRequest
-    from .outputs import LazyOutput
+    from .outputs import Output
     from .scheduler import Scheduler
     from .settings import ControllerSettings
 
@@ -108,7 +111,7 @@ class Engine:
             raise WorkflowNotResumableError(workflow_id, "Nothing is stored under this id.") from error
         await self._enqueue(stored, runtime_env, trusted=allow_changed_code)
 
-    async def output(self, workflow_id: str, task: str | None) -> LazyOutput:
+    async def output(self, workflow_id: str, task: str | None) -> Output:
         """Return the output of a workflow, or of one of its tasks, once there is one.
 
         Args:
@@ -120,6 +123,18 @@ class Engine:
             stored = await self._find(workflow_id)
             return await asyncio.to_thread(stored_output, stored, self._location(stored.journal), task)
         return await workflow.output(task)
+
+    async def get_output(self, workflow_id: str, task: str | None) -> Output:
+        """Return an output as `output` does; where there is none, the error is a ValueError.
+
+        Args:
+            workflow_id: the id of the workflow.
+            task: the name or the key of a task; None for the whole workflow.
+        """
+        try:
+            return await self.output(workflow_id, task)
+        except (WorkflowExecutionError, WorkflowCancellationError) as error:
+            raise missing_output(error) from error.__cause__
 
     async def status(self, workflow_id: str) -> WorkflowStatus:
         """Return the status of a workflow."""

@@ -120,18 +120,11 @@ class StoredWorkflow:
         self.journal.put(f"end/{epoch_key(epoch)}", "end", *ended, end_time=time.time())
 
     def key_of(self, task: str) -> str:
-        """Return the key of a stored task, found by that or by its name.
-
-        Raises:
-            ValueError: nothing is stored of it.
-        """
+        """Return the key of a stored task, found by that or by its name; "" if nothing is stored of it."""
         results = TaskResults(self.journal)
         if results.has(task):
             return task
-        for key in results.tasks():
-            if key.startswith(f"{task}@"):
-                return key
-        raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+        return next((key for key in results.tasks() if key.startswith(f"{task}@")), "")
 
     def functions(self) -> list[TaskSpec]:
         """Return tasks in which all code of the graph is."""
