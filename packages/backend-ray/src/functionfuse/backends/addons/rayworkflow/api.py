@@ -8,6 +8,7 @@ import ray
 from ray.dag import DAGNode
 
 from functionfuse.backends.addons.rayworkflow._controller import actor, driver
+from functionfuse.backends.addons.rayworkflow._controller.lease import check_lease
 from functionfuse.backends.addons.rayworkflow._controller.logs import logger
 from functionfuse.backends.addons.rayworkflow._dag.capture import execute_plainly
 from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
@@ -56,6 +57,8 @@ def init(
     """
     _check_limit("max_running_workflows", max_running_workflows, least=1)
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    if lease_seconds is not None:
+        check_lease(lease_seconds)
     if checkpoint not in (None, *CHECKPOINTS):
         raise ValueError(f"checkpoint must be one of {', '.join(map(repr, CHECKPOINTS))}, not {checkpoint!r}.")
     if retention is not None and not is_retention(retention):
@@ -207,9 +210,13 @@ def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.Obj
 def list_all(
     status_filter: WorkflowStatus | str | set[WorkflowStatus] | set[str] | None = None,
 ) -> list[tuple[str, WorkflowStatus]]:
-    """Return the ids and states of all workflows, or of those in certain states."""
+    """Return the ids and states of all workflows, or of those in certain states.
+
+    Args:
+        status_filter: one state, or several; "NONE" for ids that are no workflows, and to which events were sent.
+    """
     if status_filter is None:
-        wanted = set(WorkflowStatus)
+        wanted = set(WorkflowStatus) - {WorkflowStatus.NONE}
     elif isinstance(status_filter, str):
         wanted = {WorkflowStatus(status_filter)}
     elif isinstance(status_filter, set):
@@ -248,12 +255,16 @@ def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]
 
 
 def cancel(workflow_id: str) -> None:
-    """Stop a workflow, its running tasks too. What it stored stays; see `delete`."""
+    """Stop a workflow, its running tasks too. What it stored stays; see `delete`.
+
+    Raises:
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
     actor.call("cancel", _checked(workflow_id))
 
 
 def delete(workflow_id: str) -> None:
-    """Remove a workflow, and all that is stored of it.
+    """Remove a workflow, and all that is stored of it; also events that were sent to an id without a workflow.
 
     Raises:
         WorkflowStillActiveError: it is running or pending.

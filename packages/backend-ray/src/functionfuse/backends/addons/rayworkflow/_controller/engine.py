@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 from .._records.changed_code import changed_code, refuse_changed, refuse_other
-from .._records.journal import Journal, deserialized_store, stored_ids
+from .._records.journal import Journal, deserialized_store, ids_with_events, stored_ids
 from .._records.lease_records import latest_epoch
 from .._records.references import RecordLocation, remote
 from .._records.retention import expire, period
@@ -145,7 +145,10 @@ class Engine:
         return await asyncio.to_thread(stored.status, self._owner)
 
     async def list_all(self) -> list[tuple[str, WorkflowStatus]]:
-        """Return all workflows; those that can be resumed in the order in which that is best done."""
+        """Return all workflows; those that can be resumed in the order in which that is best done.
+
+        With the status NONE, ids follow to which events were sent only.
+        """
         ids = await asyncio.to_thread(stored_ids, self.store)
         workflow = [(workflow_id, one.status) for workflow_id, one in self._workflows.items()]
         found: list[tuple[float, str, WorkflowStatus]] = []
@@ -160,7 +163,9 @@ class Engine:
             if stored is not None:
                 status = await asyncio.to_thread(stored.status, self._owner)
                 found.append((await asyncio.to_thread(stored.queued), workflow_id, status))
-        return workflow + [(workflow_id, status) for _, workflow_id, status in sorted(found)]
+        stored_too = [(workflow_id, status) for _, workflow_id, status in sorted(found)]
+        waiting = sorted(set(await asyncio.to_thread(ids_with_events, self.store)) - {*ids, *self._workflows})
+        return workflow + stored_too + [(workflow_id, WorkflowStatus.NONE) for workflow_id in waiting]
 
     async def cancel(self, workflow_id: str) -> None:
         """Stop a workflow; return when nothing of it runs any more."""
