@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import signal
@@ -661,3 +662,15 @@ def test_a_listener_that_fails_fails_the_workflow():
         workflow.run(workflow.wait_for_event(Broken))
     with pytest.raises(TypeError, match="not a subclass"):
         workflow.wait_for_event(int)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_whatever_a_listener_raises_fails_its_workflow_only(kind):
+    class Broken(workflow.EventListener):
+        async def poll_for_event(self):
+            raise kind("no connection")
+
+    other = workflow.run_async(gather.bind(workflow.sleep(0.5), 1))
+    with pytest.raises(workflow.WorkflowExecutionError, match=f"{kind.__name__}: no connection"):
+        workflow.run(workflow.wait_for_event(Broken))
+    assert ray.get(other, timeout=60) == (None, 1)

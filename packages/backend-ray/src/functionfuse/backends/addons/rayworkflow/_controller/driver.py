@@ -7,9 +7,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import ray
+import ray.util.client
 from ray import cloudpickle
 from ray.dag import DAGNode
 from ray.dag.input_node import DAGInputData
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from functionfuse.deferred import Deferred
 
@@ -104,11 +106,16 @@ def reference_to(located: Any) -> Any:
     """Return an ObjectRef of a value, which a task resolves that starts when the output is there.
 
     The task takes no processor: tasks that run for long may have them all. It is repeated until a worker survives it.
+    It runs on this machine, to which the value comes.
 
     Args:
         located: a reference to an `Output`.
     """
-    return remote(deliver).options(num_cpus=0, max_retries=-1, name="functionfuse output").remote(located)
+    options: dict[str, Any] = {"num_cpus": 0, "max_retries": -1, "name": "functionfuse output"}
+    if not ray.util.client.ray.is_connected():
+        here = ray.get_runtime_context().get_node_id()
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
+    return remote(deliver).options(**options).remote(located)
 
 
 def _runtime_env() -> dict[str, Any]:

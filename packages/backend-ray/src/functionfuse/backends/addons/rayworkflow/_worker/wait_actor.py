@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from .calls import TaskCall, TaskReferences
 
 
+class ListenerFailed(Exception):  # noqa: N818
+    """A listener raised what is no Exception, such as KeyboardInterrupt; as it is, it would end the loop of all waits.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class WaitActor:
     """An actor whose methods end when a wait does; they return what tasks do."""
 
@@ -81,6 +93,8 @@ async def _answer(
             value = await wait(*args, **kwargs)
         except StorageError:
             raise
+        except ListenerFailed as failed:
+            return await asyncio.to_thread(failure_report, call, failed.error, start, 1)
         except Exception as error:
             return await asyncio.to_thread(failure_report, call, error, start, 1)
         return await asyncio.to_thread(store_value, call, (value, None) if call.catches else value, start, 1)
@@ -103,10 +117,8 @@ async def _in_a_thread(call: TaskCall, work: Callable[[], Coroutine[Any, Any, An
         try:
             task.append(inner.create_task(work()))
             report(done.set_result, inner.run_until_complete(task[0]))
-        except asyncio.CancelledError:
-            pass
         except BaseException as error:
-            report(done.set_exception, error)
+            report(done.set_exception, error if isinstance(error, Exception) else ListenerFailed(error))
         finally:
             inner.close()
 
