@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import ray
 from rayworkflow_tasks import add, failing, gather
@@ -31,10 +33,20 @@ def test_a_client_runs_workflows_and_finds_them(durable):
     assert (durable / "durable=2Frun").is_dir()
 
 
+def test_a_client_awaits_outputs():
+    async def gathered():
+        return await asyncio.gather(workflow.run_async(add.bind(1)), workflow.get_output_async("run"))
+
+    assert asyncio.run(gathered()) == [1, (10, None)]
+
+
 def test_references_and_errors_travel_to_and_from_a_client():
     assert workflow.run(add.bind(ray.put(1), 2)) == 3
     with pytest.raises(workflow.WorkflowExecutionError) as caught:
         workflow.run(failing.bind("oops"), workflow_id="failed")
+    assert isinstance(caught.value, ray.exceptions.RayTaskError)
+    with pytest.raises(ValueError, match="failed during execution"):
+        workflow.get_output("failed")
     assert repr(caught.value.__cause__) == "ValueError('oops')"
 
 

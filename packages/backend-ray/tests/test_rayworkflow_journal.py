@@ -220,6 +220,16 @@ def test_an_owner_elsewhere_that_sends_heartbeats_keeps_its_lease(journal, store
         assert lease.acquire(journal, owner) is None
 
 
+def test_a_lease_is_as_long_as_its_owner_says(journal, own):
+    """Who has a shorter one waits for a heartbeat of the owner nevertheless."""
+    owner, hasty = own("a", 2.0), own("b", 0.05)
+    assert lease.acquire(journal, owner) == 1
+    assert lease.acquire(journal, hasty) is None
+    assert hasty.is_alive(owner.name)
+    owner.close()
+    assert lease.acquire(journal, hasty) == 2
+
+
 def test_the_end_of_an_older_epoch_is_not_read(journal, store, own):
     Journal(store, "w").put("spec", "spec", 1, "run", b"", {})
     stale, owner, reader = own("a"), own("a"), own("b")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ray.dag import InputNode
 from rayworkflow_tasks import (
     add,
     counted,
+    fail_unless_ready,
     failing,
     gather,
     held,
@@ -26,6 +29,8 @@ from rayworkflow_tasks import (
 )
 
 from functionfuse.backends.addons import rayworkflow as workflow
+from functionfuse.backends.addons.rayworkflow.common import Event
+from functionfuse.backends.addons.rayworkflow.event_listener import EventListenerType, TimerListener
 from functionfuse.storage import FileStore
 from functionfuse.testing import wait_until
 
@@ -114,6 +119,26 @@ def test_what_is_no_dag_is_refused():
         workflow.run(add.bind(Counter.bind()))
     with pytest.raises(ValueError, match="only have one return"):
         workflow.run(add.options(num_returns=2).bind(1))
+
+
+def test_arguments_that_a_function_does_not_take_are_refused_before_anything_is_stored(path, store):
+    @ray.remote
+    def takes(a, b, *, c=1):
+        return a, b, c
+
+    first = counted.bind(path, ray.put(1))
+    for node in (takes.bind(), takes.bind(first), takes.bind(1, 2, 3), takes.bind(1, 2, d=3), add.bind(takes.bind(1))):
+        with pytest.raises(TypeError, match=r"takes\(a, b, \*, c=1\) is bound to other arguments: "):
+            workflow.run_async(node, workflow_id="refused")
+    assert "durable/refused" not in store.list_workflows()
+    assert workflow.run(takes.bind(first, b=2)) == (1, 2, 1)
+
+    @ray.remote
+    def returns():
+        return workflow.continuation(takes.bind(1))
+
+    with pytest.raises(workflow.WorkflowExecutionError, match=r"TypeError: .*missing a required argument: 'b'"):
+        workflow.run(returns.bind())
 
 
 def test_task_ids_are_names_with_numbers():
@@ -288,6 +313,41 @@ def test_functions_are_called_again_after_certain_exceptions(path):
     assert len(noted(f"{path}.other")) == 1
 
 
+@ray.remote(max_retries=2, retry_exceptions=True)
+def unstable(path, ends):
+    """Does in each attempt what a letter says: raises an exception, crashes, or returns which attempt it is."""
+    note(path)
+    attempt = len(noted(path))
+    end = ends[attempt - 1]
+    if end == "x":
+        raise ValueError("again")
+    if end == "c":
+        os._exit(1)
+    return attempt
+
+
+ISOLATED = workflow.options(isolate=True)
+
+
+@pytest.mark.parametrize("options", [{}, ISOLATED], ids=["a task", "an isolated task"])
+def test_exceptions_and_crashes_are_counted_together(path, options):
+    task = unstable.options(**options)
+    assert workflow.run(task.bind(path, "xcr"), workflow_id=f"unstable {bool(options)}") == 3
+    stats = workflow.get_metadata(f"unstable {bool(options)}", f"{__name__}.unstable")["stats"]
+    assert stats["attempts"] == 3
+    for ends in ("cxxr", "xxcr"):
+        with pytest.raises(workflow.WorkflowExecutionError):
+            workflow.run(task.bind(f"{path}.{ends}", ends))
+        assert len(noted(f"{path}.{ends}")) == 3
+
+
+def test_a_caught_exception_is_that_of_the_last_attempt(path):
+    careful = unstable.options(**workflow.options(catch_exceptions=True))
+    value, error = workflow.run(careful.bind(path, "xcx"))
+    assert (value, repr(error)) == (None, "ValueError('again')")
+    assert len(noted(path)) == 3
+
+
 def test_a_worker_that_dies_is_replaced(path):
     @ray.remote
     def dying(path):
@@ -308,6 +368,52 @@ def test_caught_exceptions_are_results():
     assert workflow.get_status("caught") == workflow.SUCCESSFUL
     assert repr(workflow.get_output("caught")) == "(None, ValueError('oops'))"
     assert workflow.run(add.options(**caught).bind(1)) == (1, None)
+
+
+@ray.remote
+def interrupted(_=None):
+    raise KeyboardInterrupt
+
+
+@ray.remote
+def unpicklable(_=None):
+    return threading.Lock()
+
+
+@ray.remote
+def unresolved(_=None):
+    raise ray.exceptions.GetTimeoutError
+
+
+@pytest.mark.parametrize("checkpoint", [True, False], ids=["stored", "not stored"])
+@pytest.mark.parametrize(
+    ("fails", "kind"),
+    [(interrupted, KeyboardInterrupt), (unpicklable, TypeError), (unresolved, ray.exceptions.GetTimeoutError)],
+    ids=["interrupt", "result", "error of Ray"],
+)
+def test_whatever_a_function_raises_or_returns_is_caught(fails, kind, checkpoint, request):
+    task = fails.options(**workflow.options(catch_exceptions=True, checkpoint=checkpoint))
+    value, error = workflow.run(task.bind(), workflow_id=request.node.name)
+    assert value is None
+    assert isinstance(error, kind)
+    if checkpoint:
+        value, error = workflow.get_output(request.node.name)
+        assert isinstance(error, kind)
+
+    @workflow.options(catch_exceptions=True, checkpoint=checkpoint)
+    @ray.remote
+    def careful():
+        return workflow.continuation(add.bind(fails.bind()))
+
+    value, error = workflow.run(careful.bind())
+    assert value is None
+    assert isinstance(error, kind)
+
+
+def test_what_is_not_caught_fails_the_workflow():
+    with pytest.raises(workflow.WorkflowExecutionError, match="KeyboardInterrupt") as raised:
+        workflow.run(interrupted.bind())
+    assert isinstance(raised.value.__cause__, KeyboardInterrupt)
 
 
 def test_a_task_catches_what_its_continuation_raises():
@@ -366,10 +472,38 @@ def test_metadata():
         {"k1": "v1"},
         ["rayworkflow_tasks.add"],
     )
+    workflow.resume("trip1")  # which has nothing to do
+    assert workflow.get_metadata("trip1", "trip") == known
     with pytest.raises(ValueError, match="No such task_id 'x' in workflow 'trip1'"):
         workflow.get_metadata("trip1", "x")
     with pytest.raises(ValueError, match="No such workflow_id 'x'"):
         workflow.get_metadata("x")
+
+
+def test_the_times_of_a_workflow_are_those_of_its_last_run(path):
+    """As in ray.workflow, where a cancelled workflow has no end."""
+
+    @ray.remote
+    def ready(path):
+        fail_unless_ready(path)
+        return held.bind(path)
+
+    with pytest.raises(workflow.WorkflowExecutionError):
+        workflow.run(ready.bind(path), workflow_id="times")
+    failed = workflow.get_metadata("times")["stats"]
+    assert failed["start_time"] <= failed["end_time"]
+    note(f"{path}.ready")
+    workflow.resume_async("times")
+    wait_until_noted(f"{path}.started")
+    running = workflow.get_metadata("times")["stats"]
+    assert list(running) == ["start_time"]
+    assert failed["end_time"] <= running["start_time"]
+    workflow.cancel("times")
+    assert workflow.get_metadata("times") == {"status": "CANCELED", "user_metadata": {}, "stats": running}
+    note(path)
+    workflow.resume("times")
+    resumed = workflow.get_metadata("times")["stats"]
+    assert running["start_time"] < resumed["start_time"] <= resumed["end_time"]
 
 
 # -- cancel, delete, limits
@@ -403,6 +537,8 @@ def test_delete(path):
     for ask in (workflow.get_status, workflow.delete, workflow.get_output):
         with pytest.raises(workflow.WorkflowNotFoundError):
             ask("deleted")
+    with pytest.raises(workflow.WorkflowNotFoundError):
+        workflow.cancel("deleted")
     with pytest.raises(workflow.WorkflowNotResumableError):
         workflow.resume("deleted")
     assert workflow.run(add.bind(7), workflow_id="deleted") == 7
@@ -442,6 +578,11 @@ def test_init_again_must_say_the_same(tmp_path):
         workflow.init(max_running_workflows="3")
     with pytest.raises(ValueError, match="must be a positive integer"):
         workflow.init(max_running_workflows=0)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a lease must be a positive number of seconds"):
+            workflow.init(lease_seconds=seconds)
+    with pytest.raises(TypeError, match="a lease must be a number of seconds, not '3'"):
+        workflow.init(lease_seconds="3")
 
 
 def test_wrong_ids_and_filters():
@@ -460,6 +601,14 @@ def test_sleep_ends_not_before_its_time(root):
     until = record(root, "slept", "wait", "*sleep")[1]
     stats = workflow.get_metadata("slept")["stats"]
     assert stats["start_time"] + 0.3 <= until <= stats["end_time"]
+
+
+def test_the_names_of_ray_for_events():
+    waits = workflow.wait_for_event(TimerListener, time.time() + 0.1)
+    assert workflow.run(gather.bind(waits, workflow.wait_for_event(TimerListener, 0))) == (None, None)
+    assert issubclass(TimerListener, workflow.EventListener)
+    assert EventListenerType
+    assert Event
 
 
 class FileListener(workflow.EventListener):
@@ -513,3 +662,15 @@ def test_a_listener_that_fails_fails_the_workflow():
         workflow.run(workflow.wait_for_event(Broken))
     with pytest.raises(TypeError, match="not a subclass"):
         workflow.wait_for_event(int)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_whatever_a_listener_raises_fails_its_workflow_only(kind):
+    class Broken(workflow.EventListener):
+        async def poll_for_event(self):
+            raise kind("no connection")
+
+    other = workflow.run_async(gather.bind(workflow.sleep(0.5), 1))
+    with pytest.raises(workflow.WorkflowExecutionError, match=f"{kind.__name__}: no connection"):
+        workflow.run(workflow.wait_for_event(Broken))
+    assert ray.get(other, timeout=60) == (None, 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import warnings
 
 import pytest
 import ray
@@ -73,6 +75,38 @@ def test_an_event_may_come_before_its_workflow_and_again(address):
     assert send(address, "early", event("key", [2]))[0] == 200
 
 
+def test_events_for_ids_without_workflows_are_listed_and_deleted(address, root, capsys):
+    assert send(address, "nobody", event("key", 1))[0] == 200
+    assert send(address, "somebody", event("key", 1))[0] == 200
+    workflow.run(add.bind(1), workflow_id="somebody")
+    assert ids("NONE") >= {"nobody"}
+    assert not ids("NONE") & ids()
+    assert main(["list", "--storage", str(root)]) == 0
+    assert {"NONE        nobody", "SUCCESSFUL  somebody"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["delete", "nobody", "--storage", str(root)]) == 0
+    assert "nobody" not in ids("NONE")
+    with pytest.raises(workflow.WorkflowNotFoundError):
+        workflow.delete("nobody")
+    send(address, "nobody", event("key", 2))
+    workflow.delete("nobody")
+    assert "nobody" not in ids("NONE")
+
+
+def ids(status=None):
+    return {workflow_id for workflow_id, _ in workflow.list_all(status)}
+
+
+def test_a_server_that_runs_elsewhere_says_so(address):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert http_event_provider.start() == http_event_provider.start(port=0) == address
+    with pytest.warns(UserWarning, match=rf"{address} already.* with host='127.0.0.1', port=8123") as caught:
+        assert http_event_provider.start(port=8123) == address
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"host='0\.0\.0\.0'"):
+        assert http_event_provider.start("0.0.0.0") == address
+
+
 @pytest.mark.parametrize(
     ("path", "data", "status"),
     [
@@ -112,8 +146,9 @@ def test_a_running_workflow_is_not_deleted_and_can_be_cancelled(root, path, caps
     wait_until_noted(f"{path}.started")
     assert main(["status", "running", "--storage", str(root)]) == 0
     assert capsys.readouterr().out == "RUNNING\n"
-    assert main(["delete", "running", "--storage", str(root)]) == 1
-    assert "still running" in capsys.readouterr().err
+    for lease in ([], ["--lease", "0.1"]):  # that of the owner counts
+        assert main(["delete", "running", "--storage", str(root), *lease]) == 1
+        assert "still running" in capsys.readouterr().err
     monkeypatch.setattr(ray, "init", lambda **_: None)  # this process is connected
     monkeypatch.setenv("FUNCTIONFUSE_WORKFLOW_STORAGE", str(root))
     assert main(["cancel", "running"]) == 0
@@ -130,3 +165,42 @@ def test_the_storage_has_to_be_said(capsys, monkeypatch):
     monkeypatch.delenv("FUNCTIONFUSE_WORKFLOW_STORAGE", raising=False)
     assert main(["list"]) == 1
     assert "FUNCTIONFUSE_WORKFLOW_STORAGE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
+def test_a_lease_is_a_positive_number_of_seconds(root, seconds, capsys):
+    with pytest.raises(SystemExit):
+        main(["list", "--storage", str(root), f"--lease={seconds}"])
+    assert f"seconds of a lease: {seconds!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prefix", ["", "file:", "file://"])
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, prefix, capsys):
+    for command in (["list"], ["status", "x"], ["delete", "x"], ["resume", "x"], ["cancel", "x"]):
+        assert main([*command, "--storage", f"{prefix}{tmp_path}/typo"]) == 1
+        assert "there is no such folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_an_address_that_takes_no_connection_is_refused(root, prefix, capsys):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{prefix}127.0.0.1:{closed.getsockname()[1]}"
+        assert main(["resume", "x", "--storage", str(root), "--address", address]) == 1
+    assert f"no cluster can be reached at {address!r}" in capsys.readouterr().err
+
+
+@pytest.mark.slow(reason="waits until an address is given up")
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_an_address_without_a_cluster_is_given_up(root, prefix):
+    command = [sys.executable, "-m", "functionfuse.backends.addons.rayworkflow", "resume", "x", "--storage", str(root)]
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"{prefix}127.0.0.1:{silent.getsockname()[1]}"
+        ended = subprocess.run([*command, "--address", address], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        1,
+        f"no cluster answers at {address!r} within 14 seconds",
+    )

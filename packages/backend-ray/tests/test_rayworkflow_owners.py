@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray_addresses import PATH
 from rayworkflow_drivers import driver
 from rayworkflow_tasks import counted, note, noted, pid_of, record, records, wait_until_noted
 
@@ -28,7 +29,7 @@ def clock(tmp_path_factory):
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory, root, clock):
     """A driver with another cluster on the same store, whose clock can be moved."""
-    env = {"FUNCTIONFUSE_TESTS_CLOCK": str(clock), "PYTHONPATH": os.pathsep.join([CLOCK, str(Path(__file__).parent)])}
+    env = {"FUNCTIONFUSE_TESTS_CLOCK": str(clock), "PYTHONPATH": os.pathsep.join([CLOCK, PATH])}
     log = tmp_path_factory.mktemp("elsewhere") / "log"
     with driver(log, storage=root, env=env, lease_seconds=2.0) as one:
         yield one

@@ -9,7 +9,7 @@ import ray
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
-from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._controller import actor, driver
 from functionfuse.backends.addons.rayworkflow._dag.code import codes_of
 from functionfuse.backends.addons.rayworkflow._dag.graphs import GraphRun, graph_task
 from functionfuse.backends.addons.rayworkflow._dag.serialization import SERIALIZER
@@ -94,7 +94,7 @@ class RayWorkflow(rayback.RayWorkflow):
         serialized = self._serialized(session.spec, plan)
         self._forget_former_run()
         try:
-            rayworkflow.run_async(graph_task(serialized, list(plan)), workflow_id=self.workflow_name)
+            driver.submit(graph_task(serialized, list(plan)), (), {}, self.workflow_name)
         except RuntimeError as error:
             raise EngineError(
                 f"a run of workflow {self.workflow_name!r} is going on: wait for its output(), or cancel() it"
@@ -119,16 +119,17 @@ class RayWorkflow(rayback.RayWorkflow):
         Raises:
             WorkflowNotResumableError: there is no such run, or code has changed.
         """
-        return self._results_of(rayworkflow.resume_async(self.workflow_name, allow_changed_code=allow_changed_code))
+        return self._results_of(driver.resume(self.workflow_name, allow_changed_code))
 
     def output(self) -> Any:
         """Return the results of the run, once it has ended; errors are raised as by `run`."""
-        return self._results_of(rayworkflow.get_output_async(self.workflow_name))
+        return self._results_of(self.workflow_name)
 
-    def _results_of(self, reference: Any) -> Any:
-        received = self._listen(reference)
+    def _results_of(self, workflow_id: str) -> Any:
+        located = driver.locate_output(workflow_id)
+        received = self._listen(located)
         try:
-            outcome: GraphOutcome = actor.result_of(reference)
+            outcome: GraphOutcome = driver.fetch(located)
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if isinstance(failure, WorkerOutdated):
@@ -141,7 +142,7 @@ class RayWorkflow(rayback.RayWorkflow):
         self._warn(outcome.warnings)
         return outcome.results[0] if len(self._given) == 1 else list(outcome.results)
 
-    def _listen(self, reference: Any) -> dict[str, NodeError]:
+    def _listen(self, located: Any) -> dict[str, NodeError]:
         """Pass events on to observers until a run has ended; return the errors among them by name."""
         received: dict[str, NodeError] = {}
         if self._event_channel is None:
@@ -149,7 +150,7 @@ class RayWorkflow(rayback.RayWorkflow):
         events = EventChannel(self.workflow_name, self._observers)
         while True:
             event = self._event_channel.next.remote()
-            ray.wait([event, reference])
+            ray.wait([event, located])
             if not ray.wait([event], timeout=0)[0]:
                 break
             reported: Event = pickle.loads(ray.get(event))

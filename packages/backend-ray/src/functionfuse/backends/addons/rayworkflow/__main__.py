@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import ray
 
 from functionfuse.backends.addons.rayworkflow import api
 from functionfuse.backends.addons.rayworkflow._controller import actor
-from functionfuse.backends.addons.rayworkflow._controller.lease import LeaseOwner
-from functionfuse.backends.addons.rayworkflow._records.journal import stored_ids
+from functionfuse.backends.addons.rayworkflow._controller.lease import LeaseOwner, check_lease
+from functionfuse.backends.addons.rayworkflow._records.journal import ids_with_events, stored_ids
 from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWorkflow, delete
 from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowNotFoundError
-from functionfuse.errors import CorruptRecord, FunctionFuseError, UnsupportedRecord
+from functionfuse.errors import CorruptRecord, FunctionFuseError, StorageError, UnsupportedRecord
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from functionfuse.stores import Catalogue
+
+_LISTENS, _CONNECTED = 4.0, 14.0  # seconds in which an address takes a connection, and a cluster answers there
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command in ("resume", "cancel"):
             _in_a_cluster(given, storage)
         else:
+            _refuse_missing_folder(storage)
             _in_the_store(given, open_store(storage))
-    except (FunctionFuseError, RuntimeError, ValueError) as error:
+    except (FunctionFuseError, RuntimeError, ValueError, ConnectionError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -54,6 +61,8 @@ def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
                 continue
             if stored is not None:
                 print(f"{stored.status(reader).value:10}  {workflow_id}")
+        for workflow_id in sorted(set(ids_with_events(store)) - set(stored_ids(store))):
+            print(f"NONE        {workflow_id}")
         return
     if given.command == "delete":
         delete(store, given.id, reader)
@@ -66,12 +75,65 @@ def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
 
 def _in_a_cluster(given: argparse.Namespace, storage: str) -> None:
     """Do what the controller of a cluster does; without an address, one that runs here, or a new one."""
-    ray.init(address=given.address, log_to_driver=False, logging_level="ERROR")
+    if given.address:
+        _connect(given.address)
+    else:
+        _refuse_missing_folder(storage)
+        ray.init(log_to_driver=False, logging_level="ERROR")
     api.init(storage=storage)
     if given.command == "cancel":
         api.cancel(given.id)
     else:
         print(repr(api.resume(given.id)))
+
+
+def _refuse_missing_folder(storage: str) -> None:
+    """Refuse a folder that is not there, which a store would make: it is misspelt.
+
+    Raises:
+        StorageError: it is not there.
+    """
+    kind, colon, _ = storage.partition(":")
+    if colon and len(kind) > 1 and kind.lower() != "file":
+        return
+    path = unquote(urlsplit(storage).path) if kind.lower() == "file" and colon else storage
+    if not Path(path).expanduser().is_dir():
+        raise StorageError(f"no workflows are stored at {storage!r}: there is no such folder")
+
+
+def _connect(address: str) -> None:
+    """Connect to a cluster, or end this process: Ray tries for minutes, and cannot be interrupted.
+
+    Raises:
+        ConnectionError: nothing listens at the address.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():  # else it is a word, such as "auto"
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_LISTENS).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"no cluster can be reached at {address!r}: {error}") from error
+    limit = threading.Timer(_CONNECTED, _give_up, [address])
+    limit.daemon = True
+    limit.start()
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    finally:
+        limit.cancel()
+
+
+def _give_up(address: str) -> None:
+    print(f"no cluster answers at {address!r} within {_CONNECTED:.0f} seconds", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _lease(text: str) -> float:
+    try:
+        seconds = float(text)
+        check_lease(seconds)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a positive number of seconds of a lease: {text!r}") from None
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=description)
         command.add_argument("--storage", help="a folder, file:/folder or s3://bucket/prefix")
-        command.add_argument("--lease", type=float, default=actor.LEASE, help="seconds of a lease (%(default)s)")
+        command.add_argument("--lease", type=_lease, default=actor.LEASE, help="seconds of a lease (%(default)s)")
         if name != "list":
             command.add_argument("id", help="of the workflow")
         if name in ("resume", "cancel"):

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
-import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import cloudpickle
 from ray.dag import DAGNode
-from ray.dag.input_node import DAGInputData
 
-from functionfuse.backends.addons.rayworkflow._controller import actor
+from functionfuse.backends.addons.rayworkflow._controller import actor, driver
+from functionfuse.backends.addons.rayworkflow._controller.lease import check_lease
 from functionfuse.backends.addons.rayworkflow._controller.logs import logger
-from functionfuse.backends.addons.rayworkflow._dag.capture import CapturedDag, execute_plainly
+from functionfuse.backends.addons.rayworkflow._dag.capture import execute_plainly
 from functionfuse.backends.addons.rayworkflow._dag.graphs import as_dag
-from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS, check_metadata
-from functionfuse.backends.addons.rayworkflow._records.environment import TaskEnvironment
-from functionfuse.backends.addons.rayworkflow._records.references import RecordLocation, store_references
+from functionfuse.backends.addons.rayworkflow._dag.options import CHECKPOINTS
 from functionfuse.backends.addons.rayworkflow._records.retention import is_retention
-from functionfuse.backends.addons.rayworkflow._records.submit_request import SubmitRequest
 from functionfuse.backends.addons.rayworkflow._worker.context import current
 from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
-from functionfuse.backends.builtin._ray.connection import surroundings_of_driver
-from functionfuse.backends.driver_state import code_state
-from functionfuse.backends.worker_state import WorkerState
 from functionfuse.deferred import Deferred
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from functionfuse.stores import Catalogue
 
@@ -67,6 +57,8 @@ def init(
     """
     _check_limit("max_running_workflows", max_running_workflows, least=1)
     _check_limit("max_pending_workflows", max_pending_workflows, least=0)
+    if lease_seconds is not None:
+        check_lease(lease_seconds)
     if checkpoint not in (None, *CHECKPOINTS):
         raise ValueError(f"checkpoint must be one of {', '.join(map(repr, CHECKPOINTS))}, not {checkpoint!r}.")
     if retention is not None and not is_retention(retention):
@@ -94,7 +86,8 @@ def run(
 ) -> Any:
     """Run a workflow to its end, and return its output.
 
-    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then.
+    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then. Errors are
+    RayTaskErrors, too, as those of ``ray.get``.
 
     Args:
         dag: the node whose result is wanted; one of Function Fuse is fine, too.
@@ -104,11 +97,12 @@ def run(
         kwargs: as ``args``.
 
     Raises:
+        TypeError: a function is bound to arguments that it does not take; nothing is stored.
         WorkflowExecutionError: a task failed; its ``__cause__`` is what the function raised.
         WorkflowCancellationError: somebody cancelled it.
         WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
     """
-    return actor.result_of(run_async(dag, *args, workflow_id=workflow_id, metadata=metadata, **kwargs))
+    return driver.fetch(driver.locate_output(driver.submit(dag, args, kwargs, workflow_id, metadata)))
 
 
 def run_async(
@@ -130,31 +124,16 @@ def run_async(
         kwargs: as `args`.
 
     Raises:
+        TypeError: a function is bound to arguments that it does not take; nothing is stored.
         RuntimeError: a workflow of this id is running or pending.
         WorkflowNotResumableError: one of this id is stored with other code, and has not ended well.
         queue.Full: too many workflows are pending.
     """
-    if isinstance(dag, Deferred):
-        dag = as_dag(dag)
-    if not isinstance(dag, DAGNode):
-        raise TypeError("Input should be a DAG.")
-    check_metadata(metadata)
-    if workflow_id is None:
-        workflow_id = f"{uuid.uuid4()}.{time.time():.9f}"
-    location = RecordLocation(actor.serialized_store(), workflow_id, uuid.uuid4().hex[:8])
-    captured = CapturedDag(
-        dag, lambda references: store_references(location, references), DAGInputData(*args, **kwargs)
-    )
-    graph = cloudpickle.dumps(captured.graph)
-    environment = _environment(captured.code)
-    request = SubmitRequest(workflow_id, location.run, graph, captured.functions, metadata or {}, environment)
-    actor.call("submit", request)
-    logger.info('Workflow job created. [id="%s"].', workflow_id)
-    return actor.call_async("output", workflow_id, None)
+    return driver.reference_to(driver.locate_output(driver.submit(dag, args, kwargs, workflow_id, metadata)))
 
 
 def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
-    """Let a stored workflow go on, and return its output; at once if it was successful.
+    """Let a stored workflow go on, and return its output; at once if it was successful and its output is stored.
 
     Args:
         workflow_id: its id.
@@ -164,7 +143,7 @@ def resume(workflow_id: str, *, allow_changed_code: bool = False) -> Any:
         RuntimeError: it is running or pending.
         WorkflowNotResumableError: nothing is stored under this id, or code has changed.
     """
-    return actor.result_of(resume_async(workflow_id, allow_changed_code=allow_changed_code))
+    return driver.fetch(driver.locate_output(driver.resume(_checked(workflow_id), allow_changed_code)))
 
 
 def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.ObjectRef[Any]:
@@ -174,10 +153,7 @@ def resume_async(workflow_id: str, *, allow_changed_code: bool = False) -> ray.O
         workflow_id: the id of the workflow.
         allow_changed_code: go on even if workers import functions whose code has changed since it was stored.
     """
-    logger.info('Resuming workflow [id="%s"].', workflow_id)
-    actor.call("resume", _checked(workflow_id), _environment([]), allow_changed_code)
-    logger.info("Workflow job %s resumed.", workflow_id)
-    return actor.call_async("output", workflow_id, None)
+    return driver.reference_to(driver.locate_output(driver.resume(_checked(workflow_id), allow_changed_code)))
 
 
 def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[Any]]]:
@@ -204,33 +180,43 @@ def resume_all(include_failed: bool = False) -> list[tuple[str, ray.ObjectRef[An
 def get_output(workflow_id: str, *, task_id: str | None = None) -> Any:
     """Return the output of a workflow, or of one of its tasks, once there is one.
 
+    Each error is a ValueError. An output that is stored needs no free processor.
+
     Args:
         workflow_id: the id of the workflow.
         task_id: the name of one of its tasks; by default the output of the workflow.
 
     Raises:
-        WorkflowExecutionError: the workflow failed; the ``__cause__`` is what was raised.
-        ValueError: there is no such output, and nothing that would make it.
+        FailedOutputError: a WorkflowExecutionError; the workflow failed, and the ``__cause__`` is what was raised.
+        CancelledOutputError: a WorkflowCancellationError; somebody cancelled the workflow.
+        WorkflowNotFoundError: nothing is stored under this id; the workflow was never run, or is deleted.
+        ValueError: there is no such task, its output was not stored, or the workflow has to be resumed.
     """
-    return actor.result_of(get_output_async(workflow_id, task_id=task_id))
+    return driver.fetch(driver.find_output(_checked(workflow_id), task_id))
 
 
 def get_output_async(workflow_id: str, *, task_id: str | None = None) -> ray.ObjectRef[Any]:
     """Return an ObjectRef of the output of a workflow, or of one of its tasks, which need not have begun.
 
+    It is awaited, or waited for with a time limit, like every ObjectRef. For the errors see `get_output`.
+
     Args:
         workflow_id: the id of the workflow.
         task_id: the name of one of its tasks; by default the output of the workflow.
     """
-    return actor.call_async("output", _checked(workflow_id), task_id)
+    return driver.reference_to(driver.find_output(_checked(workflow_id), task_id))
 
 
 def list_all(
     status_filter: WorkflowStatus | str | set[WorkflowStatus] | set[str] | None = None,
 ) -> list[tuple[str, WorkflowStatus]]:
-    """Return the ids and states of all workflows, or of those in certain states."""
+    """Return the ids and states of all workflows, or of those in certain states.
+
+    Args:
+        status_filter: one state, or several; "NONE" for ids that are no workflows, and to which events were sent.
+    """
     if status_filter is None:
-        wanted = set(WorkflowStatus)
+        wanted = set(WorkflowStatus) - {WorkflowStatus.NONE}
     elif isinstance(status_filter, str):
         wanted = {WorkflowStatus(status_filter)}
     elif isinstance(status_filter, set):
@@ -269,12 +255,16 @@ def get_metadata(workflow_id: str, task_id: str | None = None) -> dict[str, Any]
 
 
 def cancel(workflow_id: str) -> None:
-    """Stop a workflow, its running tasks too. What it stored stays; see `delete`."""
+    """Stop a workflow, its running tasks too. What it stored stays; see `delete`.
+
+    Raises:
+        WorkflowNotFoundError: nothing is stored under this id.
+    """
     actor.call("cancel", _checked(workflow_id))
 
 
 def delete(workflow_id: str) -> None:
-    """Remove a workflow, and all that is stored of it.
+    """Remove a workflow, and all that is stored of it; also events that were sent to an id without a workflow.
 
     Raises:
         WorkflowStillActiveError: it is running or pending.
@@ -290,13 +280,6 @@ def continuation(dag_node: DAGNode | Deferred) -> Any:
     if not isinstance(dag_node, DAGNode):
         raise TypeError("Input should be a DAG.")
     return dag_node if current.get() is not None else ray.get(execute_plainly(dag_node))
-
-
-def _environment(code: Sequence[object]) -> TaskEnvironment:
-    """Return what tasks have of this process, with what the workflow's code uses of its modules."""
-    used = code_state(code, cloudpickle.dumps)
-    state = WorkerState(surroundings_of_driver(), () if used is None else (used,))
-    return TaskEnvironment(dict(ray.get_runtime_context().runtime_env), pickle.dumps(state))
 
 
 def _checked(workflow_id: str) -> str:

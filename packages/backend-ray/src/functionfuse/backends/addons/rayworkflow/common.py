@@ -1,8 +1,12 @@
-"""What states a workflow is in."""
+"""What states a workflow is in, and the type of events."""
 
 from __future__ import annotations
 
 from enum import Enum, unique
+from typing import Any
+
+Event = Any
+"""What a listener returns, of any type."""
 
 
 @unique

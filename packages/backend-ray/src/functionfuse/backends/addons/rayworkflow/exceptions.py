@@ -4,10 +4,12 @@
 
     WorkflowError (functionfuse.errors.EngineError)
     |-- WorkflowExecutionError            a task failed; its exception is the __cause__
+    |   `-- FailedOutputError                 of get_output (ValueError)
     |-- WorkflowCancellationError         somebody cancelled it
+    |   `-- CancelledOutputError              of get_output (ValueError)
     |-- WorkflowNotResumableError         it cannot go on
     |   `-- WorkflowTaskNotRecoverableError  what a task needs to run is damaged, or missing
-    |-- WorkflowNotFoundError             nothing is stored under this id
+    |-- WorkflowNotFoundError             nothing is stored under this id (ValueError)
     `-- WorkflowStillActiveError          it is running or pending
 """
 
@@ -36,11 +38,19 @@ class WorkflowExecutionError(WorkflowError):
         super().__init__(f"Workflow[id={workflow_id}] failed during execution.{reason and ' ' + reason}")
 
 
+class FailedOutputError(WorkflowExecutionError, ValueError):
+    """There is no such output, as the workflow failed."""
+
+
 class WorkflowCancellationError(WorkflowError):
     """Somebody cancelled the workflow."""
 
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"Workflow[id={workflow_id}] is cancelled during execution.")
+
+
+class CancelledOutputError(WorkflowCancellationError, ValueError):
+    """There is no such output, as somebody cancelled the workflow."""
 
 
 class WorkflowNotResumableError(WorkflowError):
@@ -58,7 +68,7 @@ class WorkflowTaskNotRecoverableError(WorkflowNotResumableError):
         WorkflowError.__init__(self, message)
 
 
-class WorkflowNotFoundError(WorkflowError):
+class WorkflowNotFoundError(WorkflowError, ValueError):
     """Nothing is stored under this id."""
 
     def __init__(self, workflow_id: str) -> None:
@@ -72,6 +82,12 @@ class WorkflowStillActiveError(WorkflowError):
         super().__init__(
             f"{operation} couldn't be completed because Workflow[id={workflow_id}] is still running or pending."
         )
+
+
+def missing_output(error: WorkflowError) -> WorkflowError:
+    """Return the error of who asks for an output that does not exist, for the error of the workflow."""
+    kind = FailedOutputError if isinstance(error, WorkflowExecutionError) else CancelledOutputError
+    return _again(kind, error.message, error.__cause__)
 
 
 def _again(kind: type[WorkflowError], message: str, cause: BaseException | None) -> WorkflowError:

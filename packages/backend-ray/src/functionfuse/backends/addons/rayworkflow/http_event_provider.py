@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse._warning import warn_user
 from functionfuse.backends.addons.rayworkflow._controller import actor
 from functionfuse.backends.addons.rayworkflow._records.journal import EventInbox, deserialized_store
 from functionfuse.backends.addons.rayworkflow._worker.context import current
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.web import Request, Response
 
 PROVIDER = "functionfuse-http-events"
+HOST, PORT = "127.0.0.1", 8000
 _PATH = "/event/send_event/"
 _LARGEST = 16 << 20  # bytes of a request
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks
@@ -51,8 +53,10 @@ class HTTPListener(EventListener):
         return key, json.loads(found)
 
 
-def start(host: str = "127.0.0.1", port: int = 8000) -> str:
+def start(host: str | None = None, port: int | None = None) -> str:
     """Start the server in the cluster, unless it runs; return its address, to which ``/send_event/{id}`` is added.
+
+    There is one server in a cluster: when it runs at another address than this one, a warning says so.
 
     A POST to ``<address>/send_event/<workflow_id>`` takes ``{"event_key": "...", "event_payload": ...}``. It is
     answered with 200 when the event is stored, also when it is sent again; with 409 when another payload was sent
@@ -60,8 +64,8 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
     address can send events.
 
     Args:
-        host: the address to listen at; "0.0.0.0" for all of the machine's.
-        port: 0 for a free one.
+        host: the address to listen at, by default 127.0.0.1; "0.0.0.0" for all of the machine's.
+        port: by default 8000; 0 for a free one.
 
     Raises:
         OptionError: aiohttp is not installed.
@@ -70,24 +74,33 @@ def start(host: str = "127.0.0.1", port: int = 8000) -> str:
         raise OptionError("events over HTTP need aiohttp: pip install functionfuse-backend-ray[events]")
     kind = ray.remote(num_cpus=0, max_restarts=-1)(HTTPEventProvider)
     options = {"name": PROVIDER, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    address: str = ray.get(kind.options(**options).remote(actor.serialized_store(), host, port).address.remote())
-    return address
+    wanted = HOST if host is None else host, PORT if port is None else port
+    provider = kind.options(**options).remote(actor.serialized_store(), *wanted)
+    address, started_with, actual_port = ray.get(provider.address.remote())
+    if host not in (None, started_with) or port not in (None, 0, actual_port):
+        warn_user(
+            f"HTTP events are received at {address} already, where their server was started first; it was not started "
+            f"with host={wanted[0]!r}, port={wanted[1]}"
+        )
+    return str(address)
 
 
 class HTTPEventProvider:
     """The actor with the server; see `start`."""
 
     def __init__(self, serialized_store: bytes, host: str, port: int) -> None:
+        self._host = host
         self._store = deserialized_store(serialized_store)
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True, name="http events").start()
-        self._address = asyncio.run_coroutine_threadsafe(self._serve(host, port), loop).result()
+        address, self._port = asyncio.run_coroutine_threadsafe(self._serve(host, port), loop).result()
+        self._address = f"http://{address}:{self._port}/event"
 
-    def address(self) -> str:
-        """Return where the server is."""
-        return self._address
+    def address(self) -> tuple[str, str, int]:
+        """Return where the server is, the host that it was started with, and its port."""
+        return self._address, self._host, self._port
 
-    async def _serve(self, host: str, port: int) -> str:
+    async def _serve(self, host: str, port: int) -> tuple[str, int]:
         from aiohttp import web
 
         app = web.Application(client_max_size=_LARGEST)
@@ -96,7 +109,7 @@ class HTTPEventProvider:
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
         host, port = runner.addresses[0][:2]
-        return f"http://{host}:{port}/event"
+        return host, port
 
     async def _answer(self, request: Request) -> Response:
         from aiohttp import web

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RaySystemError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
@@ -20,6 +20,7 @@ from .._records.retention import ALL
 from .._worker.task_actor import NAMESPACE
 from . import logs
 from .engine import Engine
+from .errors import reported_error
 from .settings import ControllerSettings
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def controller(default: Store | None = None) -> Any:
 
 
 def call(method: str, *args: Any) -> Any:
-    """Call the controller, and return the result; its errors are raised as they are.
+    """Call the controller, and return the result.
 
     Args:
         method: a method of `Engine`.
@@ -137,16 +138,16 @@ def call_async(method: str, *args: Any) -> Any:
 
 
 def result_of(reference: Any) -> Any:
-    """Return what a reference is to; errors are raised as they were in the controller."""
+    """Return what a reference is to.
+
+    Raises:
+        ReportedError: the task raised something; the error is that exception, too.
+    """
     try:
         return ray.get(reference)
-    except (RayTaskError, RaySystemError) as error:
-        # The latter when the value could not be read here; it holds the error of the task that was to read it.
-        reported = error.client_exc if isinstance(error, RaySystemError) else error
-        cause = reported.cause if isinstance(reported, RayTaskError) else None
-        if isinstance(cause, Exception):
-            raise cause from cause.__cause__
-        raise
+    except RayTaskError as error:
+        reported = reported_error(error)
+    raise reported from reported.__cause__
 
 
 def serialized_store() -> bytes:

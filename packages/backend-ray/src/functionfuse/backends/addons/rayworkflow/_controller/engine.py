@@ -14,7 +14,7 @@ from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
 from .._records.changed_code import changed_code, refuse_changed, refuse_other
 from .._records.environment import TaskEnvironment
-from .._records.journal import Journal, deserialized_store, stored_ids
+from .._records.journal import Journal, deserialized_store, ids_with_events, stored_ids
 from .._records.lease_records import latest_epoch
 from .._records.references import RecordLocation, remote
 from .._records.retention import expire, period
@@ -22,9 +22,12 @@ from .._records.submit_request import store_request
 from .._records.workflow import StoredWorkflow, delete, unfinished_by
 from ..common import WorkflowStatus
 from ..exceptions import (
+    WorkflowCancellationError,
+    WorkflowExecutionError,
     WorkflowNotFoundError,
     WorkflowNotResumableError,
     WorkflowStillActiveError,
+    missing_output,
 )
 from . import lease, logs
 from .lease_guard import LeaseGuard
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from .._dag.spec import TaskSpec
     from .._records.submit_request import SubmitRequest
-    from .outputs import LazyOutput
+    from .outputs import Output
     from .scheduler import Scheduler
     from .settings import ControllerSettings
 
@@ -109,7 +112,7 @@ class Engine:
             raise WorkflowNotResumableError(workflow_id, "Nothing is stored under this id.") from error
         await self._enqueue(stored, environment, trusted=allow_changed_code)
 
-    async def output(self, workflow_id: str, task: str | None) -> LazyOutput:
+    async def output(self, workflow_id: str, task: str | None) -> Output:
         """Return the output of a workflow, or of one of its tasks, once there is one.
 
         Args:
@@ -122,6 +125,18 @@ class Engine:
             return await asyncio.to_thread(stored_output, stored, self._location(stored.journal), task)
         return await workflow.output(task)
 
+    async def get_output(self, workflow_id: str, task: str | None) -> Output:
+        """Return an output as `output` does; where there is none, the error is a ValueError.
+
+        Args:
+            workflow_id: the id of the workflow.
+            task: the name or the key of a task; None for the whole workflow.
+        """
+        try:
+            return await self.output(workflow_id, task)
+        except (WorkflowExecutionError, WorkflowCancellationError) as error:
+            raise missing_output(error) from error.__cause__
+
     async def status(self, workflow_id: str) -> WorkflowStatus:
         """Return the status of a workflow."""
         workflow = self._workflows.get(workflow_id)
@@ -131,7 +146,10 @@ class Engine:
         return await asyncio.to_thread(stored.status, self._owner)
 
     async def list_all(self) -> list[tuple[str, WorkflowStatus]]:
-        """Return all workflows; those that can be resumed in the order in which that is best done."""
+        """Return all workflows; those that can be resumed in the order in which that is best done.
+
+        With the status NONE, ids follow to which events were sent only.
+        """
         ids = await asyncio.to_thread(stored_ids, self.store)
         workflow = [(workflow_id, one.status) for workflow_id, one in self._workflows.items()]
         found: list[tuple[float, str, WorkflowStatus]] = []
@@ -146,7 +164,9 @@ class Engine:
             if stored is not None:
                 status = await asyncio.to_thread(stored.status, self._owner)
                 found.append((await asyncio.to_thread(stored.queued), workflow_id, status))
-        return workflow + [(workflow_id, status) for _, workflow_id, status in sorted(found)]
+        stored_too = [(workflow_id, status) for _, workflow_id, status in sorted(found)]
+        waiting = sorted(set(await asyncio.to_thread(ids_with_events, self.store)) - {*ids, *self._workflows})
+        return workflow + stored_too + [(workflow_id, WorkflowStatus.NONE) for workflow_id in waiting]
 
     async def cancel(self, workflow_id: str) -> None:
         """Stop a workflow; return when nothing of it runs any more."""

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class LeaseOwner:
     Args:
         store: where.
         actor: the same in all processes of one actor, of which at most one lives.
-        seconds: of a lease: how long an owner without a heartbeat keeps it.
+        seconds: of a lease: how long this owner keeps it without a heartbeat. The others' heartbeats say it of theirs.
         shown: whether it sends heartbeats; without, it only checks others.
 
     Attributes:
@@ -85,8 +86,8 @@ class LeaseOwner:
         return self._is_counting(owner)
 
     def _is_counting(self, owner: str) -> bool:
-        until = time.monotonic() + self._seconds
         first = self._count_of(owner)
+        until = time.monotonic() + self._lease_of(owner)
         while first is not None and time.monotonic() < until:
             time.sleep(self._seconds / HEARTBEATS)
             if self._count_of(owner) != first:
@@ -102,10 +103,18 @@ class LeaseOwner:
             return 0
         return count
 
+    def _lease_of(self, owner: str) -> float:
+        """Return how long an owner keeps its lease: a reader that waits for less would take it for dead."""
+        try:
+            meta = with_retries(self._store.info, OWNERS, owner)["meta"]
+        except (TaskNotFound, CorruptRecord):
+            return self._seconds
+        return float(meta.get("lease", self._seconds))
+
     def _send_heartbeat(self) -> None:
         self._count += 1
         now = time.monotonic()
-        self._store.save(OWNERS, self.name, self._count)
+        self._store.save(OWNERS, self.name, self._count, meta={"lease": self._seconds})
         self.lapses += self._shown is not None and self._is_silent_since(self._shown)
         self._shown = now
 
@@ -157,6 +166,19 @@ def is_held(journal: Journal, owner: LeaseOwner, epoch: int) -> bool:
     """
     is_last = journal.has(f"lease/{epoch_key(epoch)}") and not journal.has(f"lease/{epoch_key(epoch + 1)}")
     return is_last and owner_of(journal, epoch) in (owner.name, "")
+
+
+def check_lease(seconds: object) -> None:
+    """Check how long a lease is to be.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not a positive one, or infinite.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"a lease must be a number of seconds, not {seconds!r}")
+    if not 0 < seconds < inf:
+        raise ValueError(f"a lease must be a positive number of seconds, not {seconds!r}")
 
 
 def _machine() -> str:

@@ -1,15 +1,15 @@
-"""Outputs, which are fetched where they are unpickled, from memory or else from the store."""
+"""Outputs of workflows and tasks: where they are, and why there are none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from functionfuse.backends.builtin._ray.unchanged import unchanged
 from functionfuse.backends.serialization import deserialized_error
 
-from .._records.references import remote
 from .._records.results import TaskResults
 from .._worker.reading import is_valid_result, read_output
 from ..exceptions import (
@@ -24,57 +24,63 @@ if TYPE_CHECKING:
     from .._records.workflow import StoredWorkflow
 
 
-class LazyOutput:
-    """Stands for a value, and becomes it when it is unpickled.
+class Output(NamedTuple):
+    """Where an output is.
 
-    Args:
+    Attributes:
         reference: to the value in the cluster, if it is there.
         location: where the records of the workflow are.
         key: under which the value is stored.
     """
 
-    def __init__(self, reference: Reference | None, location: RecordLocation, key: str) -> None:
-        self.reference = reference
-        self.location = location
-        self.key = key
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return fetched, (self.reference, self.location, self.key)
+    reference: Reference | None
+    location: RecordLocation
+    key: str
 
 
-def fetched(reference: Reference | None, location: RecordLocation, key: str) -> Any:
-    """Return the value of an output.
+class NotInMemory(Exception):  # noqa: N818
+    """The value of an output is not in the memory of the cluster, or not any more."""
 
-    Args:
-        reference: to the value in the cluster, if it is there.
-        location: where the records of the workflow are.
-        key: the key of the task.
+
+def value_in_memory(output: Output) -> Any:
+    """Return the value of an output that is in the memory of the cluster, without a copy of large arrays.
+
+    Raises:
+        NotInMemory: it is not there.
     """
-    if reference is not None:
-        try:
-            return ray.get(reference)
-        except RayTaskError:
-            raise
-        except RayError:
-            pass  # the process that had it in memory has ended
-    return ray.get(remote(read_output).remote(location, key))
+    if output.reference is None:
+        raise NotInMemory
+    try:
+        return ray.get(output.reference)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise NotInMemory from error  # the process that had it has ended
+
+
+def deliver(output: Output) -> Any:
+    """Return the value of an output, from memory or else from the store: a task for those who cannot wait for it.
+
+    Nothing may wait where Ray unpickles values: for ``await`` and futures it does so in its own thread.
+    """
+    try:
+        return unchanged(value_in_memory(output))
+    except NotInMemory:
+        return read_output(output.location, output.key)
 
 
 def has_output(stored: StoredWorkflow, location: RecordLocation) -> bool:
-    """Return True if the output of a successful workflow is as it was stored, or was not to be stored.
+    """Return True if the output of a successful workflow is stored, and undamaged.
 
     Args:
         stored: the workflow.
         location: where the records of the workflow are.
     """
     ended = stored.ended()
-    if ended is None:
-        return False
-    results = TaskResults(stored.journal)
-    return not results.has(ended.output) or is_valid_result(results.get(ended.output), location)
+    return ended is not None and is_valid_result(TaskResults(stored.journal).get(ended.output), location)
 
 
-def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | None) -> LazyOutput:
+def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | None) -> Output:
     """Return the output of a workflow that does not run here, or of one of its tasks.
 
     Args:
@@ -87,18 +93,19 @@ def stored_output(stored: StoredWorkflow, location: RecordLocation, task: str | 
         WorkflowExecutionError: it failed.
         ValueError: there is none.
     """
-    if task is not None:
-        return LazyOutput(None, location, stored.key_of(task))
     ended = stored.ended()
-    if ended is None:
-        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it did not end; resume it")
-    if ended.status == "CANCELED":
+    wanted = task if task is not None else "" if ended is None else ended.output
+    key = stored.key_of(wanted) if wanted else ""
+    if key:
+        return Output(None, location, key)
+    if ended is not None and ended.status == "CANCELED":
         raise WorkflowCancellationError(stored.workflow_id)
-    if ended.error:
+    if ended is not None and ended.error:
         raise failure(stored.workflow_id, ended.task, deserialized_error(ended.error))
-    if not TaskResults(stored.journal).has(ended.output):
-        raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: it was not to be stored")
-    return LazyOutput(None, location, ended.output)
+    if task is not None:
+        raise ValueError(f"Cannot load output from task id '{task}' in workflow '{stored.workflow_id}'")
+    reason = "it did not end; resume it" if ended is None else "it was not stored; resume the workflow to compute it"
+    raise ValueError(f"Cannot load output from workflow {stored.workflow_id!r}: {reason}")
 
 
 def failure(workflow_id: str, task: str, cause: BaseException) -> Exception:

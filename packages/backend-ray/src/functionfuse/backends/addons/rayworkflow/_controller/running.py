@@ -23,7 +23,7 @@ from ..common import WorkflowStatus
 from ..exceptions import WorkflowCancellationError, WorkflowStillActiveError
 from . import lease, logs
 from .grouped_commits import GroupedCommits
-from .outputs import LazyOutput, failure, stored_output
+from .outputs import Output, failure, stored_output
 from .scheduler import Scheduler
 from .submitter import RayTaskSubmitter
 from .tasks import WorkflowOutcome
@@ -89,7 +89,7 @@ class RunningWorkflow:
         self._location = RecordLocation(services.settings.store, stored.workflow_id, stored.journal.run)
         self._grouped_commits: GroupedCommits | None = None
         self._nodes: dict[str, TaskNode] = {}  # by name and key, the first one
-        self._output_futures: dict[str, list[asyncio.Future[LazyOutput]]] = {}  # by task, those who wait for its value
+        self._output_futures: dict[str, list[asyncio.Future[Output]]] = {}  # by task, those who wait for its value
 
     # -- from its beginning to its end
 
@@ -210,48 +210,52 @@ class RunningWorkflow:
 
     # -- outputs
 
-    async def output(self, task: str | None) -> LazyOutput:
+    async def output(self, task: str | None) -> Output:
         """Return the output, or that of a task, once it is stored."""
         if task is None:
             return self._result(await asyncio.shield(self.ended))
         node = self._nodes.get(task)
         if node is not None and node.state.name == "DONE":
             return await self._output_of(node)
-        future: asyncio.Future[LazyOutput] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         self._output_futures.setdefault(task, []).append(future)
         return await future
 
-    async def _output_of(self, node: TaskNode) -> LazyOutput:
+    async def _output_of(self, node: TaskNode) -> Output:
         assert self._grouped_commits is not None
         await self._grouped_commits.flushed()
-        return LazyOutput(node.value, self._location, node.final)
+        return Output(node.value, self._location, node.final)
 
-    async def _resolve_later(self, future: asyncio.Future[LazyOutput], node: TaskNode) -> None:
+    async def _resolve_later(self, future: asyncio.Future[Output], node: TaskNode) -> None:
         try:
             _resolve([future], await self._output_of(node))
         except Exception as error:
             _resolve([future], error)
 
     async def _resolve_from_store(
-        self, task: str, futures: list[asyncio.Future[LazyOutput]], outcome: WorkflowOutcome
+        self, task: str, futures: list[asyncio.Future[Output]], outcome: WorkflowOutcome
     ) -> None:
         """Resolve the futures of a task that did not run; it may be stored from a run before."""
         try:
             _resolve(futures, await asyncio.to_thread(stored_output, self.stored, self._location, task))
-        except (ValueError, StorageError):
-            message = f"Workflow {self.workflow_id!r} ended ({outcome.status}) without this task's output"
-            _resolve(futures, ValueError(message))
+        except Exception as error:
+            _resolve(futures, self._problem(outcome) or error)
 
-    def _result(self, outcome: WorkflowOutcome) -> LazyOutput:
-        if outcome.status == "CANCELED":
-            raise WorkflowCancellationError(self.workflow_id)
-        if outcome.error is not None:
-            raise failure(self.workflow_id, outcome.task, outcome.error)
+    def _result(self, outcome: WorkflowOutcome) -> Output:
+        problem = self._problem(outcome)
+        if problem is not None:
+            raise problem
         assert outcome.output is not None
-        return LazyOutput(outcome.output.value, self._location, outcome.output.final)
+        return Output(outcome.output.value, self._location, outcome.output.final)
+
+    def _problem(self, outcome: WorkflowOutcome) -> Exception | None:
+        """Return the error of a workflow that was not successful."""
+        if outcome.status == "CANCELED":
+            return WorkflowCancellationError(self.workflow_id)
+        return None if outcome.error is None else failure(self.workflow_id, outcome.task, outcome.error)
 
 
-def _resolve(futures: list[asyncio.Future[LazyOutput]], answer: LazyOutput | Exception) -> None:
+def _resolve(futures: list[asyncio.Future[Output]], answer: Output | Exception) -> None:
     for future in futures:
         if future.done():  # nobody waits any more
             continue

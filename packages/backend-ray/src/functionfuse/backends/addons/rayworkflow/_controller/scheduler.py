@@ -12,7 +12,7 @@ import pickle
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ray.exceptions import ActorDiedError, ObjectLostError, RayError
+from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
 
 from functionfuse.backends.serialization import deserialized_error
 from functionfuse.errors import CorruptRecord, StorageError
@@ -139,7 +139,7 @@ class Scheduler:
             self.resolve(node)
         elif report.ended == "graph":
             self._expand(node, pickle.loads(report.data))
-        elif report.ended == "unstored":
+        elif report.ended in ("unstored", "crashed"):
             self.end(WorkflowOutcome("FAILED", error=deserialized_error(report.data), task=node.spec.name))
         elif report.ended == "error":
             error = deserialized_error(report.data)
@@ -182,11 +182,11 @@ class Scheduler:
             self._record_link(task_graph.head, node.final, task_graph.links)
 
     def _fail(self, node: TaskNode, error: BaseException) -> None:
-        """Let the nearest task catch an exception that this one went on for; else the workflow fails."""
-        catcher = node.task_graph.creator
+        """Let the nearest task catch an exception that a function raised; else the workflow fails."""
+        catcher: TaskNode | None = node
         while catcher is not None and not catcher.catches:
             catcher = catcher.task_graph.creator
-        if catcher is None or isinstance(error, RayError) or not isinstance(error, Exception):
+        if catcher is None:
             self.end(WorkflowOutcome("FAILED", error=error, task=node.spec.name))
             return
         self._abandon(catcher)
@@ -211,10 +211,11 @@ class Scheduler:
         is_over = not _is_loss(error) and not (node.is_isolated and isinstance(error, ActorDiedError))
         if node.reloads > _RELOADS or is_over:
             cause = getattr(error, "cause", None)
-            if isinstance(cause, StorageError):
-                self.end(WorkflowOutcome("FAILED", error=cause, task=node.spec.name))
-            else:
+            if isinstance(error, RayTaskError) and not isinstance(cause, StorageError):
                 self._fail(node, error)
+            else:
+                error = cause if isinstance(cause, StorageError) else error
+                self.end(WorkflowOutcome("FAILED", error=error, task=node.spec.name))
             return
         if node.key in self._stored or node.state is TaskState.DONE:
             self._reads.append(node)

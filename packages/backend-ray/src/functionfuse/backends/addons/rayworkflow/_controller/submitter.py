@@ -155,7 +155,7 @@ class RayTaskSubmitter:
             spec.arguments, code, self._environment.driver, bool(references),
         )  # fmt: skip
         arguments = [need.value if index in spec.direct else need.report for index, need in enumerate(needs)]
-        node.report, node.value = self._sender(node)(pickle.dumps(call), *references, *arguments)
+        node.value, node.report = self._sender(node)(pickle.dumps(call), *references, *arguments)
         self._watch(node, ended)
         logs.running(self._location.workflow_id, spec.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import unicodedata
 from collections import Counter
@@ -20,7 +21,7 @@ from .serialization import deserialize_arguments, serialize_arguments
 from .spec import GraphSpec, TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .serialization import SerializedValue
     from .spec import TaskKind
@@ -44,7 +45,7 @@ class CapturedDag:
         code: what they call.
 
     Raises:
-        TypeError: something in the DAG is no function that was bound.
+        TypeError: something in the DAG is no function that was bound, or was bound to arguments that it does not take.
     """
 
     def __init__(self, dag: DAGNode, keep: StoreReferences, given: DAGInputData | None = None) -> None:
@@ -57,7 +58,9 @@ class CapturedDag:
         self._taken: set[str] = set()
         indexes: dict[DAGNode, int] = {}
         tasks: list[TaskSpec] = []
-        for node, serialized in nodes_in_order(dag, None if given is None else self._value_of):
+        nodes = list(nodes_in_order(dag, None if given is None else self._value_of))
+        refuse_wrong_arguments(node for node, _ in nodes)  # before anything is stored
+        for node, serialized in nodes:
             tasks.append(self._task(node, serialized, indexes))
             indexes[node] = len(indexes)
         self.graph = GraphSpec(tuple(tasks))
@@ -125,6 +128,33 @@ def _default_name(body: Any) -> str:
     qualname = getattr(body, "__qualname__", "__anonymous_func__")
     plain = unicodedata.normalize("NFKD", qualname).encode("ascii", "ignore").decode("ascii")
     return f"{module}.{_NO_NAME.sub('', plain)}"
+
+
+def refuse_wrong_arguments(nodes: Iterable[FunctionNode]) -> None:
+    """Refuse nodes whose functions cannot be called with their arguments.
+
+    Raises:
+        TypeError: there is one.
+    """
+    signatures: dict[Any, inspect.Signature | None] = {}
+    for node in nodes:
+        body = node._body
+        if body not in signatures:
+            signatures[body] = _signature(body)
+        signature = signatures[body]
+        if signature is None:
+            continue
+        try:
+            signature.bind(*node._bound_args, **node._bound_kwargs)
+        except TypeError as error:
+            raise TypeError(f"{_default_name(body)}{signature} is bound to other arguments: {error}") from None
+
+
+def _signature(body: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(body)
+    except (TypeError, ValueError):  # what is compiled may have none
+        return None
 
 
 def nodes_in_order(

@@ -11,7 +11,7 @@ from .._worker.calls import deserialized_call
 from .._worker.task import execute_with
 
 
-def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
+def execute_graph(serialized: bytes, *arguments: Any) -> tuple[Any, bytes]:
     """Run a graph in a worker, as `execute` runs a function.
 
     Args:
@@ -19,10 +19,10 @@ def execute_graph(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
         arguments: references, if there are any.
 
     Returns:
-        The pickled report, and the value.
+        The value, and the pickled report.
     """
     from .graph import run_graph  # which takes long to import, and workers that only load this module do without
 
     call, references, needs = deserialized_call(serialized, arguments)
     report, value = execute_with(lambda: run_graph, call, references, needs)
-    return pickle.dumps(report), unchanged(value)
+    return unchanged(value), pickle.dumps(report)

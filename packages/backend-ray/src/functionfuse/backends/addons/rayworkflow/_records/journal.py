@@ -10,6 +10,7 @@ The records of workflow ``w`` are those of the store's workflow ``durable/w``:
 ``<run>/caught/<task>``   the exception that a task with catch_exceptions caught from its graph
 ``<run>/link/<task>/<n>`` the task that went on in the place of a deep recursion after ``n`` others
 ``<run>/log/<number>``    what many tasks returned; see the module ``results``
+``<run>/tried/<task>/..`` how many attempts at a task with retry_exceptions failed, while Ray runs it
 ``<run>/wait/<task>``     until when a task sleeps, or the event that it received
 ``<run>/node/<name>``     that this run stored a node of Function Fuse that its recipe cannot find
 ``<run>/lease/<epoch>``   who runs the workflow since then
@@ -176,8 +177,8 @@ class Journal:
         with suppress(TaskNotFound):
             with_retries(self.store.remove_task, self._location, "spec")
         there = bool(with_retries(self.store.remove_workflow, self._location))
-        for beside in (EVENTS + self.workflow_id, f"{NODES}{self.workflow_id}/{self.run}"):
-            with_retries(self.store.remove_workflow, beside)
+        EventInbox(self.store, self.workflow_id).remove()
+        with_retries(self.store.remove_workflow, f"{NODES}{self.workflow_id}/{self.run}")
         return there
 
     def _full(self, name: str) -> str:
@@ -222,6 +223,10 @@ class EventInbox:
             return None
         return event
 
+    def remove(self) -> bool:
+        """Remove all events; return True if there were any."""
+        return bool(with_retries(self._store.remove_workflow, self._location))
+
 
 def with_retries(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call a store, and retry for some seconds while it is unavailable.
@@ -255,6 +260,11 @@ def records_name(workflow_id: str) -> str:
 def stored_ids(store: Catalogue) -> list[str]:
     """Return the ids of all workflows in a store."""
     return [name.removeprefix(PREFIX) for name in store.list_workflows() if name.startswith(PREFIX)]
+
+
+def ids_with_events(store: Catalogue) -> list[str]:
+    """Return the ids that events were sent to, whether there are such workflows or not."""
+    return [name.removeprefix(EVENTS) for name in store.list_workflows() if name.startswith(EVENTS)]
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from .._dag.spec import WAITS, key_of
 from ..common import WorkflowStatus
 from ..exceptions import WorkflowNotFoundError, WorkflowStillActiveError
-from .journal import FORMAT, Journal, stored_ids, with_retries
+from .journal import FORMAT, EventInbox, Journal, stored_ids, with_retries
 from .lease_records import epoch_key, latest_epoch, owner_of
 from .results import TaskResults
 
@@ -122,18 +122,11 @@ class StoredWorkflow:
         self.journal.put(f"end/{epoch_key(epoch)}", "end", *ended, end_time=time.time())
 
     def key_of(self, task: str) -> str:
-        """Return the key of a stored task, found by that or by its name.
-
-        Raises:
-            ValueError: nothing is stored of it.
-        """
+        """Return the key of a stored task, found by that or by its name; "" if nothing is stored of it."""
         results = TaskResults(self.journal)
         if results.has(task):
             return task
-        for key in results.tasks():
-            if key.startswith(f"{task}@"):
-                return key
-        raise ValueError(f"Cannot load output from task id '{task}' in workflow '{self.workflow_id}'")
+        return next((key for key in results.tasks() if key.startswith(f"{task}@")), "")
 
     def functions(self) -> list[TaskSpec]:
         """Return tasks in which all code of the graph is."""
@@ -156,14 +149,18 @@ class StoredWorkflow:
     # -- metadata
 
     def metadata(self, status: WorkflowStatus) -> dict[str, Any]:
-        """Return what is known of the workflow."""
-        epoch = latest_epoch(self.journal)
+        """Return what is known of the workflow; the times are those of its last run, which a cancelled one did not end.
+
+        Args:
+            status: of the workflow.
+        """
+        epoch = epoch_key(latest_epoch(self.journal))
         stats = {}
-        first, last = self.journal.meta(f"lease/{epoch_key(1)}"), self.journal.meta(f"end/{epoch_key(epoch)}")
-        if first is not None:
-            stats["start_time"] = first["start_time"]
-        if last is not None:
-            stats["end_time"] = last["end_time"]
+        started, ended = self.journal.meta(f"lease/{epoch}"), self.journal.meta(f"end/{epoch}")
+        if started is not None:
+            stats["start_time"] = started["start_time"]
+        if ended is not None and status is not WorkflowStatus.CANCELED:
+            stats["end_time"] = ended["end_time"]
         return {"status": status.value, "user_metadata": self.user_metadata, "stats": stats}
 
     def task_metadata(self, task: str) -> dict[str, Any]:
@@ -227,7 +224,7 @@ def unfinished_by(store: Catalogue, actor: str) -> list[tuple[StoredWorkflow, Ta
 
 
 def delete(store: Catalogue, workflow_id: str, reader: OwnerCheck) -> None:
-    """Remove a workflow that does not run, also one whose graph is damaged.
+    """Remove a workflow that does not run, also one whose graph is damaged, or of which there are events only.
 
     Args:
         store: the store.
@@ -244,7 +241,9 @@ def delete(store: Catalogue, workflow_id: str, reader: OwnerCheck) -> None:
         Journal(store, workflow_id).remove()
         return
     if stored is None:
-        raise WorkflowNotFoundError(workflow_id)
+        if not EventInbox(store, workflow_id).remove():
+            raise WorkflowNotFoundError(workflow_id)
+        return
     if stored.status(reader) is WorkflowStatus.RUNNING:
         raise WorkflowStillActiveError("DELETE", workflow_id)
     stored.journal.remove()

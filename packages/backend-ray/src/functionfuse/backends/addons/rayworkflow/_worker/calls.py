@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._dag.spec import Checkpoint
     from .._records.references import RecordLocation
 
-    TaskEnd = Literal["value", "graph", "error", "unstored", "blocked", "lost"]
+    TaskEnd = Literal["value", "graph", "error", "unstored", "crashed", "blocked", "lost"]
 
 
 class TaskCall(NamedTuple):
@@ -70,7 +70,8 @@ class TaskReport(NamedTuple):
 
     Attributes:
         ended: "value"; "graph", which goes on in its place; "error"; "unstored", because the store could not be used;
-            "blocked", because a task that it needs has no value yet; or "lost", because nothing valid is stored.
+            "crashed", because no attempts are left after a crash; "blocked", because a task that it needs has no value
+            yet; or "lost", because nothing valid is stored.
         data: the pickle of a graph or of an error; of a value, if the controller is to store it.
         start: seconds since the epoch.
         end: likewise.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import cloudpickle
 from ray.dag import DAGNode
+from ray.exceptions import WorkerCrashedError
 
 from functionfuse.backends.builtin._ray.unchanged import unchanged
 from functionfuse.backends.serialization import deserialized_error, unserializable_result
@@ -22,6 +23,7 @@ from .._dag.serialization import SERIALIZER, serialize
 from .._records.environment import state_of_driver
 from .._records.functions import store_function
 from .._records.references import store_references
+from .attempts import AttemptCount
 from .calls import NoValue, TaskCall, TaskReferences, TaskReport, arguments_of, deserialized_call, is_blocked
 from .context import TaskContext, current
 from .reading import read_result
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 SMALL = 32 << 10  # bytes of a result that the controller stores with others
 
 
-def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
+def execute(serialized: bytes, *arguments: Any) -> tuple[Any, bytes]:
     """Run a task in a worker, unless its result is stored.
 
     All that can be is in one argument, as bytes: each further one, and what Ray has to pickle, takes longer than that.
@@ -44,11 +46,11 @@ def execute(serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
             it.
 
     Returns:
-        The pickled report, and the value.
+        The value, and the pickled report. When Ray cannot pickle a value, the report behind it is not sent either.
     """
     call, references, needs = deserialized_call(serialized, arguments)
     report, value = execute_with(lambda: _function_of(call, references), call, references, needs)
-    return pickle.dumps(report), unchanged(value)
+    return unchanged(value), pickle.dumps(report)
 
 
 def execute_with(
@@ -91,18 +93,23 @@ def execute_with(
 def _call_with_retries(
     call: TaskCall, function: Callable[..., Any], arguments: Callable[[], Any], start: float
 ) -> tuple[TaskReport, Any]:
-    attempt = 0
+    attempts = AttemptCount(call)
+    if attempts.had_failures and attempts.are_spent:  # without failures, Ray would not have started the task again
+        error = SERIALIZER.error(WorkerCrashedError())
+        return TaskReport("crashed", error, start, time.time(), attempts.number), NoValue()
     while True:
-        attempt += 1
+        attempts.number += 1
         try:
             args, kwargs = arguments()
             value = function(*args, **kwargs)
             break
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             worth = call.retry_exceptions
             again = isinstance(error, worth) if isinstance(worth, tuple) else worth
-            if not again or 0 < call.attempts <= attempt:
-                return failure_report(call, error, start, attempt)
+            if not again or attempts.are_spent:
+                return failure_report(call, error, start, attempts.number)
+            attempts.record_failure()
+    attempt = attempts.number
     if isinstance(value, Deferred):
         value = as_dag(value)
     if isinstance(value, DAGNode):
@@ -119,8 +126,9 @@ def failure_report(call: TaskCall, error: BaseException, start: float, attempts:
         start: when the task started, in seconds since the epoch.
         attempts: how often the function was called.
     """
-    if call.catches and isinstance(error, Exception):
-        return store_value(call, (None, deserialized_error(SERIALIZER.error(error))), start, attempts)
+    if call.catches:
+        caught = None, deserialized_error(SERIALIZER.error(error))
+        return store_value(call._replace(catches=False), caught, start, attempts)
     return TaskReport("error", SERIALIZER.error(error), start, time.time(), attempts), NoValue()
 
 
@@ -153,7 +161,7 @@ def store_value(call: TaskCall, value: Any, start: float, attempts: int) -> tupl
         problem = (
             error if type(error) is TypeError and "continuation" in str(error) else unserializable_result(value, error)
         )
-        return TaskReport("error", SERIALIZER.error(problem), start, end, attempts), NoValue()
+        return failure_report(call, problem, start, attempts)
     if call.checkpoint == "grouped" and not serialized.references and len(serialized.data) <= SMALL:
         return report._replace(data=serialized.data), value
     objects = store_references(call.location, serialized.references) if serialized.references else []

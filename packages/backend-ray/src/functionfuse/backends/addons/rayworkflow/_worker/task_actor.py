@@ -31,7 +31,7 @@ class TaskActor:
     def __init__(self, seconds: float = _FIRST_CALL) -> None:
         self._end = _end_after(seconds)
 
-    def execute(self, *arguments: Any) -> tuple[bytes, Any]:
+    def execute(self, *arguments: Any) -> tuple[Any, bytes]:
         """Run the task; called again by another controller, return what was stored meanwhile."""
         self._end.cancel()
         try:

@@ -12,6 +12,7 @@ from functionfuse.errors import StorageError
 
 from .._dag.serialization import deserialize, serialize
 from .._records.references import are_objects_valid, object_references, store_references
+from ..event_listener import LONGEST
 from .calls import NoValue, TaskReport, arguments_of, deserialized_call, is_blocked
 from .context import TaskContext, current
 from .reading import read_result
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
 
     from .calls import TaskCall, TaskReferences
 
-_LONGEST = 60.0  # seconds to sleep at once: so long may a clock that was moved, or a machine that slept, go unnoticed
+
+class ListenerFailed(Exception):  # noqa: N818
+    """A listener raised what is no Exception, such as KeyboardInterrupt; as it is, it would end the loop of all waits.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class WaitActor:
     """An actor whose methods end when a wait does; they return what tasks do."""
 
-    async def sleep(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
+    async def sleep(self, serialized: bytes, *arguments: Any) -> tuple[Any, bytes]:
         """Sleep until the time that is stored, which the first attempt computes.
 
         Args:
@@ -40,12 +51,12 @@ class WaitActor:
         async def wait(duration: float) -> None:
             until = await asyncio.to_thread(_deadline, call, duration)
             while (left := until - time.time()) > 0:
-                await asyncio.sleep(min(left, _LONGEST))
+                await asyncio.sleep(min(left, LONGEST))
 
         report, value = await _answer(call, references, needs, wait)
-        return pickle.dumps(report), value
+        return value, pickle.dumps(report)
 
-    async def event(self, serialized: bytes, *arguments: Any) -> tuple[bytes, Any]:
+    async def event(self, serialized: bytes, *arguments: Any) -> tuple[Any, bytes]:
         """Wait for an event, store it, and notify the listener.
 
         Args:
@@ -63,7 +74,7 @@ class WaitActor:
             return event[0]
 
         report, value = await _answer(call, references, needs, wait)
-        return pickle.dumps(report), value
+        return value, pickle.dumps(report)
 
 
 async def _answer(
@@ -82,6 +93,8 @@ async def _answer(
             value = await wait(*args, **kwargs)
         except StorageError:
             raise
+        except ListenerFailed as failed:
+            return await asyncio.to_thread(failure_report, call, failed.error, start, 1)
         except Exception as error:
             return await asyncio.to_thread(failure_report, call, error, start, 1)
         return await asyncio.to_thread(store_value, call, (value, None) if call.catches else value, start, 1)
@@ -104,10 +117,8 @@ async def _in_a_thread(call: TaskCall, work: Callable[[], Coroutine[Any, Any, An
         try:
             task.append(inner.create_task(work()))
             report(done.set_result, inner.run_until_complete(task[0]))
-        except asyncio.CancelledError:
-            pass
         except BaseException as error:
-            report(done.set_exception, error)
+            report(done.set_exception, error if isinstance(error, Exception) else ListenerFailed(error))
         finally:
             inner.close()
 
