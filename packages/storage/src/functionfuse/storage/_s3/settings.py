@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from functionfuse._suggestions import did_you_mean
@@ -38,6 +39,7 @@ class S3Settings:
     options: str
     """Of botocore's `Config`, as JSON."""
     workers: int
+    retry_seconds: float
     literal: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def make_settings(
     credentials: str | None,
     options: Mapping[str, Any] | None,
     workers: int,
+    retry_seconds: float,
     literal: Mapping[str, str | None],
 ) -> S3Settings:
     """Return settings made of checked options.
@@ -99,6 +102,7 @@ def make_settings(
         credentials: where credentials are found.
         options: of botocore's `Config`.
         workers: parts that are transferred at the same time.
+        retry_seconds: how long a request is retried.
         literal: `key`, `secret` and `token`.
 
     Raises:
@@ -113,6 +117,8 @@ def make_settings(
         raise OptionError("option 'endpoint_url' must look like 'http://host:port', without user and password")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         raise OptionError(f"option 'workers' must be a whole number from 1 to 64, got {workers!r}")
+    if isinstance(retry_seconds, bool) or not isinstance(retry_seconds, int | float) or not 0 <= retry_seconds < inf:
+        raise OptionError(f"option 'retry_seconds' must be a number of seconds, 0 or more, got {retry_seconds!r}")
     if credentials is not None and not (isinstance(credentials, str) and _REFERENCE.fullmatch(credentials)):
         raise OptionError(
             "option 'credentials' must be 'env:PREFIX_' or 'package.module:function', where credentials are found; "
@@ -122,7 +128,16 @@ def make_settings(
     if secrets and (credentials or profile):
         raise OptionError("option 'key' is for use without 'credentials' and 'profile'")
     return S3Settings(
-        bucket, prefix, endpoint_url, region, profile, credentials, _checked_options(options), workers, secrets
+        bucket,
+        prefix,
+        endpoint_url,
+        region,
+        profile,
+        credentials,
+        _checked_options(options),
+        workers,
+        retry_seconds,
+        secrets,
     )
 
 

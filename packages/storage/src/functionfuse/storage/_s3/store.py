@@ -33,6 +33,8 @@ class S3Store(RecordStore):
             always does.
         options: for botocore's `Config`, like `{"request_checksum_calculation": "when_required"}`.
         workers: parts, or ranges, of one result that are transferred at the same time.
+        retry_seconds: how long a request is retried that the server throttles, or that gets no response, once the
+            store is made; 0 leaves it to botocore, which gives up after a second or two.
         sign_key: as for the file store.
         key: a literal access key, with `secret` and maybe `token`. Such a store cannot be pickled, and
             `config()` leaves them out.
@@ -55,6 +57,7 @@ class S3Store(RecordStore):
         credentials: str | None = None,
         options: Mapping[str, Any] | None = None,
         workers: int = 4,
+        retry_seconds: float = 300.0,
         sign_key: str | None = None,
         key: str | None = None,
         secret: str | None = None,
@@ -77,7 +80,13 @@ class S3Store(RecordStore):
         check_reference(sign_key)
         load_key(sign_key)  # better now than after the first long task
         self._settings = make_settings(
-            path, **given, credentials=credentials, options=options, workers=workers, literal=literal
+            path,
+            **given,
+            credentials=credentials,
+            options=options,
+            workers=workers,
+            retry_seconds=retry_seconds,
+            literal=literal,
         )
         super().__init__(ObjectTransport(S3Client(self._settings), self._settings.prefix), sign_key=sign_key)
         self._sign_key = sign_key
@@ -101,6 +110,7 @@ class S3Store(RecordStore):
             "credentials": settings.credentials,
             "options": json.loads(settings.options),
             "workers": settings.workers,
+            "retry_seconds": settings.retry_seconds,
             "sign_key": self._sign_key,
         }
         return {"kind": "S3", "options": options}
