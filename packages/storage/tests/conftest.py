@@ -165,8 +165,8 @@ def ray_cluster():
 
 @pytest.fixture
 def behind(s3_proxy, s3_options, s3_store):
-    """The store of ``s3_store`` again, behind the proxy."""
-    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
+    """The store of ``s3_store`` again, behind the proxy; it does not retry for long."""
+    return S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint}, retry_seconds=0)
 
 
 @pytest.fixture

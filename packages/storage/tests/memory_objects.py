@@ -61,6 +61,7 @@ class MemoryClient:
 
     name: str
     workers: int = 2
+    retry_seconds: float = 0.0
 
     @property
     def bucket(self):

@@ -115,7 +115,7 @@ def own_server(tmp_path, s3_options):  # the options bring the credentials, and 
 @pytest.mark.slow(reason="processes that are killed again and again")
 @pytest.mark.chaos(weight=3)
 def test_what_a_killed_server_acknowledged_is_there_when_it_is_back(own_server, s3_options, effort):
-    options = {**s3_options, "endpoint_url": own_server.endpoint}
+    options = {**s3_options, "endpoint_url": own_server.endpoint, "retry_seconds": 0}
     store, pick = actors.open_store({"kind": "S3", "options": options}), effort.pick
     possible = {task: [None] for task in actors.TASKS}
     saved = 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,104 @@ class TestLostResponses:
         s3_proxy.rule = lose(1, lambda request: "partNumber=1" in request.path)
         behind.save("w", "a", bytes(LARGE))
         assert behind.read_task("w", "a") == bytes(LARGE)
+
+
+class TestAServerInTrouble:
+    """It throttles, or connections are lost, for longer than botocore retries."""
+
+    TROUBLES = ((503, "SlowDown"), (429, "TooManyRequests"), (500, "InternalError"), "drop")
+
+    @pytest.fixture(autouse=True)
+    def no_waiting(self, monkeypatch):
+        monkeypatch.setattr("functionfuse.storage._s3.retries.back_off", lambda attempt: 0.0)
+        monkeypatch.setattr("functionfuse.storage._object.retries.back_off", lambda attempt: 0.0)
+
+    @pytest.fixture
+    def make(self, s3_options, s3_proxy):
+        once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
+        return partial(S3Store, **{**s3_options, "endpoint_url": s3_proxy.endpoint, "options": once})
+
+    @pytest.mark.parametrize("trouble", TROUBLES)
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_a_save_outlasts_it(self, make, s3_proxy, trouble, size):
+        store = make()
+        s3_proxy.rule = lose(20, lambda request: request.command in ("PUT", "POST"), trouble)
+        store.save("w", "a", bytes(size))
+        assert store.read_task("w", "a") == bytes(size)
+
+    @pytest.mark.parametrize("trouble", [*TROUBLES, "cut response"])
+    def test_a_read_outlasts_it(self, make, s3_proxy, trouble):
+        store = make()
+        store.save("w", "a", bytes(LARGE))
+        s3_proxy.rule = lose(20, lambda request: request.command in ("GET", "HEAD"), trouble)
+        assert store.has_tasks("w", ["a"]) == {"a"}
+        assert store.read_task("w", "a") == bytes(LARGE)
+
+    @pytest.mark.parametrize("trouble", [*TROUBLES, "cut response"])
+    def test_a_blob_outlasts_it(self, make, s3_proxy, trouble, blobby, blobby_serializer):
+        store = make()
+        store.register_persistent_serializers(blobby_serializer)
+        s3_proxy.rule = lose(20, lambda request: request.command == "PUT" and ".big/" in request.path, trouble)
+        store.save("w", "a", blobby(b"content"))
+        s3_proxy.rule = lose(20, lambda request: request.command == "GET" and ".big/" in request.path, trouble)
+        assert store.read_task("w", "a").content == b"content"
+
+    def test_a_warning_says_what_is_waited_for(self, make, s3_proxy, monkeypatch):
+        monkeypatch.setattr("functionfuse.storage._s3.retries._QUIET", 0.0)
+        store = make()
+        s3_proxy.rule = lose(20, lambda request: request.command == "PUT", (503, "SlowDown"))
+        with pytest.warns(
+            UserWarning, match=r"of 's3://results/.*' is in trouble \(503 SlowDown\).* up to 300 s"
+        ) as seen:
+            store.save("w", "a", 1)
+        assert len(seen) == 1
+
+    def test_it_lasts_too_long(self, make, s3_proxy):
+        store = make(retry_seconds=0.2)
+        s3_proxy.rule = lambda request: (503, "SlowDown")
+        with pytest.raises(StorageError, match=r"cannot write 's3://.*/w/a\.ffr'.*SlowDown"):
+            store.save("w", "a", 1)
+        assert len(s3_proxy.seen) > 4
+
+    def test_what_is_refused_is_not_retried(self, make, s3_proxy):
+        store = make()
+        s3_proxy.seen.clear()
+        s3_proxy.rule = lambda request: (403, "AccessDenied")
+        with pytest.raises(StorageError, match="AccessDenied"):
+            store.save("w", "a", 1)
+        assert len(s3_proxy.seen) == 1
+
+    def test_a_store_at_such_a_server_is_refused_soon(self, make, s3_proxy):
+        s3_proxy.rule = lambda request: (503, "SlowDown")
+        with pytest.raises(StorageError, match=r"cannot open a store at .*SlowDown"):
+            make()
+        assert len(s3_proxy.seen) <= 2
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("ExpiredToken", "the credentials have expired; renew them"),
+        ("RequestTimeTooSkewed", "it is .* GMT here, and .* on the server; set the clock of this machine"),
+        ("AccessDenied", "check key, secret"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_look_says_why(behind, s3_proxy, status, code, why):
+    """A response to HEAD has no body that could."""
+    s3_proxy.rule = lambda request: (status, code)
+    with pytest.raises(StorageError, match=rf"access was refused \({code}\).*{why}"):
+        behind.has_tasks("w", ["a"])
+    assert [line.partition(" ")[0] for line in s3_proxy.seen[-2:]] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("refusal", [(400, "MissingContentMD5"), (501, "NotImplemented")])
+def test_a_server_that_refuses_checksums_can_be_emptied(behind, s3_proxy, keys, refusal):
+    for name in ("a", "b"):
+        behind.save("w", name, 1)
+    s3_proxy.rule = lambda request: refusal if "x-amz-checksum-crc32" in request.headers else None
+    behind.remove_workflow("w")
+    assert keys() == ["ffstore.json"]
 
 
 class TestReading:

@@ -29,7 +29,7 @@ def make(**options):
 
 
 def test_config_is_json_and_makes_the_same_store(s3_options):
-    store = make(**s3_options, workers=2, options={"read_timeout": 30})
+    store = make(**s3_options, workers=2, retry_seconds=60, options={"read_timeout": 30})
     store.save("w", "a", 1)
     again = storage_factory(json.loads(json.dumps(store.config())))
     assert again.config() == store.config()
@@ -129,6 +129,13 @@ class TestCredentialsThatExpire:
         assert store.read_task("w", "a") == 1
         assert len(vault.calls) == 2
 
+    def test_a_response_to_head_does_not_say_so(self, expiring, s3_proxy, vault):
+        store = make(**expiring)
+        store.save("w", "a", 1)
+        s3_proxy.rule = lambda request: (400, "ExpiredToken") if s3.KEY in request.headers["Authorization"] else None
+        assert store.has_tasks("w", ["a"]) == {"a"}
+        assert len(vault.calls) == 2
+
     def test_a_function_that_has_nothing_new(self, expiring, s3_proxy, vault):
         store = make(**expiring)
         s3_proxy.rule = lambda request: (400, "ExpiredToken")
@@ -180,6 +187,8 @@ def test_a_signed_store(s3_options, monkeypatch):
         ({"worker": 2}, "no option 'worker'.*did you mean 'workers'"),
         ({"workers": 0}, "'workers' must be a whole number from 1 to 64, got 0"),
         ({"workers": True}, "'workers' must be"),
+        ({"retry_seconds": -1}, "'retry_seconds' must be a number of seconds, 0 or more, got -1"),
+        ({"retry_seconds": float("inf")}, "'retry_seconds' must be"),
         ({"region": 5}, "'region' must be a name, got 5"),
         ({"credentials": {"key": "s3cr3t"}}, "'credentials' must be 'env:PREFIX_'"),
         ({"credentials": "env:A_"}, "without 'credentials'"),

@@ -28,7 +28,7 @@ def store(s3_store):
 @pytest.fixture
 def behind(store, s3_proxy, s3_options):
     """The store again, behind the proxy."""
-    made = S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint})
+    made = S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint}, retry_seconds=0)
     made.register_persistent_serializers(DaskArraySerializer)
     return made
 
@@ -137,9 +137,8 @@ def test_irregular_chunks_are_all_written_by_one_task(store, objects):
 
 
 def test_a_server_that_ends_is_an_error_of_the_store(saved, s3_proxy, s3_options):
-    reader = S3Store(
-        **{**s3_options, "endpoint_url": s3_proxy.endpoint, "options": {"retries": {"total_max_attempts": 1}}}
-    )
+    once = {"options": {"retries": {"total_max_attempts": 1}}, "retry_seconds": 0}
+    reader = S3Store(**{**s3_options, "endpoint_url": s3_proxy.endpoint, **once})
     loaded = reader.read_task("w", "a")
     s3_proxy.stop()
     with pytest.raises(StorageError, match=r"cannot read 's3://results/.*/c/\d/\d': no response from") as caught:

@@ -256,7 +256,7 @@ class Run:
         """
         name = task.name
         kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
-        if isinstance(error, NodeError) and (error.name == name or error.name.startswith(f"{name}/")):
+        if isinstance(error, NodeError) and _is_of(error, task):
             failure = error  # the engine knows better
         else:
             message = f"node {name!r} failed: {described(error)}"
@@ -474,6 +474,13 @@ class Run:
                 f"the engine ended without the result of node {frame.full_name(name)!r}, which had to run"
             )
         return self._stored.read(frame, name)
+
+
+def _is_of(error: NodeError, task: Task) -> bool:
+    """Return False for an error of another run, which the function of a task made; its node may have the same name."""
+    name = task.name
+    of_task = error.name == name and error.function in ("", task.step.target.qualname)
+    return of_task or error.name.startswith(f"{name}/")
 
 
 def _take_resumed(frame: Frame, states: Mapping[str, Any], ref: Ref) -> Any:

@@ -110,21 +110,22 @@ class FailureTests(BackendSuite, suite=True):
         assert make_workflow(same(2)).run() == 2
 
     @core
-    def test_a_failed_run_within_a_node(self, make_workflow: Any) -> None:
-        """The error names the node of this graph; that of the inner run is its cause."""
+    @pytest.mark.parametrize("name", ["inner", "outer"])
+    def test_a_failed_run_within_a_node(self, make_workflow: Any, name: str) -> None:
+        """The error names the node of this graph; that of the inner run is its cause, whatever the name of its node."""
 
         @workflow
         def runs_another() -> None:
-            raise NodeError("node 'inner' failed: ValueError: no", name="inner")
+            raise NodeError(f"node {name!r} failed: ValueError: no", name=name, function="fit")
 
         workflow_ = make_workflow(runs_another().set_name("outer"), same(1).set_name("other"))
         with pytest.raises(WorkflowFailed) as caught:
             workflow_.run(on_error="continue")
         failed = caught.value.report.failed
         assert list(failed) == ["outer"]
-        assert str(failed["outer"]).startswith("node 'outer' failed: NodeError: node 'inner' failed: ValueError: no")
+        assert str(failed["outer"]).startswith(f"node 'outer' failed: NodeError: node {name!r} failed: ValueError: no")
         inner = failed["outer"].__cause__
-        assert (type(inner), getattr(inner, "name", None)) == (NodeError, "inner")
+        assert (type(inner), getattr(inner, "name", None)) == (NodeError, name)
 
     @core
     def test_an_exit_is_a_failure(self, make_workflow: Any) -> None:

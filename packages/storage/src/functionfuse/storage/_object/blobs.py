@@ -16,6 +16,7 @@ from .._file.blob_file import BlobFile
 from .._file.process_folder import process_folder
 from .._store.layout import checked_blob_id, new_blob_id
 from .._store.transport import Absent
+from .retries import read_persistently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +165,7 @@ class ObjectBlobs:
 
     def _download(self, key: str, target: Path) -> None:
         try:
-            self._client.download_file(key, target)
+            read_persistently(self._client, lambda: self._client.download_file(key, target))
         except Absent as error:
             raise CorruptRecord(f"blob {self._client.address(key)!r} is missing") from error
 

@@ -105,6 +105,10 @@ class ObjectClient(Protocol):
     def workers(self) -> int:
         """Parts, or ranges, of one object that are transferred at the same time."""
 
+    @property
+    def retry_seconds(self) -> float:
+        """How long reads that are interrupted are retried."""
+
     def address(self, key: str) -> str:
         """Return the address of an object, for messages."""
 
@@ -182,6 +186,7 @@ class ObjectClient(Protocol):
 
         Raises:
             Absent: there is no such object.
+            ReadInterrupted: the connection was lost.
         """
 
     # Many objects

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from functionfuse.errors import StorageError
 
 from .._file.disk import fresh_memory
 from .client import ReadInterrupted, VersionChanged
+from .retries import read_persistently
 
 if TYPE_CHECKING:
     from .client import ObjectClient
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 FIRST = 8 << 20  # bytes of the first request, which is the only one for most records
 RANGE = 16 << 20
 _VERSION_TRIES = 5
-_RANGE_TRIES = 3
 
 
 def read_end(client: ObjectClient, key: str, length: int) -> tuple[bytes, int]:
@@ -32,14 +31,12 @@ def read_end(client: ObjectClient, key: str, length: int) -> tuple[bytes, int]:
     Raises:
         Absent: there is no such object.
     """
-    for attempt in itertools.count(1):
+
+    def read() -> tuple[bytes, int]:
         content = client.get(key, -length)
-        try:
-            return content.read()[-length:], content.size
-        except ReadInterrupted:
-            if attempt == _RANGE_TRIES:
-                raise
-    raise AssertionError("not reached")
+        return content.read()[-length:], content.size
+
+    return read_persistently(client, read)
 
 
 def read_range(client: ObjectClient, key: str, start: int = 0, end: int | None = None) -> bytes:
@@ -54,13 +51,7 @@ def read_range(client: ObjectClient, key: str, start: int = 0, end: int | None =
     Raises:
         Absent: there is no such object.
     """
-    for attempt in itertools.count(1):
-        try:
-            return client.get(key, start, end).read()
-        except ReadInterrupted:
-            if attempt == _RANGE_TRIES:
-                raise
-    raise AssertionError("not reached")
+    return read_persistently(client, lambda: client.get(key, start, end).read())
 
 
 def read_whole(client: ObjectClient, key: str) -> memoryview:
@@ -102,14 +93,11 @@ def _read_version(client: ObjectClient, key: str) -> memoryview:
 
 def _fetch(client: ObjectClient, key: str, view: memoryview, version: str, span: tuple[int, int]) -> None:
     start, end = span
-    for attempt in itertools.count(1):
-        try:
-            content = client.get(key, start, end, version=version)
-            if content.version != version:  # a server that ignores the condition, or an object without content
-                raise VersionChanged
-            content.read_into(view[start:end])
-        except ReadInterrupted:
-            if attempt == _RANGE_TRIES:
-                raise
-        else:
-            return
+
+    def read() -> None:
+        content = client.get(key, start, end, version=version)
+        if content.version != version:  # a server that ignores the condition, or an object without content
+            raise VersionChanged
+        content.read_into(view[start:end])
+
+    read_persistently(client, read)

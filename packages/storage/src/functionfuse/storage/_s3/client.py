@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _MARK = "ff-write"  # metadata
 _BATCH = 1000  # what one request deletes at most
 _CONDITION_UNSUPPORTED = {400, 501}
+_CHECKSUM_REFUSED = {400, 501}
+_UNEXPLAINED = {400, 403}  # a response to HEAD has no body, which would say why; that to GET has
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class S3Client:
     def workers(self) -> int:
         return self.settings.workers
 
+    @property
+    def retry_seconds(self) -> float:
+        return 0.0 if self.is_probing else self.settings.retry_seconds
+
     def address(self, key: str) -> str:
         return self.settings.address(key)
 
@@ -59,7 +66,13 @@ class S3Client:
     def head(self, key: str) -> ObjectHead | None:
         boto = self._boto
         try:
-            found = boto.head_object(**self._target(key))
+            try:
+                found = boto.head_object(**self._target(key))
+            except Exception as error:
+                if status(error) not in _UNEXPLAINED:
+                    raise
+                found = boto.get_object(**self._target(key))
+                found["Body"].close()
         except Exception as error:
             if is_absent(error):
                 return None
@@ -119,7 +132,7 @@ class S3Client:
         except Exception as error:
             if is_absent(error):
                 raise Absent from error
-            self._fail(error, "read", key)
+            self._fail(error, "read", key, ReadInterrupted if is_interrupted(error) else StorageError)
 
     # Many objects
 
@@ -139,13 +152,25 @@ class S3Client:
     def delete_many(self, keys: Iterable[str]) -> None:
         all_keys = list(keys)
         for at in range(0, len(all_keys), _BATCH):
-            batch = all_keys[at : at + _BATCH]
-            wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
-            with self._failing("delete", batch[0]) as boto:
-                response = boto.delete_objects(Bucket=self.settings.bucket, Delete=wanted)
-            for failed in response.get("Errors", ()):
-                reason = failed.get("Message") or failed.get("Code")
-                raise StorageError(f"cannot delete {self.address(failed['Key'])!r}: {reason}")
+            self._delete_each(self._delete_batch(all_keys[at : at + _BATCH]))
+
+    def _delete_batch(self, batch: list[str]) -> list[str]:
+        """Delete objects in one request, and return the keys of those that it did not delete."""
+        wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+        boto = self._boto
+        try:
+            response = boto.delete_objects(Bucket=self.settings.bucket, Delete=wanted)
+        except Exception as error:
+            if status(error) in _CHECKSUM_REFUSED:  # of the list of keys, which boto3 does not send without
+                return batch
+            self._fail(error, "delete", batch[0])
+        return [failed["Key"] for failed in response.get("Errors", ())]
+
+    def _delete_each(self, keys: list[str]) -> None:
+        if keys:
+            with ThreadPoolExecutor(self.workers) as pool:
+                for _ in pool.map(self.delete, keys):
+                    pass
 
     # Multipart uploads
 

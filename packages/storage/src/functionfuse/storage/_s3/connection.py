@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from functionfuse._suggestions import did_you_mean
@@ -19,8 +20,9 @@ _NORMAL = {"connect_timeout": 2, "read_timeout": 60, "retries": {"mode": "standa
 # An endpoint that does not exist is an error within ten seconds.
 _PROBING = {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 2}}
 _ACCESS_REFUSED = {
-    "AccessDenied", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "403",
+    "AccessDenied", "Forbidden", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "403",
 }  # fmt: skip
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
 _clients: dict[tuple[Any, ...], Any] = {}
 _sessions: dict[tuple[Any, ...], Any] = {}
@@ -71,9 +73,10 @@ def is_absent(error: Exception) -> bool:
 
 def is_interrupted(error: Exception) -> bool:
     """Return True if a connection was lost, or content ended early, which botocore leaves to its caller to retry."""
+    from boto3.exceptions import RetriesExceededError
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-    return isinstance(error, (HTTPClientError, IncompleteReadError, ConnectionError))
+    return isinstance(error, (HTTPClientError, IncompleteReadError, RetriesExceededError, ConnectionError))
 
 
 def is_of_boto(error: Exception) -> bool:
@@ -96,6 +99,10 @@ def reason_of(error: Exception, settings: S3Settings) -> str:
     name = code(error)
     if name == "NoSuchBucket":
         return f"there is no bucket {settings.bucket!r}; make it first"
+    if name in _EXPIRED:
+        return f"access was refused ({name}): the credentials have expired; renew them where this store finds them"
+    if name == "RequestTimeTooSkewed":
+        return f"access was refused ({name}): {_clocks(error)}; set the clock of this machine"
     if name in _ACCESS_REFUSED:
         return f"access was refused ({name}); check key, secret and the rights on bucket {settings.bucket!r}"
     if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError)):
@@ -108,9 +115,16 @@ def reason_of(error: Exception, settings: S3Settings) -> str:
     return str(error)
 
 
+def _clocks(error: Any) -> str:
+    here = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    there = error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    return f"it is {here} here, and {there or 'another time'} on the server"
+
+
 def _make(settings: S3Settings, *, probing: bool) -> Any:
     try:
         from .credentials import retry_when_expired
+        from .retries import retry_for
     except ImportError as error:
         raise StorageError(NEEDS_BOTO3) from error
     config = _config(settings, probing=probing)
@@ -132,6 +146,8 @@ def _make(settings: S3Settings, *, probing: bool) -> Any:
         raise StorageError(f"cannot open a store at {settings.address()!r}: {reason_of(error, settings)}") from error
     if settings.calls_function:
         retry_when_expired(made, session, settings)
+    if settings.retry_seconds and not probing:
+        retry_for(made, settings.retry_seconds, settings.address())
     return made
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class S3Settings:
     options: str
     """Of botocore's `Config`, as JSON."""
     workers: int
+    retry_seconds: float
     anon: bool = False
     verify: bool | str = True
     literal: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -113,6 +115,7 @@ def make_settings(
     credentials: str | None,
     options: Mapping[str, Any] | None,
     workers: int,
+    retry_seconds: float,
     anon: bool,
     verify: bool | str,
     literal: Mapping[str, str | None],
@@ -127,6 +130,7 @@ def make_settings(
         credentials: where credentials are found.
         options: of botocore's `Config`.
         workers: parts that are transferred at the same time.
+        retry_seconds: how long a request is retried.
         anon: whether requests are not signed.
         verify: whether the certificate of the server is verified, or a file with those to trust.
         literal: `key`, `secret` and `token`.
@@ -143,6 +147,8 @@ def make_settings(
         raise OptionError("option 'endpoint_url' must look like 'http://host:port', without user and password")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         raise OptionError(f"option 'workers' must be a whole number from 1 to 64, got {workers!r}")
+    if isinstance(retry_seconds, bool) or not isinstance(retry_seconds, int | float) or not 0 <= retry_seconds < inf:
+        raise OptionError(f"option 'retry_seconds' must be a number of seconds, 0 or more, got {retry_seconds!r}")
     if credentials is not None and not (isinstance(credentials, str) and _REFERENCE.fullmatch(credentials)):
         raise OptionError(
             "option 'credentials' must be 'env:PREFIX_' or 'package.module:function', where credentials are found; "
@@ -166,6 +172,7 @@ def make_settings(
         credentials,
         _checked_options(options),
         workers,
+        retry_seconds,
         anon,
         verify,
         secrets,

@@ -36,6 +36,8 @@ class S3Store(RecordStore):
             always does.
         options: for botocore's `Config`, like `{"request_checksum_calculation": "when_required"}`.
         workers: parts, or ranges, of one result that are transferred at the same time.
+        retry_seconds: how long a request is retried that the server throttles, or that gets no response, once the
+            store is made; 0 leaves it to botocore, which gives up after a second or two.
         sign_key: as for the file store.
         key: a literal access key, with `secret` and maybe `token`. Such a store cannot be pickled, and
             `config()` leaves them out.
@@ -61,6 +63,7 @@ class S3Store(RecordStore):
         credentials: str | None = None,
         options: Mapping[str, Any] | None = None,
         workers: int = 4,
+        retry_seconds: float = 300.0,
         sign_key: str | None = None,
         key: str | None = None,
         secret: str | None = None,
@@ -88,7 +91,9 @@ class S3Store(RecordStore):
         literal = {name: given.pop(name) for name in ("key", "secret", "token")}
         check_reference(sign_key)
         load_key(sign_key)  # better now than after the first long task
-        self._settings = make_settings(path, **given, credentials=credentials, literal=literal)
+        self._settings = make_settings(
+            path, **given, credentials=credentials, retry_seconds=retry_seconds, literal=literal
+        )
         super().__init__(ObjectTransport(S3Client(self._settings), self._settings.prefix), sign_key=sign_key)
         self._sign_key = sign_key
 
@@ -111,6 +116,7 @@ class S3Store(RecordStore):
             "credentials": settings.credentials,
             "options": json.loads(settings.options),
             "workers": settings.workers,
+            "retry_seconds": settings.retry_seconds,
             "anon": settings.anon,
             "verify": settings.verify,
             "sign_key": self._sign_key,
