@@ -321,7 +321,7 @@ def test_what_s3fs_options_come_to(tmp_path):
         "endpoint_url": "https://s3.example",
         "verify": str(certificates),
     }
-    settings = make_settings("/bucket/prefix", **options, profile=None, credentials=None, literal={})
+    settings = make_settings("/bucket/prefix", **options, profile=None, credentials=None, retry_seconds=0, literal={})
     client = boto_client(settings)
     assert client.meta.config.connect_timeout == 7
     assert client.meta.config.signature_version is botocore.UNSIGNED
