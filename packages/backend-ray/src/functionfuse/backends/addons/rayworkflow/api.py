@@ -86,8 +86,8 @@ def run(
 ) -> Any:
     """Run a workflow to its end, and return its output.
 
-    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then. Errors are
-    RayTaskErrors, too, as those of ``ray.get``.
+    A workflow of this id that is stored already is resumed as it was stored, with the arguments of then. Errors of the
+    workflow are RayTaskErrors, too.
 
     Args:
         dag: the node whose result is wanted; one of Function Fuse is fine, too.

@@ -11,6 +11,8 @@
     |   `-- WorkflowTaskNotRecoverableError  what a task needs to run is damaged, or missing
     |-- WorkflowNotFoundError             nothing is stored under this id (ValueError)
     `-- WorkflowStillActiveError          it is running or pending
+
+What a driver gets of them is a ``ray.exceptions.RayTaskError``, too.
 """
 
 from __future__ import annotations
