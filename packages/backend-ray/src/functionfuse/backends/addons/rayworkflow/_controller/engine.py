@@ -295,7 +295,7 @@ class Engine:
             await self._refuse_changed(stored, environment)
         self._refuse_running(stored.workflow_id)
         if status is WorkflowStatus.RESUMABLE and await asyncio.to_thread(stored.ended, epoch) is not None:
-            await self._enqueue(stored, runtime_env, recovered=recovered, trusted=True)  # it ran meanwhile
+            await self._enqueue(stored, environment, recovered=recovered, trusted=True)  # it ran meanwhile
             return
         self._refuse_running(stored.workflow_id)
         if not recovered:
