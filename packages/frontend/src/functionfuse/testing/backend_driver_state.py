@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from functionfuse.testing.standard_tests import core
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import ModuleType
 
 _numbers = itertools.count()
 
@@ -174,6 +174,19 @@ class DriverStateTests(BackendSuite, suite=True):
             result = run(model.scaled(10))
         except (NodeError, EngineError) as error:
             assert re.search(r"scaled of module '.*model' is not in a worker process as", str(error))  # noqa: PT017
+        else:
+            assert result == 40
+
+    @core
+    def test_a_module_that_the_driver_alone_has(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its functions run, or the error names it."""
+        module = ModuleType(f"ff_driver_alone_{next(_numbers)}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec("def scaled(x):\n    return 4 * x\n", vars(module))  # noqa: S102
+        try:
+            result = run(workflow(vars(module)["scaled"])(10))
+        except (NodeError, EngineError) as error:
+            assert module.__name__ in str(error)  # noqa: PT017
         else:
             assert result == 40
 

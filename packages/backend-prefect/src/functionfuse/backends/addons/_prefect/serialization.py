@@ -38,14 +38,17 @@ class SerializedCall:
         self._state = state
 
     @cached_property
-    def call(self) -> Call:
-        """The call, deserialized when it is first asked for."""
-        self._state.take_over(())
+    def loaded(self) -> Call | Exception:
+        """The call, deserialized when it is first asked for; what was raised if it cannot be.
+
+        Dask deserializes tasks where it reads messages: what is raised there ends its connection.
+        """
         try:
+            self._state.take_over(())
             call: Call = pickle.loads(self._content)
         except Exception as error:
             error.add_note("while a worker deserialized the function and its arguments")
-            raise
+            return error
         return call
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,7 +80,8 @@ class _DeserializedParameter(_opaque):  # type: ignore[misc]  # mypy cannot read
 
 
 def _deserialized(call: SerializedCall, key: str) -> _DeserializedParameter:
-    parameter = _DeserializedParameter(parameters_of(call.call)[key])
+    loaded = call.loaded
+    parameter = _DeserializedParameter(None if isinstance(loaded, Exception) else parameters_of(loaded)[key])
     parameter.origin = call, key
     return parameter
 

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import update_wrapper
+from inspect import Parameter, Signature
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,7 @@ from .parameters import function_of, parameters_of, signature_of
 from .serialization import SerializedCall, TaskOutcome, serializer, task_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from inspect import Signature
+    from collections.abc import Iterator, Sequence
 
     from functionfuse.backends.calls import Call
 
@@ -118,7 +118,26 @@ class NodeFunction:
         self._ends.put(_outcome_of(call))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _deserialized_function, (self.serialized, os.getpid())
+        parameters = [(parameter.name, parameter.kind) for parameter in self.__signature__.parameters.values()]
+        return _deserialized_function, (self.serialized, parameters, os.getpid())
+
+
+class UnloadableFunction:
+    """Stands for the function of a call that a worker cannot deserialize; raises why.
+
+    Args:
+        error: what was raised.
+        parameters: names and kinds of the function's parameters.
+    """
+
+    def __init__(self, error: Exception, parameters: Sequence[tuple[str, Any]]) -> None:
+        self._error = error
+        self.__name__ = self.__qualname__ = "function that cannot be deserialized"
+        self.__signature__ = Signature([Parameter(name, kind) for name, kind in parameters])
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        outcome = Outcome(None, None, self._error, 0.0)
+        raise task_failure(self._error, TaskOutcome.serialized(outcome))
 
 
 def _outcome_of(call: Call) -> Outcome:
@@ -140,9 +159,14 @@ def _shown(context: TaskRunContext, parameters: dict[str, Any]) -> Iterator[None
         fields["parameters"] = before
 
 
-def _deserialized_function(serialized: SerializedCall, driver_pid: int) -> NodeFunction:
+def _deserialized_function(
+    serialized: SerializedCall, parameters: Sequence[tuple[str, Any]], driver_pid: int
+) -> NodeFunction | UnloadableFunction:
     watch_driver(driver_pid)
-    return NodeFunction(serialized.call, signature_of(serialized.call.target), serialized)
+    loaded = serialized.loaded
+    if isinstance(loaded, Exception):
+        return UnloadableFunction(loaded, parameters)
+    return NodeFunction(loaded, signature_of(loaded.target), serialized)
 
 
 def _has_other_readers() -> bool:
