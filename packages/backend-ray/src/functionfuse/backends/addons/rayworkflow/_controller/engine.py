@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 MOST_PENDING = 4_000
 BATCH = 200  # tasks of one workflow that are submitted in one batch
 
+_UNSTORED = 60.0  # seconds for which an output of memory alone is kept for the driver that ran the workflow
+
 
 class Engine:
     """Runs workflows. All methods run in the engine's own loop.
@@ -62,6 +64,7 @@ class Engine:
         self._settings = settings
         self._owner = lease.LeaseOwner(self.store, actor, settings.lease)
         self._workflows: dict[str, RunningWorkflow] = {}
+        self._unstored: dict[str, RunningWorkflow] = {}  # ended before their drivers asked for outputs of memory alone
         self._lease_guard = LeaseGuard(self.store, self._owner, self._workflows)
         self._pending: deque[RunningWorkflow] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,7 +122,7 @@ class Engine:
             workflow_id: the id of the workflow.
             task: the name or the key of a task; None for the whole workflow.
         """
-        workflow = self._workflows.get(workflow_id)
+        workflow = self._workflows.get(workflow_id) or self._unstored.pop(workflow_id, None)
         if workflow is None:
             stored = await self._find(workflow_id)
             return await asyncio.to_thread(stored_output, stored, self._location(stored.journal), task)
@@ -188,6 +191,7 @@ class Engine:
         """Remove a workflow that does not run from the store."""
         if workflow_id in self._workflows:
             raise WorkflowStillActiveError("DELETE", workflow_id)
+        self._unstored.pop(workflow_id, None)
         await asyncio.to_thread(delete, self.store, workflow_id, self._owner)
 
     async def metadata(self, workflow_id: str, task: str | None) -> dict[str, Any]:
@@ -383,5 +387,9 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
 
     def _ended(self, workflow: RunningWorkflow, outcome: WorkflowOutcome) -> None:
-        del self._workflows[workflow.workflow_id]
+        workflow_id = workflow.workflow_id
+        del self._workflows[workflow_id]
         workflow.end(outcome)
+        if outcome.output is not None and not outcome.output.checkpoint and not workflow.is_awaited:
+            self._unstored[workflow_id] = workflow
+            self.loop.call_later(_UNSTORED, self._unstored.pop, workflow_id, None)

@@ -71,6 +71,7 @@ class RunningWorkflow:
         epoch: since which this process runs it.
         scheduler: once it runs.
         ended: how it ended, in the future.
+        is_awaited: whether a driver has asked for its output.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class RunningWorkflow:
         self.recovered = recovered
         self.status = WorkflowStatus.PENDING
         self.epoch = 0
+        self.is_awaited = False
         self.scheduler: Scheduler | None = None
         self.ended: asyncio.Future[WorkflowOutcome] = asyncio.get_running_loop().create_future()
         self._environment = environment
@@ -213,6 +215,7 @@ class RunningWorkflow:
     async def output(self, task: str | None) -> Output:
         """Return the output, or that of a task, once it is stored."""
         if task is None:
+            self.is_awaited = True
             return self._result(await asyncio.shield(self.ended))
         node = self._nodes.get(task)
         if node is not None and node.state.name == "DONE":
