@@ -39,7 +39,7 @@ class KeptProcessPool(ProcessPoolTaskRunner):
         return self
 
     def __enter__(self):
-        if self._executor is None or self._executor._broken:
+        if self._executor is None or self._executor._broken or not self._is_alive():
             self.close()
             return super().__enter__()
         self._cached_context = self._cached_env = None  # those of the flow run before
@@ -48,6 +48,9 @@ class KeptProcessPool(ProcessPoolTaskRunner):
 
     def __exit__(self, *_):
         self._started = False
+
+    def _is_alive(self):
+        return all(process.is_alive() for process in (self._executor._processes or {}).values())
 
     def close(self):
         if self._executor is not None:

@@ -479,7 +479,8 @@ class Run:
 def _is_of(error: NodeError, task: Task) -> bool:
     """Return False for an error of another run, which the function of a task made; its node may have the same name."""
     name = task.name
-    of_task = error.name == name and error.function in ("", task.step.target.qualname)
+    # A class that travels by value has its own name alone where it is made again.
+    of_task = error.name == name and f".{task.step.target.qualname}".endswith(f".{error.function}")
     return of_task or error.name.startswith(f"{name}/")
 
 
