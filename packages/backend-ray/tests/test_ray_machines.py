@@ -94,20 +94,21 @@ def test_more_than_the_object_store_holds(two_machines):
 
 
 def test_a_long_chain_of_large_results_is_released_on_the_way(two_machines):
-    """60 results of 40 MB pass through 200 MB of each machine's object store, and many never go to the disk."""
+    """60 results of 40 MB pass through 200 MB of each machine's object store, and most never go to the disk."""
     before = spilled()
     node = large(0)
     for _ in range(60):
         node = increased(node)
     assert make(total(node)).run() == 60
-    assert spilled() - before < 45
+    assert spilled() - before < 20
 
 
 def spilled():
     """Return how many results went to the disk so far."""
     from ray._private.internal_api import memory_summary
 
-    return sum(map(int, re.findall("Spilled [0-9]+ MiB, ([0-9]+) objects", memory_summary(stats_only=True))))
+    address = ray.get_runtime_context().gcs_address  # there may be other clusters on this machine
+    return sum(map(int, re.findall("Spilled [0-9]+ MiB, ([0-9]+) objects", memory_summary(address, stats_only=True))))
 
 
 def test_the_machine_of_the_store_goes_away(two_machines, fleeting, tmp_path):
