@@ -8,7 +8,7 @@ import types
 from functools import partial
 
 import pytest
-from ray_stores import RemoteFuncsTests
+from ray_stores import Book, RemoteFuncsTests
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
@@ -31,16 +31,6 @@ def countdown(n):
 @workflow
 def entries_of(ledger, extra):
     return [*ledger.entries, extra]
-
-
-@workflow
-class Book:
-    def __init__(self):
-        self.entries = []
-
-    def write(self, entry):
-        self.entries.append(entry)
-        return list(self.entries)
 
 
 class TestEarlySubmission:

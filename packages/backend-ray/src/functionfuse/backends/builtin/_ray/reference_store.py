@@ -14,7 +14,7 @@ from functionfuse.stores import OBJECTS, state_of
 
 from .actor_handle import ActorHandle
 from .serialized import StorageRequest
-from .stored_results import read_result_for_ray, save_result
+from .stored_results import read_result, save_result
 from .values import Promise, reference_to, remote_function
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ReferenceStore:
             task_name: of the result.
         """
         known_as = state_of(task_name) if workflow_name.endswith(OBJECTS) else task_name
-        read = remote_function(read_result_for_ray)
+        read = remote_function(read_result)
         return Promise(task_name, read.remote(self.location[0], workflow_name, task_name, known_as))
 
     def read_stored(self, step_name: str, task_name: str) -> Promise:

@@ -9,7 +9,6 @@ from functionfuse.stores import objects_of, state_of
 
 from .serialized import deserialize_store
 from .signals import StoredResultUnreadable
-from .unchanged import unchanged
 
 
 def read_result(store: bytes, workflow_name: str, name: str, known_as: str) -> Any:
@@ -28,21 +27,6 @@ def read_result(store: bytes, workflow_name: str, name: str, known_as: str) -> A
         return deserialize_store(store).read_task(workflow_name, name)
     except Exception as error:
         raise StoredResultUnreadable(known_as, error) from None
-
-
-def read_result_for_ray(store: bytes, workflow_name: str, name: str, known_as: str) -> Any:
-    """Return what a task returns for a stored result.
-
-    Args:
-        store: the pickled store.
-        workflow_name: under which the store has the result.
-        name: of the result's step.
-        known_as: what an error calls the result.
-
-    Raises:
-        StoredResultUnreadable: the store raised an error.
-    """
-    return unchanged(read_result(store, workflow_name, name, known_as))
 
 
 def stored_calls(store: bytes, workflow_name: str, handle_id: str, calls: list[tuple[str, bool]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
 @cache
 def remote_function(function: Any) -> Any:
-    """Return the remote form of a library function.
+    """Return the remote form of a library function, whose result arrives as it is.
 
     It takes a processor like any task: for tasks that take none, Ray would start a process each.
     """
-    return ray.remote(function)
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return unchanged(function(*args))
+
+    return ray.remote(call)
 
 
 class Promise:

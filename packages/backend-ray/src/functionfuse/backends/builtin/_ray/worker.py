@@ -139,7 +139,7 @@ def take_item(value: Any, ref: Ref) -> Any:
     """
     checked_arguments((value,), {})
     try:
-        return unchanged(ref.take(value))
+        return ref.take(value)
     except Exception as error:
         detail = f"the result of node {ref.step!r} has no item {ref.items}"
         raise step_failure(error, None, 0.0, detail) from None
@@ -153,7 +153,7 @@ def fill_container(serialized: bytes, *values: Any) -> Any:
         values: of the Refs, in their order.
     """
     container, refs = cloudpickle.loads(serialized)
-    return unchanged(fill(container, dict(zip(refs, checked_arguments(values, {})[0], strict=True)).__getitem__))
+    return fill(container, dict(zip(refs, checked_arguments(values, {})[0], strict=True)).__getitem__)
 
 
 def complete_step(step: SerializedStep | None, call: Call, outcome: Outcome, *, stores_state: bool = False) -> Any:
