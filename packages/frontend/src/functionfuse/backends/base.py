@@ -186,18 +186,19 @@ class BaseWorkflow(ABC):
         """
         with collector_paused():
             steps = steps_of(self._dag)
-        return RunSpec(
+        spec = RunSpec(
             self.workflow_name,
             steps,
             [ref_of(node, self._dag) for node in self._given],
             returns_list=len(self._given) != 1,
-            options=self._options.with_all({"check_arguments": True}) if check_arguments else self._options,
+            options=self._options,
             store=self._store,
             on_error=on_error,
             reuse=reuse,
             backend=type(self).__name__,
             supports=self.supports,
         )
+        return spec.with_argument_check() if check_arguments else spec
 
     def session(
         self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False

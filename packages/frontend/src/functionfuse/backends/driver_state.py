@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import sys
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,12 @@ class DriverState:
         self.surroundings = surroundings or Surroundings.here()
         self._dumps = dumps
         self._states: dict[int, tuple[Target, CodeState | None]] = {}  # by id; the target is kept, for its id to last
-        self._of_run = code_state(code_of_steps(steps), dumps, imports=False)
+        self._steps = steps
+
+    @cached_property
+    def _of_run(self) -> CodeState | None:
+        """What all steps use, for modules that a worker has loaded; nothing is asked for where nothing runs."""
+        return code_state(code_of_steps(self._steps), self._dumps, imports=False)
 
     def of(self, targets: Iterable[Target]) -> WorkerState:
         """Return what a worker takes over before it makes calls of some targets."""

@@ -43,6 +43,10 @@ class RunSpec(NamedTuple):
     supports: frozenset[str] = COMMON_OPTIONS
     has_recipes: bool = False
 
+    def with_argument_check(self) -> RunSpec:
+        """Return this description, of a run in which a node fails that changes an argument in place."""
+        return self._replace(options=self.options.with_all({"check_arguments": True}))
+
     def checked(self) -> RunSpec:
         """Return this description, or raise OptionError for a value of on_error or reuse that there is not."""
         checked_on_error(self.on_error)

@@ -92,7 +92,7 @@ class PrefectWorkflow(BaseWorkflow):
         ) -> Any:
             chosen = spec._replace(on_error=checked_on_error(on_error), reuse=checked_reuse(reuse))
             if check_arguments:
-                chosen = chosen._replace(options=spec.options.with_all({"check_arguments": True}))
+                chosen = chosen.with_argument_check()
             session = Session(chosen, observers=observers)
             try:
                 return session.run(partial(execute_in_flow, reuse=chosen.reuse))

@@ -49,7 +49,7 @@ class ServerCalls:
         """Give all further calls a few seconds together; also the one with which Prefect ends the flow run.
 
         Args:
-            interrupt: what the flow run raises, whether or not the server can be told of it.
+            interrupt: what the flow run raises, whether or not the server hears of it.
         """
         self._until = time.monotonic() + LAST_SECONDS
         attributes = vars(self._client)
