@@ -99,7 +99,7 @@ def runnable() -> Iterator[Any]:
     for name in DOCUMENTS:
         script = script_of(read(name))
         if script.strip():
-            is_slow = "prefectback" in script or "rayworkflow" in script
+            is_slow = any(engine in script for engine in ("prefectback", "rayback", "rayworkflow"))
             yield pytest.param(name, marks=pytest.mark.slow(reason="servers of its own") if is_slow else ())
 
 

@@ -50,8 +50,7 @@ class TestSerial(BackendTests):
 
 class TestThreads(BackendTests):
     in_process = True
-    chain_length = 100_000
-    recursion_depth = 5_000
+    chain_length = 20_000
 
     @pytest.fixture
     def make_workflow(self, threads):

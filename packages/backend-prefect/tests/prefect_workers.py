@@ -17,6 +17,7 @@ from functionfuse.testing.functions import same
 class WorkerTests:
     """For a task runner; ``make_workflow`` is as in the conformance suite of backends."""
 
+    @pytest.mark.slow(reason="waits until Prefect has seen a cancellation")
     def test_a_cancel_in_the_dashboard(self, server, make_workflow, tmp_path):
         name, started = f"{type(self).__name__}: cancelled", tmp_path / "started"
 

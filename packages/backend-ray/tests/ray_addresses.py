@@ -15,7 +15,10 @@ from functionfuse.testing import wait_until
 
 ADDRESS = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in the network
 PATH = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # else a cluster with actors takes 30 s to end
+OF_HEADS = {
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else a cluster with actors takes 30 s to end
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # else the server of a client dies at its start now and then, which takes 30 s
+}
 
 
 def until_started(start):
@@ -38,7 +41,7 @@ def started_head(folder, environment=None):
         folder: where its output is written.
         environment: of its processes; that of this process unless given.
     """
-    environment = {**(environment or {**os.environ, "PYTHONPATH": PATH}), **AT_ONCE}
+    environment = {**(environment or {**os.environ, "PYTHONPATH": PATH}), **OF_HEADS}
     with socket.socket() as free:
         free.bind((ADDRESS, 0))
         port = free.getsockname()[1]

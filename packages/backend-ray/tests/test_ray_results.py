@@ -193,6 +193,7 @@ def test_a_large_value_in_arguments_is_stored_once_for_all_nodes(local_ray):
     assert len({(pid, address) for pid, address, _ in places}) == len(processes)
 
 
+@pytest.mark.slow(reason="a cluster of its own")
 def test_failures_that_follow_from_one_are_not_logged(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(FAILING)

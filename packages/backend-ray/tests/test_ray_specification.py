@@ -11,6 +11,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow(reason="a cluster of its own, which is started and connected to several times")
+
 PAGE = """
 from functionfuse import workflow
 

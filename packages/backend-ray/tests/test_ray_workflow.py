@@ -218,6 +218,7 @@ def test_a_module_that_workers_do_not_have(local_ray, monkeypatch, kind):
         RayWorkflow(node, workflow_name="w").run()
 
 
+@pytest.mark.slow(reason="several clusters, one after the other")
 def test_what_a_workflow_started_it_stops_and_starts_again():
     pytest.importorskip("ray", reason="ray is not installed")
     code = (

@@ -13,6 +13,8 @@ from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
 from functionfuse.storage import storage_factory
 
+pytestmark = pytest.mark.slow(reason="a client, and a cluster of its own")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def durable(ray_client, tmp_path_factory):

@@ -30,7 +30,7 @@ from functionfuse.backends.addons.rayworkflow._worker.task_actor import TaskActo
 from functionfuse.backends.addons.rayworkflow.http_event_provider import HTTPListener
 from functionfuse.testing import wait_until
 
-pytestmark = pytest.mark.usefixtures("durable")
+pytestmark = [pytest.mark.usefixtures("durable"), pytest.mark.slow(reason="processes that are killed and come back")]
 
 COUNTED = "rayworkflow_tasks.counted"
 EVENT, SLEEP = (f"functionfuse.backends.addons.rayworkflow.{name}" for name in ("wait_for_event", "sleep"))
@@ -58,7 +58,6 @@ def test_a_workflow_outlives_its_driver(path, tmp_path):
     assert len(noted(path)) == 1
 
 
-@pytest.mark.slow(reason="a second cluster")
 def test_workflows_outlive_their_cluster(path, root, tmp_path):
     """Results, deadlines and events that were received before, over HTTP too, are as they were."""
     with driver(tmp_path / "log", storage=root, lease_seconds=2.0) as other:

@@ -341,6 +341,7 @@ def test_exceptions_and_crashes_are_counted_together(path, options):
         assert len(noted(f"{path}.{ends}")) == 3
 
 
+@pytest.mark.slow(reason="a worker that is killed and waited for")
 def test_a_caught_exception_is_that_of_the_last_attempt(path):
     careful = unstable.options(**workflow.options(catch_exceptions=True))
     value, error = workflow.run(careful.bind(path, "xcx"))

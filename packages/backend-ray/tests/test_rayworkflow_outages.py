@@ -18,6 +18,8 @@ from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.errors import StorageError
 from functionfuse.testing import wait_until
 
+pytestmark = pytest.mark.slow(reason="waits for a storage that is unavailable")
+
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
@@ -102,7 +104,6 @@ def after(path, value):
     return value + 1
 
 
-@pytest.mark.slow(reason="waits until an unavailable storage is given up")
 def test_a_storage_that_stays_away_is_told_within_a_bounded_time(path, store):
     """A task that ends then, one that would begin, one that catches exceptions, an event, and a graph of nodes."""
     gates = {name: f"{path}-{name}" for name in ("ends", "catches", "event", "nodes", "begins")}
@@ -151,7 +152,6 @@ def status_or_none(workflow_id):
         return None
 
 
-@pytest.mark.slow(reason="waits until an unavailable storage is given up")
 def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     workflow.run_async(held.bind(f"{path}.gate"), workflow_id="cancelled")
     wait_until_noted(f"{path}.gate.started")
@@ -162,7 +162,6 @@ def test_a_workflow_that_cannot_be_stored_as_cancelled(path, store):
     assert workflow.get_status("cancelled") == workflow.CANCELED
 
 
-@pytest.mark.slow(reason="waits until an unavailable storage is given up")
 def test_a_workflow_that_waits_and_cannot_be_stored_as_cancelled(path, store):
     running = [f"running {n}" for n in range(5)]
     for workflow_id in running:
@@ -190,7 +189,6 @@ def length(value):
     return len(value)
 
 
-@pytest.mark.slow(reason="waits until an unavailable storage is given up")
 def test_a_disk_that_is_full(path, disk, store):
     if not os.path.ismount(disk):
         pytest.skip("no file system can be mounted here")

@@ -18,7 +18,10 @@ from functionfuse.testing import wait_until
 CLOCK = str(Path(__file__).parent / "moved_clock")
 
 
-pytestmark = pytest.mark.usefixtures("durable")
+pytestmark = [
+    pytest.mark.usefixtures("durable"),
+    pytest.mark.slow(reason="several drivers, with clusters of their own"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,7 @@ def elsewhere(tmp_path_factory, root, clock):
         yield one
 
 
-TWO_CLUSTERS = pytest.param("two clusters", marks=pytest.mark.slow(reason="a second cluster"))
-
-
-@pytest.mark.parametrize("where", ["one cluster", TWO_CLUSTERS])
+@pytest.mark.parametrize("where", ["one cluster", "two clusters"])
 def test_two_drivers_run_the_same_ids_at_once(path, root, where, request, tmp_path):
     """One runs a workflow; the other gets its result, or hears that somebody runs it."""
     if where == "one cluster":
@@ -74,7 +74,6 @@ def what_comes_of(dag, workflow_id):
         return type(error).__name__, str(error)
 
 
-@pytest.mark.slow(reason="waits until a lease has expired")
 def test_what_a_controller_that_was_paused_past_its_lease_still_runs_disturbs_nobody(path, root, elsewhere):
     """Its task ends while another controller runs the workflow, and is the first one to store a result."""
     dag = f"gather.bind(nth_attempt.bind('{path}'), counted.bind('{path}', 5))"
