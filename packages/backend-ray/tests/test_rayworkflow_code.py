@@ -20,6 +20,8 @@ import os
 import ray
 from functionfuse import workflow as node
 
+pytestmark = pytest.mark.slow(reason="drivers and clusters of their own")
+
 def grown(x):
     return x + {}
 
@@ -65,7 +67,6 @@ def said(folder, calls):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=True).stdout.splitlines()
 
 
-@pytest.mark.slow(reason="two drivers, each with a cluster of its own")
 def test_a_changed_module_is_refused_unless_that_is_allowed(tmp_path):
     module = tmp_path / "changing.py"
     module.write_text(MODULE.format(10))

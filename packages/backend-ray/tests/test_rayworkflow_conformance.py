@@ -21,7 +21,7 @@ def durable(local_ray, tmp_path_factory):
 class TestDurable(BackendTests):
     objects_stay = True
     chain_length = 300
-    recursion_depth = 300
+    recursion_depth = 100
 
     @pytest.fixture
     def make_workflow(self, durable):

@@ -19,7 +19,10 @@ from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowTaskNotR
 from functionfuse.errors import CorruptRecord, UnsupportedRecord
 from functionfuse.storage import FileStore
 
-pytestmark = pytest.mark.usefixtures("durable")
+pytestmark = [
+    pytest.mark.usefixtures("durable"),
+    pytest.mark.slow(reason="records that are damaged, and runs that start again"),
+]
 
 
 DAMAGE = {

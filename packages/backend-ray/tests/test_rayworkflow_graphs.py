@@ -16,6 +16,8 @@ from functionfuse.errors import EngineError, NodeError
 from functionfuse.storage import FileStore
 from functionfuse.testing import wait_until
 
+pytestmark = pytest.mark.slow(reason="processes that are killed and come back")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def durable(local_ray, tmp_path_factory):

@@ -18,6 +18,8 @@ from functionfuse.backends.addons.rayworkflow._records.workflow import StoredWor
 from functionfuse.storage import FileStore
 from functionfuse.testing import wait_until
 
+pytestmark = pytest.mark.slow(reason="another way to store, and controllers that are killed")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):

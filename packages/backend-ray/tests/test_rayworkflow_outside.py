@@ -141,6 +141,7 @@ def test_list_status_and_delete_need_no_cluster(root):
     assert (again.returncode, again.stderr) == (1, "Workflow[id=done] was referenced but doesn't exist.\n")
 
 
+@pytest.mark.slow(reason="a command that waits until a lease has expired")
 def test_a_running_workflow_is_not_deleted_and_can_be_cancelled(root, path, capsys, monkeypatch):
     output = workflow.run_async(held.bind(path), workflow_id="running")
     wait_until_noted(f"{path}.started")

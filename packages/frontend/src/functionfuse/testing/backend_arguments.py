@@ -106,7 +106,6 @@ class ArgumentTests(BackendSuite, suite=True):
         """It is one object where the result is taken, too."""
         assert run(distinct(twice(empty)), distinct(same([twice(empty)])[0])) == [1, 1]
 
-    @core
     @pytest.mark.parametrize("given", ["literal", "result"])
     def test_an_argument_that_is_changed_in_place(self, make_workflow: Any, given: str) -> None:
         """It is found if that is asked for, and the node named; an unchanged one is fine."""
@@ -156,7 +155,6 @@ class ArgumentTests(BackendSuite, suite=True):
         """Containers are those of the language; others are values."""
         assert run(same(deque([1, 2]))) == deque([1, 2])
 
-    @core
     @pytest.mark.parametrize("kind", ITERATORS)
     def test_an_iterator_as_a_result(self, make_workflow: Any, kind: str) -> None:
         """Who takes it first would use it up: the node fails, and the error says what to write."""

@@ -296,7 +296,6 @@ class FailureTests(BackendSuite, suite=True):
             workflow_.run()
         assert isinstance(caught.value, TimeoutError)
 
-    @core
     @requires("timeout")
     @pytest.mark.parametrize("caught", [Exception, BaseException])
     def test_a_function_that_catches_its_time_limit(self, make_workflow: Any, caught: type[BaseException]) -> None:
