@@ -220,6 +220,11 @@ HIDDEN = {
     "user_list": (lambda node: UserList([node]), "attribute 'data' of 'UserList' holds"),
     "namespace": (lambda node: SimpleNamespace(a=node), "attribute 'a' of 'SimpleNamespace' is"),
     "array": (lambda node: numpy.array([[1, node]]), "'ndarray' holds"),
+    "in_objects": (lambda node: Data([Holder(Data([node]))]), "attribute 'items' of 'Data' holds"),
+    "object_of_a_method": (lambda node: Holder(node).__eq__, "attribute 'held' of 'Holder' is"),
+    "default": (lambda node: lambda value=node: value, "attribute '__defaults__' of 'function' holds"),
+    "keyword_default": (lambda node: lambda *, value=node: value, "attribute '__kwdefaults__' of 'function' holds"),
+    "exception": (lambda node: ValueError("no", node), "'ValueError' holds"),
 }
 
 
@@ -243,7 +248,18 @@ def test_what_hides_nothing_is_an_argument(tmp_path):
             assert type(same(array)) is Node
 
 
+def test_the_globals_of_a_function_are_no_part_of_it():
+    """Those of a script hold its nodes."""
+    namespace = {"node": add(1, 2)}
+    exec("def helper(x):\n    return x\n", namespace)
+    assert type(same(namespace["helper"])) is Node
+    assert type(same(Holder(namespace["helper"]))) is Node
+
+
 def test_an_attribute_that_contains_itself():
+    ring = Holder(None)
+    ring.held = Holder(ring)
+    assert type(same(ring)) is Node
     data = Data([])
     data.items.append(data.items)
     assert type(same(data)) is Node
