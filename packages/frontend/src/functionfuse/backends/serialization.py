@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import pickle
+from contextlib import suppress
 from contextvars import ContextVar
-from types import BuiltinMethodType, MethodType
+from types import BuiltinMethodType, MemberDescriptorType, MethodType
 from typing import IO, TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import Call, Outcome, RemoteError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _AROUND: ContextVar[tuple[BaseException, ...]] = ContextVar("functionfuse_errors_around", default=())
 """The errors whose parts are being serialized."""
+_NOT_SENT = frozenset({"obj"})  # of an AttributeError: whatever had no such attribute, of any size
 
 
 class Serializer:
@@ -268,7 +270,23 @@ def _without_init(error: BaseException, _: Callable[[object], bytes]) -> Any:
     reduction: Any = _base_of(type(error)).__reduce__(error)
     args = reduction[1]
     attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
+    for name, slot in _slots_of(type(error)).items():
+        with suppress(AttributeError):  # it has no value, which those of Python's own exceptions say as None
+            value = slot.__get__(error)
+            if value is not None or slot.__objclass__.__module__ != "builtins":
+                attributes[name] = value
     return _made_again, (type(error), args, attributes)
+
+
+def _slots_of(kind: type[BaseException]) -> dict[str, Any]:
+    """Return what a class keeps in slots, as that of an ImportError does with the name of the module."""
+    return {
+        name: slot
+        for base in kind.__mro__
+        if base not in (BaseException, object)
+        for name, slot in vars(base).items()
+        if isinstance(slot, MemberDescriptorType) and name not in _NOT_SENT
+    }
 
 
 def _without_the_unpicklable(error: BaseException, dumps: Callable[[object], bytes]) -> Any:
@@ -296,8 +314,12 @@ def _base_of(kind: type[BaseException]) -> type[BaseException]:
 def _made_again(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
     base = _base_of(kind)
     error = base.__new__(kind, *args)
-    base.__init__(error, *args)  # which sets errno, code, and what else it keeps outside of __dict__
-    vars(error).update(attributes)
+    base.__init__(error, *args)  # which sets what cannot be set later, as the exceptions of a group
+    slots = _slots_of(kind)
+    vars(error).update({name: value for name, value in attributes.items() if name not in slots})
+    for name in slots.keys() & attributes.keys():
+        with suppress(AttributeError, TypeError):  # it cannot be set
+            setattr(error, name, attributes[name])
     return error
 
 

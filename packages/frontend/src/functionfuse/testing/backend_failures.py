@@ -82,7 +82,7 @@ class FailureTests(BackendSuite, suite=True):
         assert "NeedsTwo" in "".join(traceback.format_exception(caught.value))
 
     @core
-    @pytest.mark.parametrize("kind", ["two_arguments", "no_text", "group", "os"])
+    @pytest.mark.parametrize("kind", ["two_arguments", "no_text", "group", "os", "slots", "import"])
     def test_the_exception_of_the_function(self, make_workflow: Any, kind: str) -> None:
         """Its type, arguments, attributes, notes and cause arrive, whatever its constructor takes."""
         with pytest.raises(NodeError, match="'n' failed: ") as caught:
@@ -94,8 +94,8 @@ class FailureTests(BackendSuite, suite=True):
         if kind == "group":
             (error,), (expected,) = error.exceptions, expected.exceptions
         assert (error.args, type(error)) == (expected.args, type(expected))
-        assert getattr(error, "code", None) == getattr(expected, "code", None)
-        assert getattr(error, "errno", None) == getattr(expected, "errno", None)
+        for attribute in ("code", "errno", "name"):
+            assert getattr(error, attribute, None) == getattr(expected, attribute, None)
 
     @core
     @pytest.mark.parametrize("kind", ["cancelled", "generator_exit", "own"])

@@ -169,6 +169,15 @@ class NoText(Exception):  # noqa: N818
     __repr__ = __str__
 
 
+class WithSlot(Exception):  # noqa: N818
+    """Keeps its code in a slot."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
 class Stopped(BaseException):
     """No Exception, as those of pytest and trio."""
 
@@ -184,12 +193,14 @@ BASE_EXCEPTIONS: dict[str, type[BaseException]] = {
 
 
 def exception_of(kind: str) -> Any:
-    """Return an exception: with two arguments, without text, a group of one, or of the system."""
+    """Return an exception: with two arguments, without text, with slots, a group of one, of the system or an import."""
     made = {
         "two_arguments": TwoArguments(503, "busy"),
         "no_text": NoText(1),
         "group": ExceptionGroup("some", [TwoArguments(503, "busy")]),
         "os": FileNotFoundError(2, "no such file"),
+        "slots": WithSlot(503),
+        "import": ImportError("no such module", name="absent"),
     }
     return made[kind]
 
