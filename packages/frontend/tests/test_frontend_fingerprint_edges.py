@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import builtins
 import functools
 import math
 import os
@@ -97,6 +98,10 @@ UNEQUAL = {
         "import dataclasses as d\n@d.dataclass\nclass f:\n  x: int = d.field(default=1, metadata={'n': 1})",
         "import dataclasses as d\n@d.dataclass\nclass f:\n  x: int = d.field(default=1, metadata={'n': 2})",
     ),
+    "format of a struct": (
+        "import struct\ns = struct.Struct('i')\ndef f(): return s",
+        "import struct\ns = struct.Struct('f')\ndef f(): return s",
+    ),
     "bound of a type": (
         "import typing\nT = typing.TypeVar('T', bound=int)\ndef f(): return T",
         "import typing\nT = typing.TypeVar('T', bound=str)\ndef f(): return T",
@@ -111,6 +116,15 @@ UNEQUAL = {
 @pytest.mark.parametrize(("one", "other"), UNEQUAL.values(), ids=UNEQUAL)
 def test_definitions_that_differ(one, other):
     assert digest(made(one)) == digest(made(one)) != digest(made(other))
+
+
+def test_what_the_project_makes_a_builtin_counts(monkeypatch):
+    function = made("def f(): return functionfuse_tests_scale")
+    digests = [digest(function)]
+    for value in (1, 2, made("def f(): return 1"), made("def f(): return 2")):
+        monkeypatch.setattr(builtins, "functionfuse_tests_scale", value, raising=False)
+        digests.append(digest(function))
+    assert len(set(digests)) == len(digests)
 
 
 INTEGERS, REALS = array.array("i", [1]), array.array("f", [1.4e-45])

@@ -67,6 +67,8 @@ IMPORTS = {
     "dotted": ("pkg_of_it/sub.py", "import pkg_of_it.sub\n    return pkg_of_it.sub.g(x)"),
     "package": ("pkg_of_it/__init__.py", "import pkg_of_it.other\n    return pkg_of_it.g(x)"),
     "folder": ("folder_of_it/deep/sub.py", "from folder_of_it.deep import sub\n    return sub.g(x)"),
+    "by name": ("helper_of_it.py", "import importlib\n    return importlib.import_module('helper_of_it').g(x)"),
+    "by a name in a package": ("pkg_of_it/sub.py", "return __import__('pkg_of_it.sub').sub.g(x)"),
     "by another": ("helper_of_it.py", "import between_of_it\n    return between_of_it.helper_of_it.g(x)"),
 }
 

@@ -16,10 +16,11 @@ _SILENT = {"NOP", "CACHE", "RESUME", "EXTENDED_ARG", "PRECALL", "TO_BOOL"}
 _ABOUT_SOURCE = {"__doc__", "__qualname__", "__firstlineno__", "__module__", "__static_attributes__"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+_IMPORTERS = {"import_module", "__import__"}
 
 
 class Import(NamedTuple):
-    """An ``import`` statement inside the code."""
+    """An ``import`` statement inside the code, or a name of a module that it may give to a function that imports."""
 
     level: int
     module: str
@@ -70,6 +71,8 @@ def facts_of(code: CodeType) -> CodeFacts:
         elif operation == "IMPORT_NAME":
             level, fromlist = recent
             imports.add(Import(level if isinstance(level, int) else 0, argument, _strings(fromlist)))
+        elif argument in _IMPORTERS:
+            imports |= {Import(0, text, ()) for text in code.co_consts if _is_module_name(text)}
         elif operation == "STORE_NAME" and argument in _ABOUT_SOURCE:
             tokens.pop()  # the constant, stored for the reader of the source only
             continue
@@ -93,6 +96,10 @@ def facts_of(code: CodeType) -> CodeFacts:
 def _indices(offsets: list[int]) -> Callable[[int], int]:
     """Number the kept instructions, so that jumps do not count those that do nothing."""
     return lambda offset: bisect_left(offsets, offset)
+
+
+def _is_module_name(value: object) -> bool:
+    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
 
 
 def _strings(value: object) -> tuple[str, ...]:

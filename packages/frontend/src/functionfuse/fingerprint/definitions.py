@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.fingerprint.code import CodeFacts, facts_of
 from functionfuse.fingerprint.encoding import Unfingerprintable, attribute_of, blamed, label, names_of
 from functionfuse.fingerprint.library import GENERATED, checked_function
-from functionfuse.fingerprint.modules import ImportedModule, absolute_names, module_named
+from functionfuse.fingerprint.modules import ImportedModule, absolute_names, is_data, module_named
 from functionfuse.fingerprint.project import (
     class_in_project,
     extension_file,
@@ -141,7 +141,7 @@ class Definitions:
         name, *attributes = chain
         value = namespace.get(name, _MISSING)
         if value is _MISSING:
-            out(b"builtin;" if hasattr(builtins, name) else b"missing;")
+            self._builtin_named(name, out)
             return
         for attribute in attributes:
             if not isinstance(value, ModuleType):
@@ -152,6 +152,13 @@ class Definitions:
             self.modules_read.add(value.__name__)
             value = getattr(value, attribute, None)
         self.feed(value, out)
+
+    def _builtin_named(self, name: str, out: Out) -> None:
+        """Describe a name that is none of the module's: Python's own, unless the project made it a built-in one."""
+        value = getattr(builtins, name, _MISSING)
+        out(b"missing;" if value is _MISSING else b"builtin;")
+        if is_data(value) or isinstance(value, FunctionType):
+            self.feed(value, out)
 
     def _tokens(self, tokens: tuple[object, ...], out: Out) -> None:
         for token in tokens:

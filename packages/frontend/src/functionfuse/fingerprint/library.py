@@ -123,6 +123,10 @@ def _torch_tensor(value: Any) -> Any:
     return str(value.dtype), tuple(value.shape), str(value.device), value.requires_grad, raw.tobytes()
 
 
+def _struct_format(value: Any) -> Any:
+    return value.format
+
+
 def _handle(value: Any) -> Any:
     raise Unfingerprintable(
         f"{short(value)} is a handle to what a running process has; pass the value itself, or a node that makes it"
@@ -170,6 +174,7 @@ _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "random.Random": _random_generator,
     "numpy.random.mtrand.RandomState": _random_generator,
     "numpy.random._generator.Generator": _random_generator,
+    "_struct.Struct": _struct_format,
     "pydantic._internal._decorators.Decorator": _pydantic_decorator,
     "numba.core.dispatcher.Dispatcher": _numba_function,
     "_wrappers.FunctionWrapper": _wrapt_wrapper,
