@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import uuid
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
@@ -18,8 +19,8 @@ from functionfuse.backends.surroundings import Surroundings
 from functionfuse.backends.worker_state import CodeState, Definition, WorkerState, has_plain_file, place_of
 from functionfuse.fingerprint import Fingerprinter, Unfingerprintable
 from functionfuse.fingerprint.code import facts_of
-from functionfuse.fingerprint.modules import absolute_names, module_named
-from functionfuse.fingerprint.project import class_in_project
+from functionfuse.fingerprint.modules import absolute_names, is_data, module_named
+from functionfuse.fingerprint.project import class_in_project, in_project
 from functionfuse.iterators import types_in
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class DriverState:
         self._dumps = dumps
         self._states: dict[int, tuple[Target, CodeState | None]] = {}  # by id; the target is kept, for its id to last
         self._steps = steps
+        self._run = uuid.uuid4().hex
 
     @cached_property
     def _of_run(self) -> CodeState | None:
@@ -58,7 +60,7 @@ class DriverState:
         """Return what a worker takes over before it makes calls of some targets."""
         states = {id(target): self._state_of(target) for target in targets}
         code = (*states.values(), self._of_run)
-        return WorkerState(self.surroundings, tuple(state for state in code if state is not None))
+        return WorkerState(self.surroundings, tuple(state for state in code if state is not None), self._run)
 
     def _state_of(self, target: Target) -> CodeState | None:
         if id(target) not in self._states:
@@ -107,17 +109,47 @@ def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, impo
     )
     if not definitions:
         return None
-    used = {definition.module for definition in definitions}
-    modules = tuple(_in_import_order(used))
+    modules = tuple(_in_import_order(_with_sources(definition.module for definition in definitions)))
     changes = [(name, attribute, value) for name in modules for attribute, value in _changes(name)]
-    values = []
-    for name, attribute, value in changes:
-        if not callable(value):
-            with suppress(Exception):  # what cannot be pickled is not in the worker, which the digests tell
-                values.append((name, attribute, dumps(value)))
-    data = pickle.dumps(values)
+    data = pickle.dumps(list(_pickled(changes, modules, dumps)))
     token = sha256(repr((imports, definitions, modules, data)).encode()).hexdigest()
     return CodeState(token, imports, not changes, definitions, modules, data)
+
+
+def _with_sources(names: Iterable[str]) -> set[str]:
+    """Return modules with those from which they take values under names of their own: ``from settings import N``."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if any(is_data(value) for _, value in _imported(name)):
+                waiting += [one for one in _imports_of(name) if in_project(one) and has_plain_file(one)]
+    return found
+
+
+def _pickled(
+    changes: Sequence[tuple[str, str, Any]], modules: Sequence[str], dumps: Callable[[object], bytes]
+) -> Iterator[tuple[list[tuple[str, str]], bytes]]:
+    """Yield each changed value, pickled, with all the places that have it: one object is one in the worker too.
+
+    Args:
+        changes: module, attribute and value.
+        modules: in which the values may be under imported names, too.
+        dumps: pickles a value.
+    """
+    values = {id(value): value for _, _, value in changes}
+    places: dict[int, list[tuple[str, str]]] = {key: [] for key in values}
+    for name in modules:
+        for attribute, value in _imported(name):
+            if id(value) in places:
+                places[id(value)].append((name, attribute))
+    for name, attribute, value in changes:
+        places[id(value)].append((name, attribute))
+    for key, value in values.items():
+        with suppress(Exception):  # what cannot be pickled is not in the worker, which the digests tell
+            yield places[key], dumps(value)
 
 
 def _in_import_order(names: set[str]) -> Iterator[str]:
@@ -140,3 +172,8 @@ def _imports_of(name: str) -> set[str]:
 def _changes(name: str) -> list[tuple[str, Any]]:
     module = module_named(name)
     return [] if module is None else module.changes(Fingerprinter().code_alone)
+
+
+def _imported(name: str) -> Iterator[tuple[str, Any]]:
+    module = module_named(name)
+    return iter(()) if module is None else module.imported()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader, SourcelessFileLoader
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -23,7 +24,9 @@ Values = TypeVar("Values")
 
 _MODULE = ""  # stands for a whole module among the names of definitions
 
-_alike: set[str] = set()  # tokens of what this process has as a driver has it
+_MOST_TOKENS = 10_000
+
+_alike: set[tuple[str, str]] = set()  # runs, and tokens of what this process had as their drivers had it
 _reloads = 0
 
 
@@ -54,7 +57,7 @@ class CodeState(NamedTuple):
         is_as_in_files: whether modules have the code and values of their files, so that importing them is enough.
         definitions: what a worker has to have alike.
         modules: of the project, in which these are; a module comes before those that import it.
-        values: pickled: what was set in these modules, by module, name and value.
+        values: pickled: what was set in these modules, each value with the modules and names that have it.
     """
 
     token: str
@@ -71,10 +74,12 @@ class WorkerState(NamedTuple):
     Attributes:
         surroundings: of the driver; None for a worker that has its own.
         code: what the calls use of the driver's modules.
+        run: for which a worker makes sure of it once; what nodes of an earlier run set in its modules is undone.
     """
 
     surroundings: Surroundings | None
     code: tuple[CodeState, ...] = ()
+    run: str = ""
 
     def take_over(self, values: Values) -> Values:
         """Let this process have what the driver has.
@@ -91,9 +96,11 @@ class WorkerState(NamedTuple):
         if self.surroundings is not None:
             take_over_surroundings(self.surroundings)
         for state in self.code:
-            if state.token not in _alike:
+            if (self.run, state.token) not in _alike:
                 values = _bring_up_to_date(state, values)
-                _alike.add(state.token)
+                if len(_alike) >= _MOST_TOKENS:
+                    _alike.clear()
+                _alike.add((self.run, state.token))
         return values
 
 
@@ -130,9 +137,13 @@ def _bring_up_to_date(state: CodeState, values: Values) -> Values:
         module = sys.modules.get(name)
         if module is not None:
             importlib.reload(module)
-    for name, attribute, data in pickle.loads(state.values):
-        if state.imports or name in sys.modules:
-            _set(importlib.import_module(name), attribute, pickle.loads(data))
+    for places, data in pickle.loads(state.values):
+        places = [(name, attribute) for name, attribute in places if state.imports or name in sys.modules]
+        if places:
+            with suppress(Exception):  # the digests tell that it is missing
+                value = pickle.loads(data)
+                for name, attribute in places:
+                    _set(importlib.import_module(name), attribute, value)
     _reloads += 1
     differing = _differing(state)
     if differing:

@@ -106,6 +106,13 @@ class ImportedModule:
         body = Body() if self.code is None else body_of(self.code)
         return list(self._changed(vars(self.live), body, digest_of))
 
+    def imported(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values that the module took from other modules: ``from settings import TABLE``."""
+        assigned = {} if self.code is None or self.live is None else body_of(self.code).values
+        for name, how in assigned.items():
+            if how is Assignment.IMPORTED and name in vars(self.live):
+                yield name, vars(self.live)[name]
+
     def _changed(
         self, namespace: Mapping[str, Any], body: Body, digest_of: Callable[[CodeType], bytes]
     ) -> Iterator[tuple[str, Any]]:

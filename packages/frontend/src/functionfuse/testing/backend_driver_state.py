@@ -148,6 +148,27 @@ class DriverStateTests(BackendSuite, suite=True):
             change(settings, n)
             assert run(model.scaled(10)) == 10 * n
 
+    def test_values_under_imported_names(self, run: Any, project: Project) -> None:
+        """An object that two modules have is changed in both; a name that is bound anew is so in its module alone."""
+        project.write("settings", "D = {'n': 1}\nN = 1\n")
+        project.write("model", "from PREFIXsettings import D, N\n" + MODEL.format("D['n'] * N"))
+        settings, model = project.load("settings"), project.load("model")
+        for n in (1, 100, 1):
+            settings.D["n"] = settings.N = n
+            assert run(model.scaled(10)) == 10 * n
+
+    def test_a_value_that_a_node_sets(self, run: Any, project: Project) -> None:
+        """In a worker, it is gone in the next run; in the driver, it stays."""
+        project.write("settings", "N = 1\nD = {'n': 1}\n")
+        sets = "@workflow\ndef sets(n):\n    settings.N = settings.D['n'] = n\n    return n\n"
+        project.write(
+            "model", "import PREFIXsettings as settings\n" + MODEL.format("settings.N * settings.D['n']") + sets
+        )
+        settings, model = project.load("settings"), project.load("model")
+        assert run(model.scaled(10)) == 10
+        run(*(model.sets(n) for n in (2, 3, 4)))
+        assert run(*(model.scaled(n) for n in (1, 2, 3))) == [n * settings.N * settings.D["n"] for n in (1, 2, 3)]
+
     @core
     @pytest.mark.parametrize("where", ["global", "inside"])
     def test_functions_of_a_script_take_values_of_modules(self, run: Any, project: Project, where: str) -> None:

@@ -127,5 +127,5 @@ def reference_to(located: Any) -> Any:
 def _environment(code: Sequence[object]) -> TaskEnvironment:
     """Return what tasks have of this process, with what the workflow's code uses of its modules."""
     used = code_state(code, cloudpickle.dumps)
-    state = WorkerState(surroundings_of_driver(), () if used is None else (used,))
+    state = WorkerState(surroundings_of_driver(), () if used is None else (used,), uuid.uuid4().hex)
     return TaskEnvironment(dict(ray.get_runtime_context().runtime_env), pickle.dumps(state))
