@@ -18,9 +18,10 @@ import pytest
 from functionfuse import workflow
 from functionfuse.construction import is_decorated, target_of
 from functionfuse.decorator import WorkflowClass
+from functionfuse.errors import UsageError
 from functionfuse.graph import Graph
 from functionfuse.nodes import InstanceNode, Node
-from functionfuse.testing.functions import same
+from functionfuse.testing.functions import Shapes, same
 
 T = TypeVar("T")
 
@@ -463,3 +464,12 @@ def test_a_plain_class_can_be_derived_from():
 def test_two_nodes_of_a_class_are_in_one_graph():
     one = Counter(same(1))
     assert list(Graph([one.kind()]).nodes) == ["same_0000", "Counter_0000", "Counter.kind_0000"]
+
+
+def test_methods_that_functools_makes():
+    shapes = Shapes()
+    assert type(shapes.name(1)) is Node
+    with pytest.raises(UsageError, match="missing a required argument"):
+        shapes.name()
+    with pytest.raises(UsageError, match="too many positional"):
+        shapes.add_one(1, 2)

@@ -159,6 +159,8 @@ def _methods(owner: ClassTarget, cls: type) -> dict[str, Method]:
             elif isinstance(attribute, classmethod) or (callable(attribute) and not isinstance(attribute, type)):
                 function: Any = getattr(attribute, "__func__", attribute)
                 methods[name] = Method(owner, name, function, bound=False)
+            elif hasattr(type(attribute), "__get__") and callable(found := getattr(base, name, None)):
+                methods[name] = Method(owner, name, found, bound=False)  # as of functools.singledispatchmethod
             else:
                 methods.pop(name, None)
     return methods

@@ -9,7 +9,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.errors import NodeError, WorkflowFailed
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
-from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, Tally, add, same, start_of
+from functionfuse.testing.functions import Heir, IncrementalSum, NotedSum, Shapes, Tally, add, same, start_of
 from functionfuse.testing.standard_tests import core
 
 
@@ -138,6 +138,11 @@ class ObjectTests(BackendSuite, suite=True):
             [True, 5, 6, True],
         ]
         assert type(run(tally)) is Tally
+
+    def test_methods_that_functools_makes(self, run: Any) -> None:
+        """By the type of an argument, and with an argument that is given already."""
+        shapes: Any = Shapes()
+        assert run(shapes.name(1), shapes.name("a"), shapes.add_one(2)) == ["number 1", "object a", 3]
 
     def test_a_local_class_by_its_name(self, run: Any) -> None:
         """It is sent to workers with all that it knows of itself."""

@@ -12,7 +12,7 @@ import random
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
+from functools import partial, partialmethod, singledispatchmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakSet
@@ -435,6 +435,26 @@ class Tally(Base):
     def another(self) -> Any:
         """Return another object, whose constructor takes a node."""
         return Tally(add(self.calls, 1))
+
+
+@workflow
+class Shapes:
+    """Has methods that `functools` makes."""
+
+    @singledispatchmethod
+    def name(self, value: object) -> str:
+        """Return what a value is."""
+        return f"object {value}"
+
+    @name.register
+    def _(self, value: int) -> str:
+        return f"number {value}"
+
+    def add(self, a: int, b: int) -> int:
+        """Return a sum."""
+        return a + b
+
+    add_one = partialmethod(add, 1)
 
 
 @workflow
