@@ -14,13 +14,13 @@ from rayworkflow_tasks import add, failing
 from functionfuse.backends.addons import rayworkflow as workflow
 from functionfuse.storage import FileStore
 
+pytestmark = pytest.mark.slow(reason="drivers and clusters of their own")
+
 MODULE = """
 import importlib
 import os
 import ray
 from functionfuse import workflow as node
-
-pytestmark = pytest.mark.slow(reason="drivers and clusters of their own")
 
 def grown(x):
     return x + {}
