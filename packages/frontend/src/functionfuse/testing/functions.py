@@ -451,7 +451,12 @@ class Shapes:
         return f"number {value}"
 
     def add(self, a: int, b: int) -> int:
-        """Return a sum."""
+        """Return a sum.
+
+        Args:
+            a: one number.
+            b: the other.
+        """
         return a + b
 
     add_one = partialmethod(add, 1)
