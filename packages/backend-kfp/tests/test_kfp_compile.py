@@ -6,8 +6,10 @@ import base64
 import bz2
 import io
 import json
+import os
 import random
 import re
+import subprocess
 import sys
 import zipfile
 
@@ -223,6 +225,23 @@ def test_the_code(compiled):
     assert {"kfp_functions.py", "kfp_helper.py", "__main__.py", "pods/n"} <= set(shipped(spec).namelist())
     again, _ = compiled(new(doubled(1).set_name("n")))
     assert spec == again
+
+
+COMPILES = """
+from kfp_functions import doubled
+from functionfuse.backends.addons.kfpback import KFPWorkflow
+KFPWorkflow(doubled(1).set_name("n"), workflow_name="w").compile("pipeline.yaml")
+"""
+
+
+@pytest.mark.slow(reason="two processes that import kfp")
+def test_every_process_makes_the_same_pipeline(tmp_path):
+    texts = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", COMPILES], cwd=tmp_path, env=environment, check=True, timeout=120)
+        texts.add((tmp_path / "pipeline.yaml").read_text())
+    assert len(texts) == 1
 
 
 def test_what_cannot_be_pickled(compiled):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from functionfuse.backends.options import COMMON_OPTIONS, OptionRules, checked_on_error, checked_reuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from functionfuse.backends.options import OnError, Reuse
     from functionfuse.plan import Ref, Step
@@ -40,7 +40,7 @@ class RunSpec(NamedTuple):
     on_error: OnError = "raise"
     reuse: Reuse = "recipe"
     backend: str = "this backend"
-    supports: frozenset[str] = COMMON_OPTIONS
+    supports: Collection[str] = COMMON_OPTIONS
     has_recipes: bool = False
 
     def with_argument_check(self) -> RunSpec:

@@ -83,7 +83,9 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
         "driver_state": state_unlike_files([step for pod in pods for step in pod.steps], cloudpickle.dumps),
     }
     config = PodConfig(
-        spec=spec._replace(steps=(), wanted=(), options=OptionRules(), store=None),
+        spec=spec._replace(
+            steps=(), wanted=(), options=OptionRules(), store=None, supports=sorted(spec.supports)
+        ),  # a set is pickled in another order by each process, and Kubeflow's cache knows pods by their code
         lost=dict(options.lost),
         names=[name for name in plan.by_name if "/" in name],
         has_store=store is not None,
