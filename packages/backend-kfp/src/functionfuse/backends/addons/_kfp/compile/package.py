@@ -85,7 +85,7 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
     config = PodConfig(
         spec=spec._replace(
             steps=(), wanted=(), options=OptionRules(), store=None, supports=sorted(spec.supports)
-        ),  # a set is pickled in another order by each process, and Kubeflow's cache knows pods by their code
+        ),  # sorted, because each process pickles a set in another order
         lost=dict(options.lost),
         names=[name for name in plan.by_name if "/" in name],
         has_store=store is not None,
