@@ -11,7 +11,7 @@ import pickle
 import sys
 import uuid
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,11 @@ from functionfuse.iterators import types_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from functionfuse.fingerprint.modules import ImportedModule
     from functionfuse.plan import Step
     from functionfuse.targets import Target
+
+    Named = Callable[[str], ImportedModule | None]
 
 
 class DriverState:
@@ -109,52 +112,63 @@ def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, impo
     )
     if not definitions:
         return None
-    modules = tuple(_in_import_order(_with_sources(definition.module for definition in definitions)))
-    changes = [(name, attribute, value) for name in modules for attribute, value in _changes(name)]
-    data = pickle.dumps(list(_pickled(changes, modules, dumps)))
+    named = cache(module_named)  # which reads the file of the module
+    modules = tuple(_in_import_order(_with_sources((definition.module for definition in definitions), named), named))
+    changes = [(name, attribute, value) for name in modules for attribute, value in _changes(named(name))]
+    imported = [(name, attribute, value) for name in modules for attribute, value in _imported(named(name))]
+    data = pickle.dumps(list(_pickled(changes, imported, dumps)))
     token = sha256(repr((imports, definitions, modules, data)).encode()).hexdigest()
     return CodeState(token, imports, not changes, definitions, modules, data)
 
 
-def _with_sources(names: Iterable[str]) -> set[str]:
-    """Return modules with those from which they take values under names of their own: ``from settings import N``."""
+def _with_sources(names: Iterable[str], named: Named) -> set[str]:
+    """Return modules with those from which they take values under names of their own: ``from settings import N``.
+
+    Args:
+        names: of the modules.
+        named: gives a module by its name.
+    """
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            if any(is_data(value) for _, value in _imported(name)):
-                waiting += [one for one in _imports_of(name) if in_project(one) and has_plain_file(one)]
+            if any(is_data(value) for _, value in _imported(named(name))):
+                waiting += [one for one in _imports_of(named(name)) if in_project(one) and has_plain_file(one)]
     return found
 
 
 def _pickled(
-    changes: Sequence[tuple[str, str, Any]], modules: Sequence[str], dumps: Callable[[object], bytes]
+    changes: Sequence[tuple[str, str, Any]],
+    imported: Sequence[tuple[str, str, Any]],
+    dumps: Callable[[object], bytes],
 ) -> Iterator[tuple[list[tuple[str, str]], bytes]]:
     """Yield each changed value, pickled, with all the places that have it: one object is one in the worker too.
 
     Args:
         changes: module, attribute and value.
-        modules: in which the values may be under imported names, too.
+        imported: as `changes`, what modules took from others, the values among it.
         dumps: pickles a value.
     """
     values = {id(value): value for _, _, value in changes}
     places: dict[int, list[tuple[str, str]]] = {key: [] for key in values}
-    for name in modules:
-        for attribute, value in _imported(name):
-            if id(value) in places:
-                places[id(value)].append((name, attribute))
-    for name, attribute, value in changes:
-        places[id(value)].append((name, attribute))
+    for name, attribute, value in (*imported, *changes):
+        if id(value) in places:
+            places[id(value)].append((name, attribute))
     for key, value in values.items():
         with suppress(Exception):  # what cannot be pickled is not in the worker, which the digests tell
             yield places[key], dumps(value)
 
 
-def _in_import_order(names: set[str]) -> Iterator[str]:
-    """Yield names of modules, each behind those that it imports, as far as imports make no circle."""
-    waiting = {name: _imports_of(name) & names for name in sorted(names)}
+def _in_import_order(names: set[str], named: Named) -> Iterator[str]:
+    """Yield names of modules, each behind those that it imports, as far as imports make no circle.
+
+    Args:
+        names: of the modules.
+        named: gives a module by its name.
+    """
+    waiting = {name: _imports_of(named(name)) & names for name in sorted(names)}
     while waiting:
         ready = next((name for name, imports in waiting.items() if not imports & waiting.keys() - {name}), None)
         name = ready or next(iter(waiting))
@@ -162,18 +176,15 @@ def _in_import_order(names: set[str]) -> Iterator[str]:
         yield name
 
 
-def _imports_of(name: str) -> set[str]:
-    module = module_named(name)
+def _imports_of(module: ImportedModule | None) -> set[str]:
     if module is None or module.code is None:
         return set()
     return {found for one in facts_of(module.code).imports for found in absolute_names(one, module.package)}
 
 
-def _changes(name: str) -> list[tuple[str, Any]]:
-    module = module_named(name)
+def _changes(module: ImportedModule | None) -> list[tuple[str, Any]]:
     return [] if module is None else module.changes(Fingerprinter().code_alone)
 
 
-def _imported(name: str) -> Iterator[tuple[str, Any]]:
-    module = module_named(name)
+def _imported(module: ImportedModule | None) -> Iterator[tuple[str, Any]]:
     return iter(()) if module is None else module.imported()
