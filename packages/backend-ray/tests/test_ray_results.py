@@ -18,7 +18,7 @@ np = pytest.importorskip("numpy", reason="numpy is not installed")
 make = partial(RayWorkflow, workflow_name="results")
 
 FAILING = """
-import gc, ray
+import gc, sys, ray
 from functionfuse import workflow
 from functionfuse.backends.builtin.rayback import RayWorkflow
 
@@ -31,7 +31,7 @@ def same(x):
     return x
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-for _ in range(3):
+for _ in range(int(sys.argv[1])):
     node = fails()
     for _ in range(5):
         node = same(node)
@@ -193,10 +193,23 @@ def test_a_large_value_in_arguments_is_stored_once_for_all_nodes(local_ray):
     assert len({(pid, address) for pid, address, _ in places}) == len(processes)
 
 
-@pytest.mark.slow(reason="a cluster of its own")
-def test_failures_that_follow_from_one_are_not_logged(tmp_path):
+def runs_that_fail(tmp_path, count):
+    """Return the process of so many runs with failures, after one another, on a cluster of their own."""
     program = tmp_path / "program.py"
     program.write_text(FAILING)
-    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
+    arguments = [sys.executable, program, str(count)]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow(reason="a cluster of its own")
+def test_failures_that_follow_from_one_are_not_logged(tmp_path):
+    ended = runs_that_fail(tmp_path, 3)
     assert "Unhandled error" not in ended.stderr
     assert ended.stdout == "NodeError\n" * 3, ended.stderr
+
+
+@pytest.mark.slow(reason="a cluster of its own")
+def test_tasks_are_cancelled_while_others_end(tmp_path):
+    """Ray ends a process that calls `ray.cancel` at the moment at which the task's answer arrives."""
+    ended = runs_that_fail(tmp_path, 100)
+    assert ended.stdout == "NodeError\n" * 100, ended.stderr

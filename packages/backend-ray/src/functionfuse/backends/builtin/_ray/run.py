@@ -22,6 +22,7 @@ from functionfuse.errors import NodeError
 from functionfuse.plan import fill
 
 from .actor_handle import ActorHandle
+from .cancellation import cancel_tasks
 from .machines import has_autoscaler, missing_on_machines, removed_placement_group
 from .options import options_of_actors, options_of_tasks
 from .outcomes import cause_of, errors_of, storage_error
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.spec import RunSpec
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is settled
+_ASKED = 10.0  # seconds to wait until Ray was asked to cancel tasks
 _CANCELLED = 0.5  # seconds to wait for tasks that were cancelled
 _EACH = 1e-4  # seconds for each pending task
 _OLDEST = 256
@@ -164,8 +166,8 @@ class RayRun:
     def _cancel(self) -> None:
         """Cancel the tasks that wait, and interrupt those that run."""
         references = [pending.promise.reference for pending in self._pending.values()]
-        for reference in references:
-            ray.cancel(reference)
+        if references:
+            cancel_tasks(references).wait(_ASKED)
         if references and not self._is_client:
             ended, _ = ray.wait(references, num_returns=len(references), timeout=_CANCELLED, fetch_local=False)
             errors_of(ended, is_client=False)  # else Ray logs them as errors that nobody handles

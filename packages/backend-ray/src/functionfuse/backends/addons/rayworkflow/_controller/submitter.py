@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse.backends.builtin._ray.cancellation import cancel_tasks
+
 from .._dag.spec import WAITS
 from .._graph.task import execute_graph
 from .._records.references import read_object, remote
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 
 _SHORT = 4096  # bytes of a function that is sent along with each task
-_SUBMITTED = 0.1  # seconds in which Ray has taken up what it is given
 _CANCELLED_AGAIN = 2.0  # seconds
 
 
@@ -199,21 +200,15 @@ class RayTaskSubmitter:
             self._watch(node, ended)
 
     def cancel(self, node: TaskNode) -> None:
-        """Stop a task, whatever it does, unless it ends at once.
-
-        A process of Ray dies that cancels what it submits just then; and a task that begins just then is not cancelled.
-        """
-        self._window.loop.call_later(_SUBMITTED, self._cancel, node)
-
-    def _cancel(self, node: TaskNode) -> None:
+        """Stop a task, whatever it does, unless it ends at once; again for one that began just then, which goes on."""
         if node not in self._pending:
             return
         assert node.report is not None
         if node in self._actor_handles:
             ray.kill(self._actor_handles[node])
         else:
-            ray.cancel(node.report, force=node.spec.kind not in WAITS)
-        self._window.loop.call_later(_CANCELLED_AGAIN, self._cancel, node)
+            cancel_tasks([node.report], force=node.spec.kind not in WAITS)
+        self._window.loop.call_later(_CANCELLED_AGAIN, self.cancel, node)
 
     def _function(self, sha: str) -> tuple[bytes, Reference | None]:
         """Return the pickle of a function, or a reference to a long one."""
