@@ -41,7 +41,7 @@ def _backends():
 
 
 def test_no_backend_overrides_what_is_private():
-    assert "_edit" in private(BaseWorkflow)
+    assert "_replace" in private(BaseWorkflow)
     found = {cls: private(cls) & private(BaseWorkflow) for cls in subclasses(BaseWorkflow)}
     assert {cls: names for cls, names in found.items() if names} == {}
     assert len(found) >= 6

@@ -10,6 +10,7 @@
     |   |-- InvalidNameError (ValueError)      a name that is not a non-empty string
     |   |-- UnknownNodeError (LookupError)     a node, or a name, that is not in this graph
     |   |-- CycleError (ValueError)            an edit that makes a node need itself
+    |   |-- EditError (ValueError)             an edit that cannot be made
     |   `-- PatternError (ValueError)          a pattern that is not a regular expression
     |-- OptionError (ValueError)               an option or argument that cannot be used
     |-- PlanError                              a plan that this backend cannot run
@@ -74,6 +75,10 @@ class UnknownNodeError(GraphError, LookupError):
 
 class CycleError(GraphError, ValueError):
     """An edit makes a node need its own result."""
+
+
+class EditError(GraphError, ValueError):
+    """An edit cannot be made; what was edited before stays."""
 
 
 class PatternError(GraphError, ValueError):

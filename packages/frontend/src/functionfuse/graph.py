@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from graphlib import CycleError as _Cycle
-from graphlib import TopologicalSorter
-from heapq import heapify, heappop, heappush
 from operator import attrgetter
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from functionfuse.errors import CycleError, DuplicateNameError, OptionError, UnknownNodeError, UsageError
+from functionfuse.errors import DuplicateNameError, OptionError, UnknownNodeError
 from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from functionfuse.targets import Target
+    from collections.abc import Iterable, Iterator, Mapping
 
 _by_creation = attrgetter("_serial")
 last_graph = threading.local()
 """When this thread last made a graph: ``serial`` is larger than that of every node made before."""
-
-
-class Edit(NamedTuple):
-    """The replacement of a node: consumers of the old result take the new one.
-
-    Attributes:
-        new: the node that replaces the old one.
-        keepers: consumers that keep the old one, because the new one is made from them.
-    """
-
-    new: Node
-    keepers: frozenset[Node]
-
-
-class Edits(NamedTuple):
-    """What a workflow changes in a graph; the nodes themselves stay as they are.
-
-    Attributes:
-        replaced: by node: its replacement.
-        targets: by node: what is called instead of the node's function.
-    """
-
-    replaced: Mapping[Node, Edit] = MappingProxyType({})
-    targets: Mapping[Node, Target] = MappingProxyType({})
 
 
 class Graph:
@@ -56,12 +26,11 @@ class Graph:
     scope: an unnamed node is ``qualname_0000``, counted per function in order of creation.
 
     A node's arguments exist before the node, so the order of creation is a topological order, and the one
-    that the user's program has. Only an edited graph has to be sorted.
+    that the user's program has.
 
     Args:
         targets: the given nodes.
         scope: "graph" or "ancestors".
-        edits: what a workflow changes; nothing by default.
 
     Attributes:
         nodes: name to node, in topological order.
@@ -69,24 +38,20 @@ class Graph:
     Raises:
         OptionError: the scope is unknown.
         DuplicateNameError: two nodes have one name.
-        CycleError: an edit makes a node need its own result.
     """
 
-    def __init__(self, targets: Iterable[Node], *, scope: str = "graph", edits: Edits | None = None) -> None:
+    def __init__(self, targets: Iterable[Node], *, scope: str = "graph") -> None:
         if scope not in ("graph", "ancestors"):
             raise OptionError(f"unknown scope {scope!r}; known: 'graph', 'ancestors'")
         last_graph.serial = next(serials)
-        self._edits, self._targets = edits or Edits()
-        targets = [self.source(None, target) for target in targets]
-        everything = sorted(self._reach(targets, descend=True), key=_by_creation)
+        targets = list(targets)
+        everything = sorted(_reach(targets, descend=True), key=_by_creation)
         names = _auto_names(everything)
         if scope == "ancestors":
             # a stateful object as a result is the one after all of its calls
             ends = [target._last_change if isinstance(target, InstanceNode) else target for target in targets]
-            kept = self._reach(dict.fromkeys([*targets, *ends]), descend=False)
+            kept = _reach(dict.fromkeys([*targets, *ends]), descend=False)
             everything = [node for node in everything if node in kept]
-        if self._edits:
-            everything = self._sorted(everything)
         self.nodes: dict[str, Node] = {}
         for node in everything:
             name = node._name or names[node]
@@ -102,11 +67,6 @@ class Graph:
 
     def __contains__(self, name: object) -> bool:
         return name in self.nodes
-
-    @property
-    def edited(self) -> bool:
-        """True if the workflow changed the graph that the nodes make."""
-        return bool(self._edits or self._targets)
 
     @property
     def names(self) -> Mapping[Node, str]:
@@ -134,106 +94,27 @@ class Graph:
         """Yield (parent, child) for every argument, and for consecutive calls of one stateful object's methods."""
         names = self.names
         for name, node in self.nodes.items():
-            for parent in self.parents(node):
+            for parent in parents(node):
                 yield names[parent], name
 
-    def needs(self, node: Node) -> Sequence[Node]:
-        """Return the nodes whose results the arguments of a node hold."""
-        return [self.source(node, parent) for parent in node._needs] if self._edits else node._needs
 
-    def parents(self, node: Node) -> Iterable[Node]:
-        """Return the nodes that have to be done before a node."""
-        if not node._after:
-            return self.needs(node)
-        return dict.fromkeys((*self.needs(node), *node._after))
+def parents(node: Node) -> Iterable[Node]:
+    """Return the nodes that have to be done before a node."""
+    return dict.fromkeys((*node._needs, *node._after)) if node._after else node._needs
 
-    def source(self, consumer: Node | None, node: Node) -> Node:
-        """Return the node that gives a consumer the value of a node, edits considered.
 
-        Args:
-            consumer: the node whose arguments take the value; None for a workflow that returns it.
-            node: the node that the arguments hold.
-        """
-        edit = self._edits.get(node)
-        while edit is not None and consumer not in edit.keepers:
-            node, edit = edit.new, self._edits.get(edit.new)
-        return node
-
-    def target(self, node: Node) -> Target:
-        """Return what a node calls, edits considered."""
-        return self._targets.get(node, node._target) if self._targets else node._target
-
-    def with_target(self, node: Node, target: Target) -> Edits:
-        """Return the edits of this graph and one more: a node calls another target.
-
-        Args:
-            node: a node of this graph.
-            target: what it shall call.
-
-        Raises:
-            UnknownNodeError: ``node`` is not in this graph.
-            UsageError: the node's arguments do not fit the new target, or the kinds of the two differ.
-        """
-        name = self.name_of(node)
-        if target.kind != node._target.kind:
-            raise UsageError(f"{name!r} calls a {node._target.kind}, which cannot be replaced by {target!r}")
-        target.check(node._args, node._kwargs)
-        return Edits(self._edits, {**self._targets, node: target})
-
-    def with_replacement(self, old: Node, new: Node) -> Edits:
-        """Return the edits of this graph and one more: consumers of a node take the result of another.
-
-        What ``new`` itself needs keeps ``old``, so that nodes can be inserted behind it.
-
-        Args:
-            old: a node of this graph.
-            new: the node that replaces it.
-
-        Raises:
-            UnknownNodeError: ``old`` is not in this graph.
-            CycleError: ``old`` replaces ``new`` already.
-        """
-        self.name_of(old)
-        if self.source(None, new) is old or old is new:
-            raise CycleError(f"{old!r} cannot be replaced by {new!r}: it is that node, or replaces it already")
-        keepers = frozenset(Graph([new], scope="ancestors").names) - {old}
-        return Edits({**self._edits, old: Edit(new, keepers)}, self._targets)
-
-    def _reach(self, start: Iterable[Node], *, descend: bool) -> dict[Node, None]:
-        """Return every node that is reached along parents, and with ``descend`` along children too."""
-        seen = dict.fromkeys(start)
-        stack = list(seen)
-        while stack:
-            node = stack.pop()
-            needs = self.needs(node) if self._edits else node._needs
-            for nodes in (needs, node._after, node._children) if descend else (needs, node._after):
-                for near in nodes:
-                    if near not in seen:
-                        seen[near] = None
-                        stack.append(near)
-        if not self._edits:
-            return seen
-        taken = {parent for node in seen for parent in self.parents(node)}
-        return {node: None for node in seen if node in taken or node not in self._edits}
-
-    def _sorted(self, nodes: list[Node]) -> list[Node]:
-        """Sort an edited graph: parents first, otherwise in order of creation."""
-        sorter = TopologicalSorter({node: self.parents(node) for node in nodes})
-        try:
-            sorter.prepare()
-        except _Cycle as error:
-            path = " -> ".join(repr(node) for node in error.args[1])
-            raise CycleError(f"after this edit a node would need its own result: {path}") from None
-        ready = [(node._serial, node) for node in sorter.get_ready()]
-        heapify(ready)
-        ordered = []
-        while ready:
-            _, node = heappop(ready)
-            ordered.append(node)
-            sorter.done(node)
-            for following in sorter.get_ready():
-                heappush(ready, (following._serial, following))
-        return ordered
+def _reach(start: Iterable[Node], *, descend: bool) -> dict[Node, None]:
+    """Return every node that is reached along parents, and with ``descend`` along children too."""
+    seen = dict.fromkeys(start)
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        for nodes in (node._needs, node._after, node._children) if descend else (node._needs, node._after):
+            for near in nodes:
+                if near not in seen:
+                    seen[near] = None
+                    stack.append(near)
+    return seen
 
 
 def _auto_names(nodes: list[Node]) -> dict[Node, str]:

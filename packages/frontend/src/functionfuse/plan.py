@@ -201,15 +201,12 @@ class Plan(Sequence[Step]):
 def steps_of(graph: Graph) -> list[Step]:
     """Return the steps of a graph, with names and Refs instead of nodes."""
     refs = {node: Ref(name) for name, node in graph.nodes.items()}
-    edited = graph.edited
+    ref = partial(_ref, refs)
     steps = []
     for name, node in graph.nodes.items():
-        target, args, kwargs, needs = node._target, node._args, node._kwargs, node._needs
-        if edited:
-            target, needs = graph.target(node), graph.needs(node)
+        args, kwargs, needs = node._args, node._kwargs, node._needs
         needed: tuple[str, ...] = ()
         if needs:
-            ref = partial(_ref, graph, refs, node) if edited else partial(_own_ref, refs)
             args = tuple([v if type(v) in ATOMS else _with_refs(v, ref) for v in args])
             if kwargs:
                 kwargs = {key: _with_refs(value, ref) for key, value in kwargs.items()}
@@ -221,7 +218,7 @@ def steps_of(graph: Graph) -> list[Step]:
             needed = tuple(dict.fromkeys((*needed, instance)))
         elif type(node) is InstanceNode:
             instance = name
-        steps.append(Step(name, target, args, kwargs, needed, after, instance))
+        steps.append(Step(name, node._target, args, kwargs, needed, after, instance))
     return steps
 
 
@@ -238,7 +235,7 @@ def refs_in(value: Any, graph: Graph) -> Any:
 
 
 def ref_of(node: Node | Item, graph: Graph) -> Ref:
-    """Return the Ref to a node of a graph, or to an item of it, edits considered.
+    """Return the Ref to a node of a graph, or to an item of it.
 
     Args:
         node: the node or item.
@@ -248,8 +245,8 @@ def ref_of(node: Node | Item, graph: Graph) -> Ref:
         UnknownNodeError: the node belongs to another graph.
     """
     if isinstance(node, Item):
-        return Ref(graph.name_of(graph.source(None, node._node)), node._path)
-    return Ref(graph.name_of(graph.source(None, node)))
+        return Ref(graph.name_of(node._node), node._path)
+    return Ref(graph.name_of(node))
 
 
 def _with_refs(value: Any, ref: Callable[[Any], Ref]) -> Any:
@@ -260,11 +257,5 @@ def _with_refs(value: Any, ref: Callable[[Any], Ref]) -> Any:
     return value
 
 
-def _own_ref(refs: Mapping[Node, Ref], value: Node | Item) -> Ref:
+def _ref(refs: Mapping[Node, Ref], value: Node | Item) -> Ref:
     return Ref(refs[value._node].step, value._path) if isinstance(value, Item) else refs[value]
-
-
-def _ref(graph: Graph, refs: Mapping[Node, Ref], consumer: Node, value: Node | Item) -> Ref:
-    if isinstance(value, Item):
-        return Ref(refs[graph.source(consumer, value._node)].step, value._path)
-    return refs[graph.source(consumer, value)]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from functionfuse._collector import collector_paused
+from functionfuse.backends.editable_graph import EditableGraph
+from functionfuse.backends.editor import Editor
 from functionfuse.backends.options import COMMON_OPTIONS, OptionRules
 from functionfuse.backends.query import NodeView, Query, compiled, matching
 from functionfuse.backends.session import Session
 from functionfuse.backends.spec import RunSpec
 from functionfuse.backends.stores_by_name import adapted_store
 from functionfuse.containers import CONTAINERS
-from functionfuse.decorator import target_called, workflow
 from functionfuse.errors import OptionError, UnknownNodeError
-from functionfuse.graph import Edits, Graph
+from functionfuse.graph import Graph
 from functionfuse.nodes import Item, Node
 from functionfuse.original import takes_original_names
 from functionfuse.plan import ref_of, steps_of
@@ -59,7 +62,10 @@ class BaseWorkflow(ABC):
         self._options = OptionRules()
         self._observers: list[Observer] = []
         self._store: Store | None = None
-        self._edit(Edits())
+        with collector_paused():
+            graph = Graph(map(_node_of, self._given), scope=scope)
+        self._present: tuple[Graph, list[Node | Item]] | None = graph, self._given  # with the nodes to be returned
+        self._edited: EditableGraph | None = None
 
     @abstractmethod
     def execute(self, run: Run) -> None:
@@ -75,11 +81,11 @@ class BaseWorkflow(ABC):
     @property
     def dag(self) -> Graph:
         """The graph that runs, edits included."""
-        return self._dag
+        return self._graph_and_results()[0]
 
     def find_nodes(self, pattern: str | None = None) -> list[NodeView]:
         """Return the nodes whose names match a regular expression as a whole; all without a pattern."""
-        return [NodeView(name, self._options, self.query_class) for name in matching(compiled(pattern), self._dag)]
+        return [NodeView(name, self._options, self.query_class) for name in matching(compiled(pattern), self.dag)]
 
     def query(self, pattern: str | None = None) -> Query:
         """Choose nodes by a regular expression that matches their names as a whole, to set options.
@@ -89,10 +95,19 @@ class BaseWorkflow(ABC):
         Raises:
             PatternError: not a regular expression.
         """
-        return self.query_class(pattern, self._dag, self._options)
+        return self.query_class(pattern, self.dag, self._options)
+
+    def edit(self) -> Editor[Self]:
+        """Return an editor of a copy of the graph; its `done` returns a workflow on the same backend.
+
+        ::
+
+            checked = workflow.edit().insert_after("load", check).remove("plot.*").done()
+        """
+        return Editor(self._editable(), self._with_graph)
 
     def replace(self, old: Node | str, new: Node) -> None:
-        """Let every consumer of a node take another one's result, in this workflow only.
+        """Let every consumer of a node take another one's result, in this workflow: `edit` for one node, in place.
 
         What `new` itself is made from keeps `old`, so that `replace(a, f(a))` inserts a step behind `a`.
 
@@ -106,11 +121,11 @@ class BaseWorkflow(ABC):
         """
         if not isinstance(new, Node):
             raise OptionError(f"a node can be replaced by a node only, got {new!r}")
-        self._edit(self._dag.with_replacement(self._node(old), new))
+        self._replace(old, new)
 
     @takes_original_names
     def replace_func(self, node: Node | NodeView | str, function: Callable[..., Any]) -> None:
-        """Let a node call another function with the same arguments, in this workflow only.
+        """Let a node call another function with the same arguments, in this workflow: `edit` for one node, in place.
 
         Args:
             node: the node's name, or a view of it.
@@ -120,21 +135,53 @@ class BaseWorkflow(ABC):
             UnknownNodeError: the node is not in the graph.
             UsageError: the arguments do not fit the function.
         """
-        name = node.get_name() if isinstance(node, NodeView) else node
-        assert name is not None
-        self._edit(self._dag.with_target(self._node(name), target_called(workflow(function))))
+        self._replace(node, function)
 
-    def _edit(self, edits: Edits) -> None:
-        with collector_paused():
-            self._dag = Graph(map(_node_of, self._given), scope=self._scope, edits=edits)
+    def _replace(self, old: Node | NodeView | str, new: Any) -> None:
+        graph = self._editable()
+        if isinstance(old, Node):
+            name = graph.name_of(old)
+        else:
+            name = old.get_name() if isinstance(old, NodeView) else old
+            if name not in graph:
+                raise UnknownNodeError(f"no node is named {name!r} in workflow {self.workflow_name!r}")
+        self._take(Editor(graph, self._with_graph).replace(re.escape(name), new).graph)
 
-    def _node(self, node: Node | str) -> Node:
-        if isinstance(node, Node):
-            return node
-        try:
-            return self._dag.nodes[node]
-        except KeyError:
-            raise UnknownNodeError(f"no node is named {node!r} in workflow {self.workflow_name!r}") from None
+    def _editable(self) -> EditableGraph:
+        return EditableGraph(*self._graph_and_results()) if self._edited is None else self._edited.copy()
+
+    def _with_graph(self, graph: EditableGraph) -> Self:
+        """Return a copy of this workflow with another graph."""
+        edited = copy(self)
+        edited._take(graph)
+        return edited
+
+    def _take(self, graph: EditableGraph) -> None:
+        """Take another graph, whose nodes are made when they are needed.
+
+        Raises:
+            CycleError: a node would need its own result.
+        """
+        graph.order()
+        self._edited, self._present = graph, None
+
+    def _graph_and_results(self) -> tuple[Graph, list[Node | Item]]:
+        present = self._present
+        if present is None:
+            assert self._edited is not None
+            self._present = present = self._edited.graph(self._scope)
+        return present
+
+    def __copy__(self) -> Self:
+        """Return a workflow on the same graph whose options can be set alone.
+
+        A backend that holds more than is shared extends it.
+        """
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        copied._options = self._options.copy()
+        copied._observers = list(self._observers)
+        return copied
 
     # -- what goes with it
 
@@ -185,11 +232,12 @@ class BaseWorkflow(ABC):
             check_arguments: as for `run`.
         """
         with collector_paused():
-            steps = steps_of(self._dag)
+            graph, results = self._graph_and_results()
+            steps = steps_of(graph)
         spec = RunSpec(
             self.workflow_name,
             steps,
-            [ref_of(node, self._dag) for node in self._given],
+            [ref_of(node, graph) for node in results],
             returns_list=len(self._given) != 1,
             options=self._options,
             store=self._store,
@@ -245,7 +293,7 @@ class BaseWorkflow(ABC):
         return self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments).run(self.execute)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.workflow_name!r} with {len(self._dag)} nodes>"
+        return f"<{type(self).__name__} {self.workflow_name!r} with {len(self.dag)} nodes>"
 
 
 def _checked_name(name: object) -> str:

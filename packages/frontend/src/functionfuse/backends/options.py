@@ -163,21 +163,26 @@ class OptionRules:
             return options._replace(plugin=self._plugins[name])
         return options
 
+    def copy(self) -> OptionRules:
+        """Return rules that can be added to without changing these."""
+        changed = OptionRules()
+        changed._rules = list(self._rules)
+        changed._plugins = self._plugins
+        return changed
+
     def with_all(self, options: Mapping[str, Any]) -> OptionRules:
         """Return these rules with options for all steps besides.
 
         Args:
             options: by the names of the fields of StepOptions.
         """
-        changed = OptionRules()
-        changed._rules = [*self._rules, Rule(re.compile(".*", re.DOTALL), options)]
-        changed._plugins = self._plugins
+        changed = self.copy()
+        changed._rules.append(Rule(re.compile(".*", re.DOTALL), options))
         return changed
 
     def with_plugins(self, plugins: Mapping[str, Plugin]) -> OptionRules:
         """Return these rules with other plugins for the steps of some names, whatever the rules say."""
-        changed = OptionRules()
-        changed._rules = self._rules
+        changed = self.copy()
         changed._plugins = dict(plugins)
         return changed
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from functionfuse.testing.backend_arguments import ArgumentTests
 from functionfuse.testing.backend_driver_state import DriverStateTests
 from functionfuse.testing.backend_dynamic import DynamicTests
+from functionfuse.testing.backend_edits import EditTests
 from functionfuse.testing.backend_failures import FailureTests
 from functionfuse.testing.backend_graphs import GraphTests
 from functionfuse.testing.backend_objects import ObjectTests
@@ -34,6 +35,7 @@ class BackendTests(
     PluginTests,
     QueryTests,
     ObserverTests,
+    EditTests,
     ReuseTests,
     DriverStateTests,
     suite=True,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from functionfuse.backends.addons._kfp.client.local import execute_locally
 from functionfuse.backends.addons._kfp.client.monitor import RunMonitor
@@ -91,6 +92,11 @@ class KFPWorkflow(BaseWorkflow):
         self.set_baseimage(baseimage or f"python:{PYTHON}")
         self.set_registry_credentials(registry_credentials)
         self.set_kfp_host(kfp_host)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._images, copied._server = copy(self._images), copy(self._server)
+        return copied
 
     # -- settings
 

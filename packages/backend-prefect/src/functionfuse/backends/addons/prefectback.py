@@ -64,6 +64,11 @@ class PrefectWorkflow(BaseWorkflow):
         self._flow_options: dict[str, Any] = {}
         self._flow: Flow[Any, Any] | None = None
 
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._flow_options, copied._flow = dict(self._flow_options), None
+        return copied
+
     @takes_original_names
     def set_prefect_flow_options(self, options: Mapping[str, Any]) -> None:
         """Set options of `prefect.flow`: `task_runner`, `retries`, `on_failure`, `log_prints` ...

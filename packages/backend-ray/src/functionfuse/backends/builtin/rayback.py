@@ -147,6 +147,12 @@ class RayWorkflow(BaseWorkflow):
             ray.shutdown()
             self._started_ray = False
 
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._running = threading.Lock()
+        copied._started_ray = False  # the other workflow stops it
+        return copied
+
     def __enter__(self) -> Self:
         return self
 
