@@ -14,7 +14,9 @@ import re
 import sys
 import sysconfig
 import time
+import traceback
 from functools import cache, partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,6 +111,7 @@ def _weight(item):
 
 
 _resources_of_engines = set()  # identities of sockets, names of files, commands of processes
+_opened_at = {}  # by identities of sockets
 
 
 def _note_creator(event, args):
@@ -125,6 +128,9 @@ def _note_creator(event, args):
         _resources_of_engines.add(key)
     else:
         _resources_of_engines.discard(key)
+    if event == "socket.__new__":
+        frames = itertools.islice(traceback.walk_stack(sys._getframe(1)), 12)
+        _opened_at[key] = [f"{frame.f_code.co_filename}:{line}" for frame, line in frames]
 
 
 def _is_opened_by_engine(frame):
@@ -147,8 +153,16 @@ def _creator(filename):
 
 
 def _handle_unraisable(handler, unraisable):
-    if not (issubclass(unraisable.exc_type, ResourceWarning) and _keys(unraisable) & _resources_of_engines):
-        handler(unraisable)
+    if issubclass(unraisable.exc_type, ResourceWarning):
+        keys = _keys(unraisable)
+        if keys & _resources_of_engines:
+            return
+        opened = [place for key in keys for place in _opened_at.get(key, ())]
+        if opened:
+            message = f"Opened at {', '.join(opened)}; not closed: {unraisable.err_msg or ''}"
+            names = ("exc_type", "exc_value", "exc_traceback", "object")
+            unraisable = SimpleNamespace(err_msg=message, **{name: getattr(unraisable, name) for name in names})
+    handler(unraisable)
 
 
 def _keys(unraisable):
