@@ -3,6 +3,8 @@
 The bare loop puts the same graph into a dict, orders it with graphlib and calls the functions. Goals: at most
 3 times the bare loop, growing by at most 1.5 times a node up to 1,000,000 nodes (``--large``), and at least 20
 times faster than dask. Seen elsewhere: dask 340-670 us a node, Hamilton 64, pipefunc 6,300, redun 9,000.
+
+Planning with a profile of 50 rules, against planning without: at most 1.3 times.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
+import tempfile
 import time
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import delayed
@@ -129,6 +133,30 @@ def dask_seconds(shape: Callable[..., Any], nodes: int) -> float:
     return time.perf_counter() - start
 
 
+def planning_ratio(nodes: int, rounds: int, rules: int = 50) -> float:
+    """Time of planning with a profile, of which one rule is for each node, by the time of planning without."""
+    wrapped = workflow(add)
+    named: list[Any] = []
+    for number in range(nodes):
+        node = wrapped(named[number // 2] if named else 0, 1)
+        named.append(node.set_name(f"group{number % rules}_{number}"))
+    plain, granted = (LocalWorkflow(named[-1], workflow_name="bench") for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder) / "profile.toml"
+        profile.write_text(
+            "".join(f'[nodes."group{n}_.*"]\ntimeout = {n + 1}\n' for n in range(rules)), encoding="utf-8"
+        )
+        granted.apply_profile(profile)
+
+    def seconds(planned: LocalWorkflow) -> float:
+        gc.collect()
+        start = time.perf_counter()
+        planned.plan()
+        return time.perf_counter() - start
+
+    return statistics.median(seconds(granted) / seconds(plain) for _ in range(rounds))
+
+
 def measure(seconds: Callable[..., float], shape: Callable[..., Any], nodes: int) -> float:
     """Microseconds a node."""
     gc.collect()
@@ -157,6 +185,7 @@ def main() -> None:
         theirs = measure(dask_seconds, shape, few)
         ours = measure(our_seconds, shape, few)
         print(f"{'':7} dask {theirs:5.1f} us a node: {theirs / ours:.0f} times ours (goal 20, {few} nodes)")
+    print(f"planning with a profile: {planning_ratio(options.nodes, options.rounds):.2f} times (goal 1.3)")
 
 
 if __name__ == "__main__":

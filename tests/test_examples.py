@@ -191,3 +191,20 @@ def test_the_comparison_on_kfp(tmp_path):
     assert len(stored) == 65
     again = run_example("kfp_comparison", tmp_path)
     assert again == printed
+
+
+@pytest.mark.slow(reason="a large example on every engine")
+def test_one_profile_for_every_engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    tables = {}
+    for env in ("local", "ray", "prefect", "kfp"):
+        if env != "local":
+            pytest.importorskip(env, reason=f"{env} is not installed")
+        plan = run_example("profiled_comparison", tmp_path, "--env", env, "--plan")
+        assert plan[0] == "plan of 'classifier_comparison': 65 run"
+        tables[env] = run_example("profiled_comparison", tmp_path, "--env", env)[-11:]
+    assert tables["local"][0].split() == ["digits", "wine", "breast_cancer"]
+    assert all(table == tables["local"] for table in tables.values())

@@ -22,6 +22,7 @@ from kfp_functions import Counter, add, count_of, doubled, total
 
 from functionfuse import workflow
 from functionfuse.backends.addons.kfpback import KFPWorkflow
+from functionfuse.backends.secrets import Secret
 from functionfuse.errors import NodeError, OptionError, PlanError
 from functionfuse.storage import FileStore
 
@@ -115,6 +116,46 @@ def test_all_task_args(compiled):
     assert platform["secretAsVolume"][0]["mountPath"] == "/etc/tls"
     assert json.loads(shipped(spec).read("settings/n")) == {"env": {"MODE": "fast"}, "packages": ["numpy"]}
     assert "exec-other" not in executors
+
+
+def test_a_profile(compiled, tmp_path):
+    """Needs are limits of the pod; secrets of Kubernetes are referred to, others are read in the pod."""
+    path = tmp_path / "profile.toml"
+    path.write_text("""
+        [nodes.n]
+        cpus = 2
+        memory = "4 GiB"
+        accelerator = "nvidia.com/gpu"
+        gpus = 2
+        environment = { MODE = "fast", KEY = "k8s:store/key", TOKEN = "file:/run/token" }
+        image = "python:3.11-slim"
+        packages = ["numpy"]
+        [nodes.n.engine.kfp]
+        node_selector = { pool = "big" }
+        env = { LEVEL = "3" }
+    """)
+    made = new(add(1).set_name("n"))
+    made.apply_profile(path)
+    spec, executors = compiled(made)
+    found = container(spec, "n")
+    assert found["image"] == "python:3.11-slim"
+    assert found["env"] == [{"name": "MODE", "value": "fast"}, {"name": "LEVEL", "value": "3"}]
+    assert found["resources"]["resourceCpuLimit"] == "2000m"
+    assert found["resources"]["resourceMemoryLimit"] == str(4 << 30)
+    assert found["resources"]["accelerator"] == _accelerator("2")
+    platform = executors["exec-n"]
+    assert platform["nodeSelector"]["labels"] == {"pool": "big"}
+    assert [(one["secretName"], one["keyToEnv"]) for one in platform["secretAsEnv"]] == [
+        ("store", [{"secretKey": "key", "envVar": "KEY"}])
+    ]
+    assert json.loads(shipped(spec).read("settings/n"))["packages"] == ["numpy"]
+
+
+def test_a_secret_without_a_key(compiled):
+    made = new(add(1).set_name("n"))
+    made.query("n").set_environment({"KEY": Secret("k8s", "store")})
+    with pytest.raises(OptionError, match="'n' takes the secret k8s:store; one of Kubernetes is k8s:secret/key"):
+        compiled(made)
 
 
 def _accelerator(count):

@@ -11,9 +11,9 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
-from functionfuse.errors import NodeError, OptionError, WorkerDiedError, WorkflowFailed
+from functionfuse.errors import NodeError, OptionError, PlanError, WorkerDiedError, WorkflowFailed
 from functionfuse.testing import MemoryStore, wait_until
-from functionfuse.testing.functions import add, note, noted, noted_words, same, waits
+from functionfuse.testing.functions import add, note, noted, noted_words, running_at_once, same, waits
 
 
 @workflow
@@ -193,3 +193,46 @@ def test_the_executor_of_a_user_is_not_restarted():
         flow.query("victim").set_retry(2)
         with pytest.raises(WorkerDiedError, match="'victim'"):
             flow.run()
+
+
+# -- resources
+
+
+def test_nodes_share_what_the_machine_has(tmp_path):
+    """As many run at a time as licences are there, and the others fill the rest of the processes."""
+    (tmp_path / "licensed").mkdir()
+    licensed = [running_at_once(str(tmp_path / "licensed"), str(n)).set_name(f"licensed{n}") for n in range(6)]
+    free = [same(n).set_name(f"free{n}") for n in range(20)]
+    flow = LocalWorkflow(*licensed, *free, workflow_name="shared", resources={"licence": 2})
+    flow.query("licensed.").set_resources(custom={"licence": 1})
+    results = flow.run(max_workers=4)
+    assert max(results[:6]) <= 2
+    assert results[6:] == list(range(20))
+
+
+def test_more_than_the_machine_has():
+    flow = LocalWorkflow(same(1).set_name("a"), workflow_name="too much", resources={"gpus": 1})
+    for needs in ({"cpus": 10_000}, {"memory": "900 TB"}, {"gpus": 2}):
+        flow.query("a").set_resources(cpus=0, memory=0, gpus=0).set_resources(**needs)
+        with pytest.raises(PlanError, match=f"needs .* {next(iter(needs))}, and LocalWorkflow has"):
+            flow.run()
+    flow.query("a").set_resources(cpus=1, memory="1 MB", gpus=1)
+    assert [flow.run(), flow.run(max_workers=1)] == [1, 1]
+
+
+def test_an_executor_places_nodes_itself():
+    with ThreadPoolExecutor(1) as executor:
+        flow = LocalWorkflow(same(1).set_name("a"), workflow_name="placed", executor=executor)
+        flow.query("a").set_resources(cpus=1)
+        assert flow.plan()["a"].reason == "LocalWorkflow does not grant the resource 'cpus'"
+        flow = LocalWorkflow(same(1).set_name("a"), workflow_name="placed", executor=executor)
+        flow.query("a").set_environment({"A": "a"})
+        assert flow.plan()["a"].reason == "LocalWorkflow does not support the option 'environment'"
+        with pytest.raises(OptionError, match="an executor has its own"):
+            LocalWorkflow(same(1), workflow_name="placed", executor=executor, resources={"gpus": 1})
+
+
+@pytest.mark.parametrize("amount", [-1, "two", True])
+def test_an_amount_that_is_none(amount):
+    with pytest.raises(OptionError, match="resources: gpus must be a number"):
+        LocalWorkflow(same(1), workflow_name="w", resources={"gpus": amount})

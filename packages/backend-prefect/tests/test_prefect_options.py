@@ -97,6 +97,24 @@ class TestTaskOptions:
         made.query("put").set_task_args({"retries": 3})
         assert made.run() == [1]
 
+    def test_tags_of_a_profile(self, server, tmp_path):
+        """They are those of the task runs too, beside what is set for Prefect itself."""
+
+        @workflow
+        def tags():
+            return sorted(TaskRunContext.get().task_run.tags)
+
+        (tmp_path / "profile.toml").write_text("""
+            [nodes.n]
+            tags = ["large"]
+            engine.prefect = { tags = ["own"] }
+            [limits]
+            large = 1
+        """)
+        made = PrefectWorkflow(tags().set_name("n"), workflow_name="tags of a profile")
+        made.apply_profile(tmp_path / "profile.toml")
+        assert made.run() == ["large", "own"]
+
     def test_tags_names_and_hooks(self, server):
         seen_by_hook = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 
@@ -11,7 +12,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from functionfuse import workflow
+from functionfuse.backends.builtin._ray.options import options_of_tasks
 from functionfuse.backends.builtin.rayback import RayWorkflow
+from functionfuse.backends.options import StepOptions
+from functionfuse.backends.secrets import Secret
 from functionfuse.errors import NodeError, OptionError
 
 make = partial(RayWorkflow, workflow_name="options")
@@ -64,6 +68,61 @@ def every_option():
         "lifetime": None,
         "namespace": None,
     }
+
+
+@workflow
+class Assigned:
+    def resources(self):
+        return ray.get_runtime_context().get_assigned_resources(), os.environ.get("FUNCTIONFUSE_MODE")
+
+
+def test_a_profile(local_ray, tmp_path):
+    """Needs are options of `ray.remote`; what is set for Ray itself is laid over them."""
+    (tmp_path / "profile.toml").write_text("""
+        [nodes."(object|task)"]
+        cpus = 1
+        memory = "100 MB"
+        environment = { FUNCTIONFUSE_MODE = "fast" }
+        [nodes.task]
+        engine.ray = { num_cpus = 2, runtime_env = { env_vars = { LEVEL = "3" } } }
+    """)
+
+    @workflow
+    def task():
+        return (
+            ray.get_runtime_context().get_assigned_resources(),
+            os.environ.get("FUNCTIONFUSE_MODE"),
+            os.environ["LEVEL"],
+        )
+
+    made = make(Assigned().set_name("object").resources().set_name("call"), task().set_name("task"))
+    made.apply_profile(tmp_path / "profile.toml")
+    assert made.run() == [
+        ({"CPU": 1.0, "memory": 1e8}, "fast"),
+        ({"CPU": 2.0, "memory": 1e8}, "fast", "3"),
+    ]
+
+
+def test_needs_as_options_of_ray():
+    given = {
+        "resources": {"cpus": 2, "accelerator": "T4", "custom": {"licence": 1}},
+        "packages": ("numpy",),
+        "environment": {"A": "a", "TOKEN": Secret("env", "TOKEN")},
+        "engine": {"remote_args": {"resources": {"_disk": 0.1}, "runtime_env": {"env_vars": {"B": "b"}}}},
+    }
+    assert options_of_tasks(StepOptions(**given)) == {
+        "num_cpus": 2,
+        "accelerator_type": "T4",
+        "resources": {"licence": 1, "_disk": 0.1},
+        "runtime_env": {"pip": ["numpy"], "env_vars": {"A": "a", "B": "b"}},
+    }
+
+
+def test_a_resource_that_nobody_has(local_ray):
+    made = make(attempt("nowhere", ()).set_name("a"))
+    made.query("a").set_resources(custom={"licence": 1})
+    with pytest.raises(NodeError, match=r"'a' cannot run: no machine of the cluster offers \{.*'licence': 1"):
+        made.run()
 
 
 def test_every_option_of_tasks_and_actors_is_taken(local_ray):

@@ -12,6 +12,7 @@ from functionfuse.errors import (
     CycleError,
     DuplicateNameError,
     EditError,
+    InvalidNameError,
     OptionError,
     PatternError,
     UnknownNodeError,
@@ -269,6 +270,9 @@ def test_an_edit_that_fails_loses_nothing(chain):
         (lambda edit: edit.remove("c"), EditError, "'c' cannot be removed: it is asked for as a result"),
         (lambda edit: edit.remove("c", value=1), EditError, "'c' is asked for as a result"),
         (lambda edit: edit.map_over("a"), EditError, "as many for each"),
+        (lambda edit: edit.map_over("a", value=5), EditError, "the values of 'value' one by one, got 5"),
+        (lambda edit: edit.insert_after("a", same, name=5), InvalidNameError, "non-empty string, got 5"),
+        (lambda edit: edit.insert_before("b", same, name=""), InvalidNameError, "non-empty string, got ''"),
         (lambda edit: edit.map_over("b", a=[1], b=[1, 2]), EditError, r"\{'a': 1, 'b': 2\}"),
     ],
 )

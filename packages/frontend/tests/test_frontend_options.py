@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pickle
 import random
+import re
 import statistics
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.calls import Call, perform
 from functionfuse.backends.options import Retry
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
 from functionfuse.backends.query import bytes_of
+from functionfuse.backends.rule_index import RuleIndex, prefix_of
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.functions import draw, fails, fails_until, same, seed_here
 
@@ -266,3 +270,24 @@ def test_amounts_of_memory(amount, number):
 def test_what_is_no_amount_of_memory(amount):
     with pytest.raises(OptionError, match="memory is a number of bytes, or text like '4 GiB'"):
         bytes_of(amount)
+
+
+# Rules
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix"),
+    [("train_.*", "train_"), ("train", "train"), (".*", ""), ("ab*c", "a"), ("a|b", ""), ("(?i)a", ""), (r"a\.b", "a")],
+)
+def test_what_names_begin_with(pattern, prefix):
+    assert prefix_of(re.compile(pattern)) == prefix
+
+
+@given(
+    patterns=st.lists(st.from_regex(r"\A[ab/]{0,3}(\.\*|[ab]\?|a\+|[ab]\*|\(a\|b\)|a\|b)?[ab]{0,2}\Z"), max_size=8),
+    name=st.from_regex(r"\A[ab/]{0,6}\Z"),
+)
+def test_an_index_finds_what_each_pattern_finds(patterns, name):
+    compiled = [re.compile(pattern) for pattern in patterns]
+    expected = tuple(number for number, pattern in enumerate(compiled) if pattern.fullmatch(name))
+    assert RuleIndex(compiled).matching(name) == expected

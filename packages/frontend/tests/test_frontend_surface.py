@@ -25,9 +25,11 @@ EXPORTED = {
 }
 
 PUBLIC = {
+    "functionfuse.backends.admission": ["Admission"],
     "functionfuse.backends.attempts": ["NotAsGiven", "Snapshot"],
     "functionfuse.backends.base": ["BaseWorkflow"],
     "functionfuse.backends.calls": ["Call", "Expansion", "Outcome", "RemoteError"],
+    "functionfuse.backends.documents": ["Document"],
     "functionfuse.backends.drive": ["Engine"],
     "functionfuse.backends.editable_graph": ["CallSite", "EditableGraph", "EditableNode"],
     "functionfuse.backends.editor": ["Editor"],
@@ -37,12 +39,15 @@ PUBLIC = {
     "functionfuse.backends.ready": ["Ready"],
     "functionfuse.backends.observers": ["Event", "EventChannel"],
     "functionfuse.backends.objects": ["States", "Verdict"],
-    "functionfuse.backends.options": ["OptionRules", "Retry", "Rule", "StepOptions"],
+    "functionfuse.backends.options": ["Growing", "OptionRules", "Retry", "Rule", "StepOptions"],
     "functionfuse.backends.planning": ["Planner"],
     "functionfuse.backends.plugins": ["InitializerPlugin", "Plugin", "PluginCollection", "RandomStatePlugin"],
+    "functionfuse.backends.profile": ["Profile", "ProfileRule"],
     "functionfuse.backends.query": ["BackendInfo", "NodeView", "Query"],
     "functionfuse.backends.report": ["RunReport"],
     "functionfuse.backends.serialization": ["Serializer"],
+    "functionfuse.backends.rule_index": ["RuleIndex"],
+    "functionfuse.backends.secrets": ["Secret"],
     "functionfuse.backends.session": ["Expander", "Session"],
     "functionfuse.backends.spec": ["RunSpec"],
     "functionfuse.backends.stored": ["StoredResults"],

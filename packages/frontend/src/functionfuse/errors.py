@@ -13,6 +13,7 @@
     |   |-- EditError (ValueError)             an edit that cannot be made
     |   `-- PatternError (ValueError)          a pattern that is not a regular expression
     |-- OptionError (ValueError)               an option or argument that cannot be used
+    |   `-- ProfileError                         a file of settings that cannot be used; it has the file and the line
     |-- PlanError                              a plan that this backend cannot run
     |-- EngineError                            the engine ended the run, or could not start it
     |   |-- EngineUnreachable (ConnectionError)   its server does not answer
@@ -87,6 +88,10 @@ class PatternError(GraphError, ValueError):
 
 class OptionError(FunctionFuseError, ValueError):
     """An option, or the argument of a workflow's method, cannot be used."""
+
+
+class ProfileError(OptionError):
+    """A profile, or a file of needs, cannot be used; the message has the file, the line and the key."""
 
 
 class PlanError(FunctionFuseError):

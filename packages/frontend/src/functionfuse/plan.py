@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from functionfuse.graph import Graph
     from functionfuse.targets import Target
 
+_NO_STORE = "no store is set"
+
 Action = Literal["run", "reuse", "blocked"]
 
 
@@ -103,7 +105,7 @@ class Step(NamedTuple):
     after: Sequence[str]
     instance: str | None = None
     action: Action = "run"
-    reason: str = "no store is set"
+    reason: str = _NO_STORE
     recipe: Recipe | None = None
     options: StepOptions = NO_OPTIONS
     resumes: Mapping[str, str] = {}
@@ -191,15 +193,27 @@ class Plan(Sequence[Step]):
     def __str__(self) -> str:
         counts = ", ".join(f"{len(self.having(a))} {a}" for a in ("run", "reuse", "blocked") if self.having(a))
         width = max((len(step.name) for step in self.steps), default=0)
-        lines = [f"{step.action:7} {step.name:{width}}  {step.reason}" for step in self.steps]
+        lines = [f"{step.action:7} {step.name:{width}}  {step.reason}{_needs_of(step)}" for step in self.steps]
         return "\n".join([f"plan of {self.workflow_name!r}: {counts or 'nothing to do'}", *lines])
 
     def __repr__(self) -> str:
         return f"<plan of {self.workflow_name!r} with {len(self.steps)} steps>"
 
 
-def steps_of(graph: Graph) -> list[Step]:
-    """Return the steps of a graph, with names and Refs instead of nodes."""
+def _needs_of(step: Step) -> str:
+    """Return the resources that a step needs, for the table of a plan."""
+    resources = step.options.resources
+    needs = {**{name: need for name, need in resources.items() if name != "custom"}, **resources.get("custom", {})}
+    return f" [{', '.join(f'{name}: {need}' for name, need in needs.items())}]" if needs else ""
+
+
+def steps_of(graph: Graph, options_of: Callable[[str], StepOptions] | None = None) -> list[Step]:
+    """Return the steps of a graph, with names and Refs instead of nodes.
+
+    Args:
+        graph: the graph.
+        options_of: returns the options of the step with a name; without it no step has options.
+    """
     refs = {node: Ref(name) for name, node in graph.nodes.items()}
     ref = partial(_ref, refs)
     steps = []
@@ -218,7 +232,8 @@ def steps_of(graph: Graph) -> list[Step]:
             needed = tuple(dict.fromkeys((*needed, instance)))
         elif type(node) is InstanceNode:
             instance = name
-        steps.append(Step(name, node._target, args, kwargs, needed, after, instance))
+        options = NO_OPTIONS if options_of is None else options_of(name)
+        steps.append(Step(name, node._target, args, kwargs, needed, after, instance, "run", _NO_STORE, None, options))
     return steps
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from functionfuse._collector import collector_paused
 from functionfuse.backends.editable_graph import EditableGraph
 from functionfuse.backends.editor import Editor
-from functionfuse.backends.options import COMMON_OPTIONS, OptionRules
+from functionfuse.backends.options import COMMON_OPTIONS, SECRET_SOURCES, OptionRules
 from functionfuse.backends.query import NodeView, Query, compiled, matching
 from functionfuse.backends.session import Session
 from functionfuse.backends.spec import RunSpec
@@ -24,12 +24,14 @@ from functionfuse.plan import ref_of, steps_of
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import os
+    from collections.abc import Callable, Mapping
 
     from functionfuse.backends.execution import Run
     from functionfuse.backends.observers import Observer
     from functionfuse.backends.options import OnError, Reuse
     from functionfuse.backends.plugins import Plugin
+    from functionfuse.backends.secrets import SecretSource
     from functionfuse.plan import Plan
     from functionfuse.stores import Store
 
@@ -50,8 +52,15 @@ class BaseWorkflow(ABC):
     """
 
     query_class: ClassVar[type[Query]] = Query
-    supports: ClassVar[frozenset[str]] = COMMON_OPTIONS
+    supports: frozenset[str] = COMMON_OPTIONS
     """The fields of `StepOptions` that the backend honours. A step with another one set is blocked in the plan."""
+    grants: Mapping[str, float] = {}
+    """The resources that the backend honours (`RESOURCES`, or names of custom ones), with the most of each for a step.
+
+    A step that needs another one, or more, is blocked in the plan.
+    """
+    secret_sources: frozenset[SecretSource] = SECRET_SOURCES
+    """From where the backend takes secrets; a step with another one is blocked in the plan."""
 
     def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
         self.workflow_name = _checked_name(workflow_name)
@@ -215,6 +224,28 @@ class BaseWorkflow(ABC):
         """Let the nodes whose names match run every time, without storing their results; as for printing."""
         self.query(pattern)._set(log=True)
 
+    def apply_profile(
+        self, path: str | os.PathLike[str], *, env: str | None = None, needs: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Set options as a profile says, under those that queries set, whenever they do.
+
+        Args:
+            path: of an engineer's profile, in TOML or JSON.
+            env: the environment whose part of the profile holds besides.
+            needs: a scientist's file of what nodes need.
+
+        Raises:
+            ProfileError: a file is malformed, says what cannot be, or has a pattern that matches no node; the message
+                has the file, the line and the key. No option is set then.
+        """
+        from functionfuse.backends.profile import granted_options, load  # which reads TOML, and most runs have none
+
+        profile = load(path, env=env, needs=needs)
+        granted = [(rule.pattern, granted_options(rule, list(self.dag), self.query_class)) for rule in profile.rules]
+        for pattern, options in granted:
+            self._options.grant(pattern, options)
+        self._options.limits = {**self._options.limits, **profile.limits}
+
     def add_observer(self, observer: Observer) -> None:
         """Call a function with an `Event` for all that happens to a step."""
         if not callable(observer):
@@ -233,7 +264,7 @@ class BaseWorkflow(ABC):
         """
         with collector_paused():
             graph, results = self._graph_and_results()
-            steps = steps_of(graph)
+            steps = steps_of(graph, self._options.of if self._options else None)
         spec = RunSpec(
             self.workflow_name,
             steps,
@@ -245,6 +276,9 @@ class BaseWorkflow(ABC):
             reuse=reuse,
             backend=type(self).__name__,
             supports=self.supports,
+            grants=self.grants if self._options else {},
+            secret_sources=self.secret_sources,
+            has_options=True,
         )
         return spec.with_argument_check() if check_arguments else spec
 

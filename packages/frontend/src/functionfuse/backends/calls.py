@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse.backends.attempts import NotAsGiven, Snapshot
 from functionfuse.backends.limits import TimeLimitReached, limited
+from functionfuse.backends.secrets import Secret, resolved
 from functionfuse.backends.texts import shown
 from functionfuse.backends.unreturned import warn_of_unreturned
 from functionfuse.containers import ATOMS, CONTAINERS, rebuild
@@ -22,7 +25,7 @@ from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from functionfuse.backends.argument_check import ArgumentCheck
     from functionfuse.backends.options import Retry
@@ -48,6 +51,7 @@ class Call(NamedTuple):
         retry: how often to try again.
         timeout: seconds that one attempt may take.
         check_arguments: whether an attempt that changes an argument fails.
+        environment: environment variables that the call sees.
     """
 
     target: Target
@@ -58,6 +62,7 @@ class Call(NamedTuple):
     retry: Retry | None = None
     timeout: float | None = None
     check_arguments: bool = False
+    environment: Mapping[str, str | Secret] = {}
 
 
 class Expansion(NamedTuple):
@@ -133,7 +138,10 @@ def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
 
 
 def _attempt(call: Call) -> tuple[Any, Any]:
-    target, args, kwargs, instance, initialize, _, timeout, is_checked = call
+    if call.environment:
+        with _variables(call.environment):
+            return _attempt(call._replace(environment={}))
+    target, args, kwargs, instance, initialize, _, timeout, is_checked, _ = call
     kind = target.kind
 
     def work() -> Any:
@@ -147,6 +155,22 @@ def _attempt(call: Call) -> tuple[Any, Any]:
     if check is not None:
         check.refuse_changes()
     return value, value if kind == "constructor" else instance
+
+
+@contextmanager
+def _variables(environment: Mapping[str, str | Secret]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    values = resolved(environment)
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def argument_check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentCheck:

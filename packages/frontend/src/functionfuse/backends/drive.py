@@ -11,6 +11,7 @@ from functionfuse.errors import NodeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from functionfuse.backends.admission import Admission
     from functionfuse.backends.calls import Call
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Frame, Task
@@ -53,7 +54,13 @@ class Engine(Protocol[Handle]):
         """
 
 
-def drive(run: Run, engine: Engine[Handle], *, on_open: Callable[[Sequence[Frame]], object] | None = None) -> None:
+def drive(
+    run: Run,
+    engine: Engine[Handle],
+    *,
+    on_open: Callable[[Sequence[Frame]], object] | None = None,
+    admission: Admission | None = None,
+) -> None:
     """Execute a run on an engine: submit what is ready, wait, settle.
 
     When a stored result turns out lost, the calls that were submitted end, and are settled and saved, before the
@@ -64,13 +71,14 @@ def drive(run: Run, engine: Engine[Handle], *, on_open: Callable[[Sequence[Frame
         run: the run.
         engine: where its calls are made.
         on_open: called with the frames that were opened, before tasks are taken from them.
+        admission: which tasks may run at a time; all of them by default.
     """
     ready = Ready(run)
     pending: dict[Handle, tuple[Task, Call]] = {}
     stopping = False
     try:
         while True:
-            _submit_ready(run, ready, engine, pending, on_open)
+            _submit_ready(run, ready, engine, pending, on_open, admission)
             if run.failed and not stopping:
                 stopping = True
                 engine.stop(at_once=False)
@@ -78,6 +86,8 @@ def drive(run: Run, engine: Engine[Handle], *, on_open: Callable[[Sequence[Frame
                 break
             handle = engine.wait()
             task, call = pending.pop(handle)
+            if admission is not None:
+                admission.release(task)
             outcome = engine.outcome(handle)
             if outcome is None and not stopping:
                 outcome = Outcome(None, None, _cancelled(task), 0.0)
@@ -104,21 +114,26 @@ def _submit_ready(
     engine: Engine[Handle],
     pending: dict[Handle, tuple[Task, Call]],
     on_open: Callable[[Sequence[Frame]], object] | None,
+    admission: Admission | None,
 ) -> None:
     while len(pending) < engine.window:
         if on_open is not None and run.opened:
             on_open(run.opened)
         if run.stopped:
             return
-        task = ready.pop()
+        task = None if admission is None else admission.next()
         if task is None:
-            return
+            task = ready.pop()
+            if task is None:
+                return
+            if admission is not None and not admission.admit(task):
+                continue
         call = run.prepare(task)
-        if call is None:
-            continue
-        try:
-            handle = engine.submit(task, call)
-        except NodeError as error:
-            run.settle(task, Outcome(None, None, error, 0.0), call)
-        else:
-            pending[handle] = task, call
+        if call is not None:
+            try:
+                pending[engine.submit(task, call)] = task, call
+                continue
+            except NodeError as error:
+                run.settle(task, Outcome(None, None, error, 0.0), call)
+        if admission is not None:
+            admission.release(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -10,14 +11,14 @@ from functionfuse._suggestions import did_you_mean
 from functionfuse.backends.editable_graph import CallSite, EditableNode
 from functionfuse.backends.query import compiled
 from functionfuse.decorator import target_called, workflow
-from functionfuse.errors import CycleError, EditError, OptionError, UnknownNodeError, UsageError
+from functionfuse.errors import CycleError, EditError, InvalidNameError, OptionError, UnknownNodeError, UsageError
 from functionfuse.hidden import first_node
 from functionfuse.nodes import Item, Node
 from functionfuse.plan import Ref
 from functionfuse.targets import FunctionTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from functionfuse.backends.editable_graph import EditableGraph
@@ -220,6 +221,9 @@ class Editor(Generic[W]):
                 object, or calls a method of one.
             DuplicateNameError: a node has the name of a call already.
         """
+        for parameter, column in values.items():
+            if not isinstance(column, Iterable) or isinstance(column, Node | Item):
+                raise EditError(f"map_over takes the values of {parameter!r} one by one, got {column!r}")
         columns = {parameter: list(column) for parameter, column in values.items()}
         lengths = {parameter: len(column) for parameter, column in columns.items()}
         if len(set(lengths.values())) != 1:
@@ -320,7 +324,11 @@ def _call(
 
 
 def _name_of(given: str | None, old: str, target: Target) -> str:
-    return f"{old}-{target.qualname.rpartition('.')[2].strip('<>')}" if given is None else given.replace("{}", old)
+    if given is None:
+        return f"{old}-{target.qualname.rpartition('.')[2].strip('<>')}"
+    if not isinstance(given, str) or not given:
+        raise InvalidNameError(f"a name must be a non-empty string, got {given!r}")
+    return given.replace("{}", old)
 
 
 def _taken(value: Any, ref: Ref) -> Any:

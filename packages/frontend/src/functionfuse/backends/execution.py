@@ -189,7 +189,7 @@ class Run:
         except Exception as error:
             self.fail(task, error, "its arguments cannot be put together")
             return None
-        given = initialize, options.retry, options.timeout, options.check_arguments
+        given = initialize, options.retry, options.timeout, options.check_arguments, options.environment
         return Call(step.target, args, kwargs, instance, *given)
 
     def started(self, task: Task) -> None:

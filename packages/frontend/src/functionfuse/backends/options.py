@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
+from functionfuse.backends.rule_index import RuleIndex
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.backends.plugins import Plugin
+    from functionfuse.backends.secrets import Secret, SecretSource
 
 OnError: TypeAlias = Literal["raise", "continue"]
 """What a run does when a step fails: stop, or run all that does not depend on it."""
@@ -19,10 +21,14 @@ Reuse: TypeAlias = Literal["recipe", "name", "never"]
 """Which stored results a run reuses: those with an equal recipe, whatever has the step's name, or none."""
 
 
-COMMON_OPTIONS = frozenset(
-    {"plugin", "retry", "timeout", "resources", "cache", "version", "ignore", "log", "check_arguments"}
-)
+COMMON_OPTIONS = frozenset({"plugin", "retry", "timeout", "cache", "version", "ignore", "log", "check_arguments"})
 """The options that every backend honours whose calls are made by `perform`; see `StepOptions`."""
+
+SECRET_SOURCES: frozenset[SecretSource] = frozenset({"env", "file"})
+"""Where secrets are kept that any process can read."""
+
+RESOURCES = ("cpus", "gpus", "memory", "disk", "accelerator", "custom")
+"""The kinds of resources that a step may need."""
 
 
 class Retry(NamedTuple):
@@ -59,15 +65,33 @@ class Retry(NamedTuple):
         Raises:
             OptionError: a value that is none of these.
         """
-        if not isinstance(times, int) or times < 0:
+        if not isinstance(times, int) or isinstance(times, bool) or times < 0:
             raise OptionError(f"times must be a whole number of further attempts, 0 or more, got {times!r}")
-        if not delay >= 0 or not backoff >= 0:
-            raise OptionError(f"delay and backoff must be 0 or more, got {delay!r} and {backoff!r}")
+        for name, amount in (("delay", delay), ("backoff", backoff)):
+            if not isinstance(amount, int | float) or not amount >= 0:
+                raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
         kinds = exceptions if isinstance(exceptions, tuple) else (exceptions,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise OptionError(f"exceptions must be exception classes, got {kind!r}")
         return cls(times, delay, backoff, kinds)
+
+
+class Growing(NamedTuple):
+    """An amount that grows with each retry.
+
+    Attributes:
+        start: of the first attempt.
+        factor: by which each further attempt multiplies it.
+    """
+
+    start: float
+    factor: float
+
+    def at(self, attempt: int) -> float:
+        """Return the amount of an attempt; the first one is 1."""
+        amount = self.start * self.factor ** (attempt - 1)
+        return int(amount) if isinstance(self.start, int) else amount
 
 
 class StepOptions(NamedTuple):
@@ -80,7 +104,12 @@ class StepOptions(NamedTuple):
         plugin: called before the step.
         retry: how often a failing call is tried again.
         timeout: seconds that one attempt may take.
-        resources: "cpus", "gpus" and "memory" (bytes) that the call needs.
+        resources: what the call needs: "cpus", "gpus", "memory" and "disk" (bytes), "accelerator" (a type), and
+            "custom", a mapping of names to amounts. A backend declares in `grants` which of them it honours.
+        environment: environment variables that the call sees.
+        image: the container image that the call runs in.
+        packages: requirements that are installed where the call runs.
+        tags: names under which a profile limits how many steps run at a time.
         cache: "never" runs the step every time.
         version: part of the recipe.
         ignore: names of parameters that are left out of the recipe.
@@ -93,6 +122,10 @@ class StepOptions(NamedTuple):
     retry: Retry | None = None
     timeout: float | None = None
     resources: Mapping[str, Any] = {}
+    environment: Mapping[str, str | Secret] = {}
+    image: str | None = None
+    packages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     cache: Literal["never"] | None = None
     version: object = None
     ignore: tuple[str, ...] = ()
@@ -128,15 +161,25 @@ class OptionRules:
     """The options of one workflow's steps, as rules over names; later rules merge over earlier ones.
 
     Rules hold for the steps of dynamic graphs too, which get their names (`parent/child`) only in the run.
+
+    Args:
+        rules: of queries.
+        granted: rules of profiles, which those of queries override.
+
+    Attributes:
+        limits: by tag, how many steps with it run at a time.
     """
 
-    def __init__(self) -> None:
-        self._rules: list[Rule] = []
+    def __init__(self, rules: Sequence[Rule] = (), granted: Sequence[Rule] = ()) -> None:
+        self.limits: Mapping[str, int] = {}
+        self._rules = list(rules)
+        self._granted = list(granted)  # by profiles; what queries set wins
         self._merged: dict[tuple[int, ...], StepOptions] = {(): NO_OPTIONS}
+        self._index: RuleIndex | None = None
         self._plugins: Mapping[str, Plugin] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._rules or self._plugins)
+        return bool(self._rules or self._granted or self._plugins)
 
     def add(self, pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
         """Set options for all steps whose names match.
@@ -145,29 +188,45 @@ class OptionRules:
             pattern: matches names as a whole.
             options: by the names of the fields of StepOptions.
         """
+        self._add(self._rules, pattern, options)
+
+    def grant(self, pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
+        """Set options for all steps whose names match, under what `add` sets.
+
+        Args:
+            pattern: matches names as a whole.
+            options: by the names of the fields of StepOptions.
+        """
+        self._add(self._granted, pattern, options)
+
+    def _add(self, rules: list[Rule], pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
         unknown = options.keys() - OPTION_NAMES
         if unknown:
             raise TypeError(f"unknown options {sorted(unknown)}; options of an engine go into engine={{...}}")
-        self._rules.append(Rule(pattern, options))
+        rules.append(Rule(pattern, options))
+        self._index = None
+        self._merged = {(): NO_OPTIONS}
 
     def of(self, name: str) -> StepOptions:
         """Return the options of the step with this name."""
-        matching = tuple([number for number, (pattern, _) in enumerate(self._rules) if pattern.fullmatch(name)])
+        if self._index is None:
+            self._index = RuleIndex([rule.pattern for rule in (*self._granted, *self._rules)])
+        matching = self._index.matching(name)
         options = self._merged.get(matching)
         if options is None:
             merged: dict[str, Any] = {}
+            rules = (*self._granted, *self._rules)
             for number in matching:
-                merge(merged, self._rules[number].options)
+                merge(merged, rules[number].options)
             options = self._merged[matching] = StepOptions(**merged)
-        if name in self._plugins:
+        if self._plugins and name in self._plugins:
             return options._replace(plugin=self._plugins[name])
         return options
 
     def copy(self) -> OptionRules:
         """Return rules that can be added to without changing these."""
-        changed = OptionRules()
-        changed._rules = list(self._rules)
-        changed._plugins = self._plugins
+        changed = OptionRules(self._rules, self._granted)
+        changed.limits, changed._plugins = self.limits, self._plugins
         return changed
 
     def with_all(self, options: Mapping[str, Any]) -> OptionRules:
@@ -187,7 +246,7 @@ class OptionRules:
         return changed
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_merged": {(): NO_OPTIONS}}
+        return {**vars(self), "_merged": {(): NO_OPTIONS}, "_index": None}
 
 
 def merge(options: dict[str, Any], newer: Mapping[str, Any], depth: int = 2) -> None:

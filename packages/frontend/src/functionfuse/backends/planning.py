@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.objects import Verdict, resumed, run_what_is_needed, states_of
+from functionfuse.backends.options import Growing
+from functionfuse.backends.secrets import Secret
 from functionfuse.errors import CorruptRecord, TaskNotFound
 from functionfuse.fingerprint import Inherited, RecipeBook, Unfingerprintable
 from functionfuse.stores import objects_of, state_of
@@ -40,7 +42,10 @@ class Planner:
         self._reuse = spec.reuse
         self._rules = spec.options
         self._backend = spec.backend
-        self._supports = spec.supports
+        self._supports = frozenset(spec.supports) | {"resources"}
+        self._grants = spec.grants
+        self._secret_sources = spec.secret_sources
+        self._has_options = spec.has_options
         self._has_recipes = spec.has_recipes
         self._lost = lost
         self._saved = saved
@@ -59,7 +64,8 @@ class Planner:
             prefix: what comes before their names, ``parent/``, in the graph of a dynamic step.
             wanted: names of the steps whose results are asked for.
         """
-        steps = self._with_options(steps, prefix) if self._rules else list(steps)
+        has_options = not self._rules or (self._has_options and not prefix)
+        steps = list(steps) if has_options else self._with_options(steps, prefix)
         if self._store is not None:
             if prefix or not self._has_recipes:
                 steps = self._with_recipes(steps, prefix)
@@ -205,9 +211,29 @@ class Planner:
         return marked
 
     def _unsupported(self, options: StepOptions) -> str:
-        """Return which options the backend does not support; an empty text when it supports all."""
+        """Return which options the backend does not honour; an empty text when it honours all."""
         unsupported = sorted(options.given().keys() - self._supports)
-        if not unsupported:
-            return ""
-        names = " and ".join(map(repr, unsupported))
-        return f"{self._backend} does not support the option{'s' * (len(unsupported) > 1)} {names}"
+        if unsupported:
+            return f"{self._backend} does not support the option{_listed(unsupported)}"
+        for secret in options.environment.values():
+            if isinstance(secret, Secret) and secret.source not in self._secret_sources:
+                return f"{self._backend} does not support the secret {secret}"
+        needs = {name: need for name, need in options.resources.items() if name != "custom"}
+        custom = options.resources.get("custom", {})
+        most = dict(self._grants)
+        if "custom" in most:
+            most = {**dict.fromkeys(custom, most["custom"]), **most}
+        needs |= custom
+        refused = sorted(needs.keys() - most.keys())
+        if refused:
+            return f"{self._backend} does not grant the resource{_listed(refused)}"
+        for name, need in needs.items():
+            if isinstance(need, Growing):
+                return f"{self._backend} does not grant more {name} at each retry; set one amount"
+            if not isinstance(need, str) and need > most[name]:
+                return f"needs {need:g} {name}, and {self._backend} has {most[name]:g}"
+        return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{'s' * (len(names) > 1)} {' and '.join(map(repr, names))}"

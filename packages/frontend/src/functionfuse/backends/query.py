@@ -6,18 +6,20 @@ import difflib
 import re
 from collections.abc import MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.options import Retry
 from functionfuse.backends.plugins import PluginCollection, check_plugin
+from functionfuse.backends.secrets import checked_environment
 from functionfuse.errors import NodeAttributeError, OptionError, PatternError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from functionfuse.backends.options import OptionRules
     from functionfuse.backends.plugins import Plugin
+    from functionfuse.backends.secrets import Secret
 
 
 _AMOUNT = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(i?)B?", re.IGNORECASE)
@@ -112,6 +114,9 @@ class Query:
     A backend adds the options of its engine in a subclass.
     """
 
+    engine_section: ClassVar[tuple[str, str]] = ("", "")
+    """The section of profiles for the engine, ``engine.<name>``, and the method that takes it."""
+
     def __init__(self, pattern: str | None, names: Iterable[str], options: OptionRules) -> None:
         self._pattern = compiled(pattern)
         self._options = options
@@ -170,23 +175,61 @@ class Query:
         return self._set(timeout=float(seconds))
 
     def set_resources(
-        self, *, cpus: float | None = None, gpus: float | None = None, memory: int | str | None = None
+        self,
+        *,
+        cpus: float | None = None,
+        gpus: float | None = None,
+        memory: int | str | None = None,
+        disk: int | str | None = None,
+        accelerator: str | None = None,
+        custom: Mapping[str, float] | None = None,
     ) -> Self:
-        """Say what each node needs, for engines that choose where to run it; others take no notice.
+        """Say what each node needs. A node that needs what the engine cannot grant is blocked in the plan.
 
         Args:
             cpus: processors, also parts of one.
             gpus: GPUs, also parts of one.
             memory: bytes, or text like ``"4 GiB"`` or ``"500 MB"``.
+            disk: bytes, or text.
+            accelerator: the type of an accelerator, as the engine calls it.
+            custom: amounts of resources that an engineer has named.
 
         Raises:
             OptionError: an amount that is none.
         """
-        amounts = {"cpus": cpus, "gpus": gpus, "memory": None if memory is None else bytes_of(memory)}
-        for name, amount in amounts.items():
-            if amount is not None and not (isinstance(amount, int | float) and amount >= 0):
+        amounts: dict[str, Any] = {"cpus": cpus, "gpus": gpus}
+        amounts |= {key: bytes_of(size) for key, size in (("memory", memory), ("disk", disk)) if size is not None}
+        for name, amount in {**amounts, **(custom or {})}.items():
+            if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0):
                 raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
-        return self._set(resources={name: amount for name, amount in amounts.items() if amount is not None})
+        if accelerator is not None and (not isinstance(accelerator, str) or not accelerator):
+            raise OptionError(f"accelerator must be the name of a type, got {accelerator!r}")
+        resources = {**amounts, "accelerator": accelerator, "custom": dict(custom) if custom else None}
+        return self._set(resources={name: amount for name, amount in resources.items() if amount is not None})
+
+    def set_environment(self, variables: Mapping[str, str | Secret]) -> Self:
+        """Let each node see environment variables.
+
+        Args:
+            variables: values, or references to secrets, by name.
+
+        Raises:
+            OptionError: a name or a value is no text.
+        """
+        return self._set(environment=checked_environment(variables))
+
+    def set_tags(self, *tags: str) -> Self:
+        """Give each node tags, under which a profile limits how many nodes run at a time; instead of earlier ones.
+
+        Args:
+            tags: the tags.
+
+        Raises:
+            OptionError: a tag is no text.
+        """
+        if not all(isinstance(tag, str) and tag for tag in tags):
+            raise OptionError(f"tags are texts, got {tags!r}")
+        return self._set(tags=tags)
 
     def set_cache(
         self, mode: Literal["never"] | None = None, *, version: object = None, ignore: Sequence[str] = ()

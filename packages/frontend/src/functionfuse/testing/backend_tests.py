@@ -23,6 +23,7 @@ from functionfuse.testing.backend_failures import FailureTests
 from functionfuse.testing.backend_graphs import GraphTests
 from functionfuse.testing.backend_objects import ObjectTests
 from functionfuse.testing.backend_options import ObserverTests, PluginTests, QueryTests
+from functionfuse.testing.backend_resources import ResourceTests
 from functionfuse.testing.backend_reuse import ReuseTests
 
 
@@ -36,6 +37,7 @@ class BackendTests(
     QueryTests,
     ObserverTests,
     EditTests,
+    ResourceTests,
     ReuseTests,
     DriverStateTests,
     suite=True,

@@ -11,6 +11,7 @@ import pickle
 import random
 import sys
 import threading
+import time
 from contextlib import suppress
 from functools import partial, partialmethod, singledispatchmethod
 from pathlib import Path
@@ -253,6 +254,28 @@ def waits(seconds: float) -> str:
     """Wait for some seconds, for an event that is never set."""
     threading.Event().wait(seconds)
     return "waited to the end"
+
+
+@workflow
+def running_at_once(folder: str, name: str) -> int:
+    """Return how many calls of this function run now, this one included.
+
+    Args:
+        folder: where the calls note that they run; it exists.
+        name: of this call.
+    """
+    mark = Path(folder) / name
+    mark.touch()
+    time.sleep(0.1)
+    running = len(list(Path(folder).iterdir()))
+    mark.unlink()
+    return running
+
+
+@workflow
+def variable(name: str) -> str | None:
+    """Return an environment variable, as the call sees it."""
+    return os.environ.get(name)
 
 
 @workflow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from copy import copy
@@ -67,7 +68,9 @@ class KFPWorkflow(BaseWorkflow):
     """
 
     query_class = KFPQuery
-    supports = COMMON_OPTIONS | {"engine"}
+    supports = COMMON_OPTIONS | {"engine", "environment", "image", "packages"}
+    grants = dict.fromkeys(("cpus", "gpus", "memory", "accelerator"), math.inf)
+    secret_sources = frozenset({"env", "file", "k8s"})
 
     def __init__(
         self,

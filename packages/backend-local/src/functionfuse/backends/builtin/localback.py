@@ -5,18 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.backends.admission import Admission
 from functionfuse.backends.base import BaseWorkflow
+from functionfuse.backends.builtin._local.machine import offered
 from functionfuse.backends.builtin._local.picture import Pictured
 from functionfuse.backends.builtin._local.pool import OwnPool, PoolEngine, SharedPool
 from functionfuse.backends.drive import drive
+from functionfuse.backends.options import COMMON_OPTIONS
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Executor
 
     from functionfuse.backends.execution import Run
     from functionfuse.backends.options import OnError, Reuse
     from functionfuse.nodes import Item, Node
+
+
+_PROCESS_POOLS = frozenset({"concurrent.futures.process", "loky.process_executor"})  # modules of their classes
 
 
 class LocalWorkflow(Pictured, BaseWorkflow):
@@ -29,23 +36,45 @@ class LocalWorkflow(Pictured, BaseWorkflow):
     Functions and arguments are sent to processes by value, with cloudpickle. A stateful object is sent with each
     call of its methods.
 
+    Nodes that say what they need (``set_resources``) share the processors and the memory of this machine, and what
+    ``resources`` adds: with ``max_workers``, as many run at a time as there is room for. An executor places calls
+    itself, so that nodes with needs are refused there.
+
     Args:
         nodes: nodes, or items of nodes, whose results `run` returns.
         workflow_name: under which a store keeps the results.
         executor: any object with the ``submit`` of `concurrent.futures.Executor`.
+        resources: amounts of what this machine has besides: "gpus", or any name that nodes need as a custom resource.
+            "cpus" and "memory" (bytes) override what is found.
         scope: "graph" or "ancestors"; see `BaseWorkflow`.
 
     Raises:
-        OptionError: the executor is not one.
+        OptionError: the executor is not one, an amount is none, or resources are given beside an executor.
     """
 
     def __init__(
-        self, *nodes: Node | Item, workflow_name: str, executor: Executor | None = None, scope: str = "graph"
+        self,
+        *nodes: Node | Item,
+        workflow_name: str,
+        executor: Executor | None = None,
+        resources: Mapping[str, float] | None = None,
+        scope: str = "graph",
     ) -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
             raise OptionError(f"an executor is an object with a method submit, got {executor!r}")
         self._executor = executor
+        self.supports = COMMON_OPTIONS | {"tags"}
+        self._resources = _checked_amounts(resources or {})
+        if executor is not None and resources:
+            raise OptionError("resources are those of this machine; an executor has its own")
+        if executor is None or not _PROCESS_POOLS.isdisjoint(base.__module__ for base in type(executor).__mro__):
+            self.supports |= {"environment"}  # of a process that runs one node at a time
+
+    @property
+    def grants(self) -> Mapping[str, float]:  # type: ignore[override]
+        """The resources of this machine, in bytes and numbers; none for an executor."""
+        return {} if self._executor is not None else offered(self._resources)
 
     def run(
         self,
@@ -89,10 +118,17 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             run: the run.
             max_workers: as for `run`.
         """
-        if self._executor is not None:
-            drive(run, PoolEngine(SharedPool(self._executor), run.root.plan.steps))
-        elif max_workers is not None:
-            drive(run, PoolEngine(OwnPool(max_workers), run.root.plan.steps))
+        if self._executor is not None or max_workers is not None:
+            pool = OwnPool(max_workers) if self._executor is None else SharedPool(self._executor)  # type: ignore[arg-type]
+            admission = Admission(self.grants, self._options.limits) if self._options else None
+            drive(run, PoolEngine(pool, run.root.plan.steps), admission=admission)
         else:
             for task in run.in_order():
                 run.perform_here(task)
+
+
+def _checked_amounts(resources: Mapping[str, float]) -> Mapping[str, float]:
+    for name, amount in resources.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
+            raise OptionError(f"resources: {name} must be a number, 0 or more, got {amount!r}")
+    return resources

@@ -38,6 +38,8 @@ _UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to
 class PrefectQuery(Query):
     """Nodes whose names match a pattern, with the options of Prefect's tasks."""
 
+    engine_section = ("prefect", "set_task_args")
+
     def set_task_args(self, args: Mapping[str, Any]) -> Self:
         """Set options of `prefect.task`: `retries`, `tags`, `cache_policy`, `timeout_seconds` ...
 
@@ -57,7 +59,7 @@ class PrefectWorkflow(BaseWorkflow):
     """
 
     query_class = PrefectQuery
-    supports = COMMON_OPTIONS | {"engine"}
+    supports = COMMON_OPTIONS | {"engine", "tags"}
 
     def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
@@ -100,7 +102,7 @@ class PrefectWorkflow(BaseWorkflow):
                 chosen = chosen.with_argument_check()
             session = Session(chosen, observers=observers)
             try:
-                return session.run(partial(execute_in_flow, reuse=chosen.reuse))
+                return session.run(partial(execute_in_flow, reuse=chosen.reuse, limits=spec.options.limits))
             except RunCancelled as cancelled:
                 return Cancelled(message=str(cancelled))
 

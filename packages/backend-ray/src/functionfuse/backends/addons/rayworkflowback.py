@@ -170,7 +170,7 @@ class RayWorkflow(rayback.RayWorkflow):
         plugins = {step.name: step.options.plugin for step in plan if step.action == "run" and step.options.plugin}
         prepared = {name: InitializerPlugin(initializer(plugin, name)) for name, plugin in plugins.items()}
         steps, options = list(plan), spec.options.with_plugins(prepared)
-        planned = spec._replace(steps=steps, options=options, store=None, has_recipes=True)
+        planned = spec._replace(steps=steps, options=options, store=None, has_options=False, has_recipes=True)
         try:
             return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps)))
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from concurrent.futures import Future
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 class RayQuery(Query):
     """Nodes whose names match a pattern, with the options of Ray's tasks."""
 
+    engine_section = ("ray", "set_remote_args")
+
     @takes_original_names
     def set_remote_args(self, remote_args: Mapping[str, Any]) -> Self:
         """Set options of ``ray.remote``: ``num_cpus``, ``resources``, ``runtime_env``, ``max_retries`` ...
@@ -59,7 +62,8 @@ class RayWorkflow(BaseWorkflow):
     """
 
     query_class = RayQuery
-    supports = COMMON_OPTIONS | {"engine"}
+    supports = COMMON_OPTIONS | {"engine", "environment", "packages"}
+    grants = dict.fromkeys(("cpus", "gpus", "memory", "accelerator", "custom"), math.inf)
 
     def __init__(
         self,

@@ -108,6 +108,8 @@ class PrefectEngine:
             self._table.record(name, "Failed", "run", 0.0)
             raise
         options = task.step.options.engine.get("task_args", {})
+        if task.step.options.tags:
+            options = {**options, "tags": {*options.get("tags", ()), *task.step.options.tags}}
         values = parameters_of(call, signature)
         holds = serialized is None and not reads_parameters(options)
         parameters: dict[str, Any]

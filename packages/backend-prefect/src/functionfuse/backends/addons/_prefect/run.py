@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prefect.context import FlowRunContext
 
+from functionfuse.backends.admission import Admission
 from functionfuse.backends.drive import drive
 
 from .artifact import NodeTable
@@ -17,16 +19,21 @@ from .engine import PrefectEngine
 from .server import ServerCalls
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from functionfuse.backends.execution import Run
     from functionfuse.backends.options import Reuse
 
+_NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
-def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
+
+def execute_in_flow(run: Run, reuse: Reuse = "recipe", limits: Mapping[str, int] = _NO_LIMITS) -> None:
     """Execute a run in the flow run that this is called in.
 
     Args:
         run: the run.
         reuse: which results of Prefect's own cache are reused: with "never" none.
+        limits: by tag, how many nodes with it run at a time.
 
     Raises:
         RunCancelled: somebody cancelled the flow run.
@@ -39,7 +46,7 @@ def execute_in_flow(run: Run, reuse: Reuse = "recipe") -> None:
     try:
         with small_context(context):
             engine = PrefectEngine(context, table, run.root.plan.steps, lookups, calls)
-            drive(run, engine, on_open=engine.show_reused)
+            drive(run, engine, on_open=engine.show_reused, admission=Admission({}, limits) if limits else None)
             try:
                 engine.finish()
             except BaseException:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse.backends.secrets import without_secrets
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.options import StepOptions
 
-_OPTION_OF = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
+_OPTION_OF = {
+    "cpus": "num_cpus",
+    "gpus": "num_gpus",
+    "memory": "memory",
+    "accelerator": "accelerator_type",
+    "custom": "resources",
+}
 _RESOURCE_OF = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 _ONE_OF_A_TYPE = 0.001  # what Ray asks of a machine for an accelerator of a type
 _SEQUENTIAL = "calls of one stateful object run one after the other"
@@ -72,8 +79,18 @@ def required_resources(options: Mapping[str, Any]) -> dict[str, float]:
 def _options_for(kind: Any, options: StepOptions) -> dict[str, Any]:
     """Return a step's resources as options of Ray, overridden by those of its remote_args that this kind takes."""
     named = {_OPTION_OF[name]: amount for name, amount in options.resources.items()}
-    remote_args = options.engine.get("remote_args", {})
-    return {**named, **{name: value for name, value in remote_args.items() if _takes(kind, name)}}
+    remote_args = {name: value for name, value in options.engine.get("remote_args", {}).items() if _takes(kind, name)}
+    environment: dict[str, Any] = {"pip": list(options.packages)} if options.packages else {}
+    variables = without_secrets(options.environment)
+    if variables:
+        environment["env_vars"] = variables  # what a process has when it starts; each call sees all of them
+    if environment:
+        given = remote_args.get("runtime_env") or {}
+        variables |= given.get("env_vars", {})
+        remote_args["runtime_env"] = {**environment, **given, **({"env_vars": variables} if variables else {})}
+    if "resources" in remote_args:
+        remote_args["resources"] = {**named.get("resources", {}), **(remote_args["resources"] or {})}
+    return {**named, **remote_args}
 
 
 @cache

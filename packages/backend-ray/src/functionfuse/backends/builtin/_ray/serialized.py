@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from functionfuse.backends.options import Retry
+    from functionfuse.backends.secrets import Secret
     from functionfuse.decorator import Target
     from functionfuse.plan import Ref
     from functionfuse.stores import Store
@@ -97,6 +98,7 @@ class SerializedStep(NamedTuple):
     retry: Retry | None
     timeout: float | None
     check_arguments: bool
+    environment: Mapping[str, str | Secret]
     retriable: tuple[type[BaseException], ...]
     layout: ReturnLayout | None
     storage: StorageRequest | None
@@ -115,7 +117,7 @@ class SerializedStep(NamedTuple):
         by_ref = dict(zip(self.refs, checked_arguments(values, {})[0], strict=True))
         args = tuple(fill(value, by_ref.__getitem__) for value in self.args)
         kwargs = {key: fill(value, by_ref.__getitem__) for key, value in self.kwargs.items()}
-        options = self.initialize, self.retry, self.timeout, self.check_arguments
+        options = self.initialize, self.retry, self.timeout, self.check_arguments, self.environment
         return Call(target, args, kwargs, instance, *options)
 
 

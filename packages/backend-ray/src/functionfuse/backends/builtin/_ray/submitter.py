@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _LITERAL = ""  # stands for the name of a step in references to large values
 # Options that are honoured before a call is made, so that nothing wraps the user's function.
-_BEFORE_THE_CALL = frozenset({"resources", "cache", "version", "ignore", "log", "engine"})
+_BEFORE_THE_CALL = frozenset({"resources", "packages", "cache", "version", "ignore", "log", "engine"})
 
 
 class TaskSubmitter:
@@ -208,6 +208,7 @@ class TaskSubmitter:
             options.retry,
             options.timeout,
             options.check_arguments,
+            options.environment,
             retriable,
             layout,
             storage,

@@ -27,6 +27,7 @@ from functionfuse.fingerprint.modules import absolute_names
 from functionfuse.fingerprint.project import in_project
 
 from ..pod.plan import FORMAT, PodPlan
+from .settings import settings_of
 from .sources import frontend_sources, imports_in, project_sources, with_folders
 
 if TYPE_CHECKING:
@@ -94,12 +95,8 @@ def archive_code(
 
 def _settings(pod: Pod) -> dict[str, Any]:
     """Return the settings that a pod applies before its code is unpickled."""
-    env: dict[str, str] = {}
-    packages: dict[str, None] = {}
-    for step in pod.steps:
-        env.update(step.options.engine.get("env", {}))
-        packages.update(dict.fromkeys(step.options.engine.get("packages", ())))
-    return {"env": env, "packages": list(packages)}
+    settings = settings_of(pod.steps)
+    return {"env": settings.get("env", {}), "packages": list(settings.get("packages", ()))}
 
 
 class _StepSerializer:

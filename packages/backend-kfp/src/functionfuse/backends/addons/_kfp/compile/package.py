@@ -84,8 +84,13 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
     }
     config = PodConfig(
         spec=spec._replace(
-            steps=(), wanted=(), options=OptionRules(), store=None, supports=sorted(spec.supports)
-        ),  # sorted, because each process pickles a set in another order
+            steps=(),
+            wanted=(),
+            options=OptionRules(),
+            store=None,
+            supports=sorted(spec.supports),  # because each process pickles a set in another order
+            secret_sources=sorted(spec.secret_sources),
+        ),
         lost=dict(options.lost),
         names=[name for name in plan.by_name if "/" in name],
         has_store=store is not None,

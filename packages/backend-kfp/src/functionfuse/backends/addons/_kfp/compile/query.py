@@ -19,6 +19,8 @@ _TOLERATION = {"key", "operator", "value", "effect", "toleration_seconds"}
 class KFPQuery(Query):
     """Nodes whose names match a pattern, with the settings of tasks of Kubeflow Pipelines."""
 
+    engine_section = ("kfp", "set_task_args")
+
     @takes_original_names
     def set_task_args(self, task_args: Mapping[str, Any]) -> Self:
         """Set what the tasks of the chosen nodes need on the cluster.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kfp import kubernetes
 
-from functionfuse.backends.options import Retry
+from functionfuse.backends.options import Retry, merge
+from functionfuse.backends.secrets import Secret, without_secrets
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for step in steps:
-        for key, value in _settings_of(step).items():
+        for key, value in _settings_of(step, is_alone=len(steps) == 1).items():
             if isinstance(value, dict):
                 merged[key] = {**merged.get(key, {}), **value}
             elif merged.setdefault(key, value) != value:
@@ -43,18 +44,39 @@ def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
     return merged
 
 
-def _settings_of(step: Step) -> dict[str, Any]:
+def _settings_of(step: Step, *, is_alone: bool) -> dict[str, Any]:
+    """Return the settings of a pod for one of its steps; without what each call sees for itself if it is not alone."""
     resources = step.options.resources
     settings: dict[str, Any] = {}
     if "cpus" in resources:
         settings["cpu"] = f"{math.ceil(resources['cpus'] * 1000)}m"
     if "memory" in resources:
         settings["memory"] = str(resources["memory"])
-    if resources.get("gpus"):
-        if resources["gpus"] != int(resources["gpus"]):
-            raise OptionError(f"node {step.name!r} asks for {resources['gpus']} GPUs; a pod takes whole ones")
-        settings |= {"accelerator": "nvidia.com/gpu", "accelerator_count": int(resources["gpus"])}
-    return {**settings, **step.options.engine}
+    gpus = resources.get("gpus", 1 if "accelerator" in resources else 0)
+    if gpus:
+        if gpus != int(gpus):
+            raise OptionError(f"node {step.name!r} asks for {gpus} GPUs; a pod takes whole ones")
+        settings |= {"accelerator": resources.get("accelerator", "nvidia.com/gpu"), "accelerator_count": int(gpus)}
+    if step.options.image is not None:
+        settings["image"] = step.options.image
+    if step.options.packages:
+        settings["packages"] = step.options.packages
+    settings["env"] = without_secrets(step.options.environment) if is_alone else {}
+    settings["secret_env"] = _secrets_of_kubernetes(step)
+    merge(settings, step.options.engine)
+    return {key: value for key, value in settings.items() if value not in ({}, None)}
+
+
+def _secrets_of_kubernetes(step: Step) -> dict[str, dict[str, str]]:
+    """Return by name of a Secret, by key in it: the environment variable."""
+    variables: dict[str, dict[str, str]] = {}
+    for variable, value in step.options.environment.items():
+        if isinstance(value, Secret) and value.source == "k8s":
+            secret, _, key = value.name.partition("/")
+            if not secret or not key:
+                raise OptionError(f"node {step.name!r} takes the secret {value}; one of Kubernetes is k8s:secret/key")
+            variables.setdefault(secret, {})[key] = variable
+    return variables
 
 
 def apply_settings(task: dsl.PipelineTask, settings: Mapping[str, Any]) -> None:
