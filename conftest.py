@@ -168,10 +168,10 @@ def _handle_unraisable(handler, unraisable):
 def _keys(unraisable):
     """Return the keys of what was not closed: an object of C, or one with a ``__del__`` of Python and sockets."""
     unclosed = unraisable.object
-    traceback = unraisable.exc_traceback
-    while traceback is not None:
-        unclosed = traceback.tb_frame.f_locals.get("self", unclosed)
-        traceback = traceback.tb_next
+    if getattr(unclosed, "__name__", None) == "__del__":  # else the traceback is of what ran when it was collected
+        for frame, _ in traceback.walk_tb(unraisable.exc_traceback):
+            if frame.f_code.co_name == "__del__":
+                unclosed = frame.f_locals.get("self", unclosed)
     sockets = (unclosed, getattr(unclosed, "_sock", None), getattr(unclosed, "_ssock", None))  # transports, event loops
     named = {("file", str(getattr(unclosed, "name", None))), ("process", str(getattr(unclosed, "args", None)))}
     return {id(unclosed) for unclosed in sockets if unclosed is not None} | named
