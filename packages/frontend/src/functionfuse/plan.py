@@ -202,8 +202,7 @@ class Plan(Sequence[Step]):
 
 def _needs_of(step: Step) -> str:
     """Return the resources that a step needs, for the table of a plan."""
-    resources = step.options.resources
-    needs = {**{name: need for name, need in resources.items() if name != "custom"}, **resources.get("custom", {})}
+    needs = step.options.needs
     return f" [{', '.join(f'{name}: {need}' for name, need in needs.items())}]" if needs else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,7 @@ class Admission:
         self._taken[task.frame, task.step.name] = amounts
 
     def _amounts(self, options: StepOptions) -> Amounts:
-        resources: dict[str, Any] = {**options.resources, **options.resources.get("custom", {})}
-        needs = {name: need for name, need in resources.items() if name in self._free}
+        needs = {name: need for name, need in options.needs.items() if name in self._free}
         needs |= {tag: 1 for tag in map(_tagged, options.tags) if tag in self._free}
         return tuple(sorted(needs.items()))
 

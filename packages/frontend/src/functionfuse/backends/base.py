@@ -157,7 +157,8 @@ class BaseWorkflow(ABC):
         self._take(Editor(graph, self._with_graph).replace(re.escape(name), new).graph)
 
     def _editable(self) -> EditableGraph:
-        return EditableGraph(*self._graph_and_results()) if self._edited is None else self._edited.copy()
+        """Return the graph as data, for an editor, which changes copies of it."""
+        return EditableGraph(*self._graph_and_results()) if self._edited is None else self._edited
 
     def _with_graph(self, graph: EditableGraph) -> Self:
         """Return a copy of this workflow with another graph."""
@@ -240,8 +241,8 @@ class BaseWorkflow(ABC):
         """
         from functionfuse.backends.profile import granted_options, load  # which reads TOML, and most runs have none
 
-        profile = load(path, env=env, needs=needs)
-        granted = [(rule.pattern, granted_options(rule, list(self.dag), self.query_class)) for rule in profile.rules]
+        profile, names = load(path, env=env, needs=needs), list(self.dag)
+        granted = [(rule.pattern, granted_options(rule, names, self.query_class)) for rule in profile.rules]
         for pattern, options in granted:
             self._options.grant(pattern, options)
         self._options.limits = {**self._options.limits, **profile.limits}

@@ -160,17 +160,15 @@ def _attempt(call: Call) -> tuple[Any, Any]:
 @contextmanager
 def _variables(environment: Mapping[str, str | Secret]) -> Iterator[None]:
     """Set environment variables for a while."""
-    values = resolved(environment)
+    from functionfuse.backends.surroundings import set_variable  # which few calls need
+
     before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(values)
+    os.environ.update(resolved(environment))
     try:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            set_variable(name, value)
 
 
 def argument_check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentCheck:

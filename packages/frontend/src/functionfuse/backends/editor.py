@@ -14,7 +14,7 @@ from functionfuse.decorator import target_called, workflow
 from functionfuse.errors import CycleError, EditError, InvalidNameError, OptionError, UnknownNodeError, UsageError
 from functionfuse.hidden import first_node
 from functionfuse.nodes import Item, Node
-from functionfuse.plan import Ref
+from functionfuse.plan import Ref, refs_within
 from functionfuse.targets import FunctionTarget
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Editor(Generic[W]):
     consumers take their results, and new ones.
 
     Args:
-        graph: a copy of the graph.
+        graph: the graph; each edit is made on a copy.
         make: makes a workflow of an edited graph.
     """
 
@@ -68,7 +68,8 @@ class Editor(Generic[W]):
         graph, target, site = self._graph.copy(), _target(function), _site()
         inserted: dict[str, Ref] = {}
         for old in self._matching(pattern):
-            self._refuse_object(old, "insert after a call of one of its methods")
+            if graph[old].target.kind == "constructor":
+                raise EditError(f"node {old!r} is a stateful object: insert after a call of one of its methods")
             new = _name_of(name, old, target)
             graph.add(new, _call(graph, target, (Ref(old), *args), kwargs, site))
             inserted[old] = Ref(new)
@@ -273,10 +274,6 @@ class Editor(Generic[W]):
             raise UnknownNodeError(f"no node is named {name!r}{did_you_mean(name, self._graph)}")
         return name
 
-    def _refuse_object(self, name: str, remedy: str) -> None:
-        if self._graph[name].target.kind == "constructor":
-            raise EditError(f"node {name!r} is a stateful object, whose calls stay in their order: {remedy}")
-
     def _keep(self, graph: EditableGraph) -> Self:
         self._graph = graph
         return self
@@ -356,10 +353,8 @@ def _refuse_needed(graph: EditableGraph, name: str, removed: set[str]) -> None:
 
 def _only_argument(name: str, node: EditableNode) -> str | int:
     """Return the only argument of a call that takes results."""
-    places: list[str | int] = [
-        i for i, value in enumerate(node.args) if EditableNode.refs(node._replace(args=(value,), kwargs={}))
-    ]
-    places += [key for key, value in node.kwargs.items() if EditableNode.refs(node._replace(args=(value,), kwargs={}))]
+    arguments: list[tuple[str | int, Any]] = [*enumerate(node.args), *node.kwargs.items()]
+    places = [place for place, value in arguments if refs_within(value)]
     if len(places) != 1:
         takes = f"several arguments ({', '.join(map(repr, places))})" if places else "no argument"
         raise EditError(f"node {name!r} takes results in {takes}: say in which, with argument=")

@@ -31,6 +31,20 @@ RESOURCES = ("cpus", "gpus", "memory", "disk", "accelerator", "custom")
 """The kinds of resources that a step may need."""
 
 
+def checked_amount(name: str, amount: object) -> None:
+    """Check an amount.
+
+    Args:
+        name: of what it is an amount.
+        amount: a number.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not amount >= 0:
+        raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
+
+
 class Retry(NamedTuple):
     """How often to try again.
 
@@ -67,9 +81,8 @@ class Retry(NamedTuple):
         """
         if not isinstance(times, int) or isinstance(times, bool) or times < 0:
             raise OptionError(f"times must be a whole number of further attempts, 0 or more, got {times!r}")
-        for name, amount in (("delay", delay), ("backoff", backoff)):
-            if not isinstance(amount, int | float) or not amount >= 0:
-                raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
+        checked_amount("delay", delay)
+        checked_amount("backoff", backoff)
         kinds = exceptions if isinstance(exceptions, tuple) else (exceptions,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -135,6 +148,13 @@ class StepOptions(NamedTuple):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return "NO_OPTIONS" if self is NO_OPTIONS else (StepOptions, tuple(self))
+
+    @property
+    def needs(self) -> dict[str, Any]:
+        """The resources by name, custom ones by their own names."""
+        needs = dict(self.resources)
+        custom = needs.pop("custom", {})
+        return {**needs, **custom}
 
     def given(self) -> dict[str, Any]:
         """Return the options that are set, by name."""

@@ -218,12 +218,9 @@ class Planner:
         for secret in options.environment.values():
             if isinstance(secret, Secret) and secret.source not in self._secret_sources:
                 return f"{self._backend} does not support the secret {secret}"
-        needs = {name: need for name, need in options.resources.items() if name != "custom"}
-        custom = options.resources.get("custom", {})
-        most = dict(self._grants)
+        needs, most = options.needs, dict(self._grants)
         if "custom" in most:
-            most = {**dict.fromkeys(custom, most["custom"]), **most}
-        needs |= custom
+            most = {**dict.fromkeys(options.resources.get("custom", {}), most["custom"]), **most}
         refused = sorted(needs.keys() - most.keys())
         if refused:
             return f"{self._backend} does not grant the resource{_listed(refused)}"

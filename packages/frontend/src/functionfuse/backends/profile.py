@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 VERSION = 1
 _AMOUNTS = ("cpus", "gpus")
 _SIZES = ("memory", "disk")
-_OPTIONS = ("retries", "timeout", "environment", "image", "packages", "plugin", "cache", "tags", "engine")
 _ENGINES = ("local", "ray", "kfp", "prefect")
 _CACHE = {"mode": "cache", "version": "version", "ignore": "ignore"}
 
@@ -93,7 +92,7 @@ def load(
         rules += _rules(asked, ("nodes",), asked.data.get("nodes", {}), classes, RESOURCES)
     limits: dict[str, int] = {}
     for keys, part in parts:
-        rules += _rules(profile, (*keys, "nodes"), part.get("nodes", {}), classes, (*RESOURCES, *_OPTIONS))
+        rules += _rules(profile, (*keys, "nodes"), part.get("nodes", {}), classes, (*RESOURCES, *_READERS))
         limits |= _limits(profile, (*keys, "limits"), part.get("limits", {}))
     classes.check()
     return Profile(tuple(rules), limits)

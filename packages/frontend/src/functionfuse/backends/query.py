@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 from functionfuse._warning import warn_user
-from functionfuse.backends.options import Retry
+from functionfuse.backends.options import Retry, checked_amount
 from functionfuse.backends.plugins import PluginCollection, check_plugin
 from functionfuse.backends.secrets import checked_environment
 from functionfuse.errors import NodeAttributeError, OptionError, PatternError
@@ -200,8 +200,8 @@ class Query:
         amounts: dict[str, Any] = {"cpus": cpus, "gpus": gpus}
         amounts |= {key: bytes_of(size) for key, size in (("memory", memory), ("disk", disk)) if size is not None}
         for name, amount in {**amounts, **(custom or {})}.items():
-            if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0):
-                raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
+            if amount is not None:
+                checked_amount(name, amount)
         if accelerator is not None and (not isinstance(accelerator, str) or not accelerator):
             raise OptionError(f"accelerator must be the name of a type, got {accelerator!r}")
         resources = {**amounts, "accelerator": accelerator, "custom": dict(custom) if custom else None}

@@ -48,11 +48,11 @@ def project_path() -> tuple[str, ...]:
 def take_over_surroundings(driver: Surroundings) -> None:
     """Let this process be where a driver is."""
     for name in _original.keys() - driver.environment.keys():
-        _set_variable(name, _original.pop(name))
+        set_variable(name, _original.pop(name))
     for name, value in driver.environment.items():
         if os.environ.get(name) != value:
             _original.setdefault(name, os.environ.get(name))
-            _set_variable(name, value)
+            set_variable(name, value)
     if driver.folder and driver.folder != _folder() and os.path.isdir(driver.folder):  # noqa: PTH112
         os.chdir(driver.folder)
     if tuple(sys.path[: len(driver.path)]) != driver.path:
@@ -78,7 +78,13 @@ def _is_of_engines(variable: str) -> bool:
     return variable.startswith("RAY_") or variable.endswith("_VISIBLE_DEVICES")
 
 
-def _set_variable(name: str, value: str | None) -> None:
+def set_variable(name: str, value: str | None) -> None:
+    """Set an environment variable, or take it away.
+
+    Args:
+        name: of the variable.
+        value: of it; None for a variable that is not there.
+    """
     if value is None:
         os.environ.pop(name, None)
     else:

@@ -11,7 +11,7 @@ from functionfuse.backends.builtin._local.machine import offered
 from functionfuse.backends.builtin._local.picture import Pictured
 from functionfuse.backends.builtin._local.pool import OwnPool, PoolEngine, SharedPool
 from functionfuse.backends.drive import drive
-from functionfuse.backends.options import COMMON_OPTIONS
+from functionfuse.backends.options import COMMON_OPTIONS, checked_amount
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class LocalWorkflow(Pictured, BaseWorkflow):
             raise OptionError(f"an executor is an object with a method submit, got {executor!r}")
         self._executor = executor
         self.supports = COMMON_OPTIONS | {"tags"}
-        self._resources = _checked_amounts(resources or {})
+        self._resources = dict(resources or {})
+        for name, amount in self._resources.items():
+            checked_amount(f"resources: {name}", amount)
         if executor is not None and resources:
             raise OptionError("resources are those of this machine; an executor has its own")
         if executor is None or not _PROCESS_POOLS.isdisjoint(base.__module__ for base in type(executor).__mro__):
@@ -125,10 +127,3 @@ class LocalWorkflow(Pictured, BaseWorkflow):
         else:
             for task in run.in_order():
                 run.perform_here(task)
-
-
-def _checked_amounts(resources: Mapping[str, float]) -> Mapping[str, float]:
-    for name, amount in resources.items():
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
-            raise OptionError(f"resources: {name} must be a number, 0 or more, got {amount!r}")
-    return resources

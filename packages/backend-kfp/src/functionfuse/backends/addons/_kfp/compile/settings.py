@@ -64,7 +64,7 @@ def _settings_of(step: Step, *, is_alone: bool) -> dict[str, Any]:
     settings["env"] = without_secrets(step.options.environment) if is_alone else {}
     settings["secret_env"] = _secrets_of_kubernetes(step)
     merge(settings, step.options.engine)
-    return {key: value for key, value in settings.items() if value not in ({}, None)}
+    return {key: value for key, value in settings.items() if value != {}}
 
 
 def _secrets_of_kubernetes(step: Step) -> dict[str, dict[str, str]]:
