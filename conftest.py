@@ -1,8 +1,10 @@
 """What holds for the tests of all packages.
 
-- Tiers: ``--tier first`` leaves out tests marked ``slow``, and of variants (``tier = "core"``) the standard tests that
-  are not part of the core; ``--tier rest`` runs just these.
+- Tiers: ``--tier first`` leaves out tests marked ``slow``, standard ones marked ``@thorough``, and of variants
+  (``tier = "core"``) the standard tests that are not part of the core; ``--tier rest`` runs these. Of further variants
+  (``tier = "extra"``) the core is in the second tier, and the rest in the third, ``--tier variants``.
 - Tests marked ``chaos``: how long they try, and how what they tried is repeated.
+- Ctrl-C: tests press it, also where the session was started in the background, which Ctrl-C does not reach.
 - Unclosed resources: one that an engine opened (Ray's start-up leaves a socket at times) fails no test; any other does.
 """
 
@@ -11,10 +13,12 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import signal
 import sys
 import sysconfig
 import time
 import traceback
+from contextlib import suppress
 from functools import cache, partial
 from types import SimpleNamespace
 
@@ -46,16 +50,28 @@ class Effort:
         """Run a check that is wrapped in ``hypothesis.given``."""
         import hypothesis
 
-        check = hypothesis.settings(deadline=None, database=None)(check)
+        check = hypothesis.settings(deadline=None, database=None, derandomize=False)(check)
         for _ in self.rounds(1):
             hypothesis.seed(self.pick.getrandbits(64))(check)()
+
+
+with suppress(ImportError):  # in the environments that some tests make
+    import hypothesis
+
+    # The same examples in each session, however busy the machine is.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("here", deadline=None, derandomize=True, suppress_health_check=slow)
+    hypothesis.settings.load_profile("here")
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("chaos")
     group.addoption("--minutes", type=float, help="for how long the tests marked chaos try, in all")
     parser.getgroup("tiers").addoption(
-        "--tier", choices=["first", "rest", "all"], default="all", help="which tests to run; see CONTRIBUTING.md"
+        "--tier",
+        choices=["first", "rest", "variants", "all"],
+        default="all",
+        help="which tests to run; see CONTRIBUTING.md",
     )
     group.addoption("--seed", type=int, help="of what they try; by default another one whenever --minutes is given")
 
@@ -65,6 +81,8 @@ def pytest_configure(config):
     if not _resources_of_engines:
         _resources_of_engines.add(None)  # audit hooks stay; one is enough
         sys.addaudithook(_note_creator)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.unraisablehook = partial(_handle_unraisable, sys.unraisablehook)
     config.addinivalue_line(
         "markers",
@@ -78,18 +96,20 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     tier = config.getoption("tier")
     if tier != "all":
-        chosen = [item for item in items if _is_in_first_tier(item) == (tier == "first")]
+        chosen = [item for item in items if _tier_of(item) == tier]
         left = set(items) - set(chosen)
         config.hook.pytest_deselected(items=list(left))
         items[:] = chosen
 
 
-def _is_in_first_tier(item):
-    if item.get_closest_marker("slow"):
-        return False
-    is_variant = getattr(item.cls, "tier", "whole") == "core"
+def _tier_of(item):
     is_standard = item.function.__module__.startswith("functionfuse.testing.")
-    return not (is_variant and is_standard) or getattr(item.function, "is_core", False)
+    kind = getattr(item.cls, "tier", "whole") if is_standard else "whole"
+    is_core = kind == "whole" or getattr(item.function, "is_core", False)
+    if kind == "extra":
+        return "rest" if is_core else "variants"
+    is_slow = item.get_closest_marker("slow") or getattr(item.function, "is_thorough", False)
+    return "first" if is_core and not is_slow else "rest"
 
 
 def pytest_report_header(config):

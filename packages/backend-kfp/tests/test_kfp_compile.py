@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import bz2
 import io
@@ -21,9 +22,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from kfp_functions import Counter, add, count_of, doubled, total
 
 from functionfuse import workflow
+from functionfuse.backends.addons._kfp.compile.sources import frontend_sources, imports_in
 from functionfuse.backends.addons.kfpback import KFPWorkflow
 from functionfuse.backends.secrets import Secret
-from functionfuse.errors import NodeError, OptionError, PlanError
+from functionfuse.errors import CycleError, NodeError, OptionError, PlanError
 from functionfuse.storage import FileStore
 
 ALL_ARGS = {
@@ -180,7 +182,8 @@ def test_retries_that_the_engine_cannot_do(compiled):
     """It knows no exceptions, and no nodes of a group."""
     made = new(add(1).set_name("picky"), add(2).set_name("grouped"))
     made.query("picky").set_retry(4, delay=2, exceptions=OSError).set_timeout(10)
-    made.query("grouped").set_retry(4).set_task_args({"group": "g"})
+    made.query("grouped").set_retry(4)
+    made = made.edit().collapse("grouped", name="g").done()
     spec, executors = compiled(made)
     assert executors["exec-picky"]["activeDeadlineSeconds"] == str(5 * 10 + (2 + 2 + 2 + 2) + 600)
     assert [task.get("retryPolicy") for task in spec["root"]["dag"]["tasks"].values()] == [None] * 3
@@ -199,7 +202,6 @@ def test_retries_that_the_engine_cannot_do(compiled):
         ({"tolerations": [{"taint": "x"}]}, "tolerations"),
         ({"packages": "numpy"}, "'packages' takes a list"),
         ({"timeout": 0}, "timeout"),
-        ({"group": ""}, "group"),
     ],
 )
 def test_wrong_task_args(wrong, message):
@@ -270,6 +272,7 @@ def test_the_code(compiled):
 
 COMPILES = """
 from kfp_functions import doubled
+from functionfuse.backends.addons._kfp.compile.sources import frontend_sources, imports_in
 from functionfuse.backends.addons.kfpback import KFPWorkflow
 KFPWorkflow(doubled(1).set_name("n"), workflow_name="w").compile("pipeline.yaml")
 """
@@ -292,7 +295,7 @@ def test_what_cannot_be_pickled(compiled):
 
 def test_too_much_code(compiled):
     made = new(add(_noise(300_000)))
-    with pytest.raises(PlanError, match=r"takes 4\d\d,\d\d\d bytes, and a command line takes 98,304.*set_storage"):
+    with pytest.raises(PlanError, match=r"takes [45]\d\d,\d\d\d bytes, and a command line takes 122,880.*set_storage"):
         compiled(made)
 
 
@@ -375,7 +378,7 @@ def test_the_cache_is_left_alone_with_a_store(compiled, tmp_path):
 def test_four_hundred_nodes_in_few_pods(compiled, tmp_path):
     nodes = [add(n, 1).set_name(f"small {n}") for n in range(400)]
     made = new(total(nodes).set_name("sum"))
-    made.query("small .*").set_task_args({"group": "small"})
+    made = made.edit().collapse("small .*", name="small").done()
     sizes = made.compile(str(tmp_path / "pipeline.yaml"))
     assert (sizes.nodes, sizes.pods) == (401, 2)
     assert "401 nodes in 2 pods" in str(sizes)
@@ -384,18 +387,16 @@ def test_four_hundred_nodes_in_few_pods(compiled, tmp_path):
 def test_a_group_that_needs_itself(compiled):
     first = add(1).set_name("first")
     last = add(add(first).set_name("between")).set_name("last")
-    made = new(last)
-    made.query("first|last").set_task_args({"group": "g"})
-    with pytest.raises(PlanError, match="group 'g' would need its own results, through 'between'"):
-        compiled(made)
+    with pytest.raises(CycleError, match="collapsed step 'g' would need its own results, through 'between'"):
+        new(last).edit().collapse("first|last", name="g").done()
 
 
 def test_a_group_that_disagrees(compiled):
     made = new(add(1).set_name("a"), add(1).set_name("b"))
-    made.query().set_task_args({"group": "g"})
+    made = made.edit().collapse(".*", name="g").done()
     made.query("a").set_task_args({"cpu": 1})
     made.query("b").set_task_args({"cpu": 2})
-    with pytest.raises(OptionError, match=r"'a' and 'b' share a pod.*'cpu': 1 and 2"):
+    with pytest.raises(PlanError, match="nodes of the collapsed step 'g' have not the same 'engine'"):
         compiled(made)
 
 
@@ -455,3 +456,24 @@ def test_nothing_to_run(compiled, tmp_path):
 def test_wrong_arguments(options, message):
     with pytest.raises(OptionError, match=message):
         new(add(1), **options)
+
+
+def imported_when_it_runs(source, package):
+    """Return the modules that a source imports, but for type checkers."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return imports_in(ast.unparse(tree).encode(), package)
+
+
+def test_what_travels_of_function_fuse_imports_nothing_else_of_it():
+    sources = {path.removeprefix("lib/"): source for path, source in frontend_sources().items()}
+    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in sources}
+    missing = {
+        (path, name)
+        for path, source in sources.items()
+        for name in imported_when_it_runs(source, path.removesuffix(".py").replace("/", ".").rpartition(".")[0])
+        if name.startswith("functionfuse.") and name not in modules and name.rpartition(".")[0] not in modules
+    }
+    assert missing == set()

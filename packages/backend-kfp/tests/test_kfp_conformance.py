@@ -13,6 +13,8 @@ from functionfuse.testing import BackendTests
 
 
 class TestKFPLocal(BackendTests):
+    tier = "core"  # each call is a process
+
     unsupported: ClassVar = {"surroundings": "pods are machines of their own"}
     chain_length = 30
     recursion_depth = 1_000

@@ -90,7 +90,7 @@ def test_two_minors_of_kfp_refuse_plain_containers():
 def test_a_group_shares_a_process():
     first = process_of()
     made = new(first.set_name("a"), process_of(first).set_name("b"), process_of(first).set_name("other"))
-    made.query("a|b").set_task_args({"group": "together"})
+    made = made.edit().collapse("a|b", name="together").done()
     a, b, other = made.run()
     assert a == b != other
 
@@ -102,7 +102,7 @@ def test_a_group_with_objects():
     between = count_of(counter).set_name("outside between")
     last = counter.up(10).set_name("up last")
     made = new(*ups, between, last, count_of(counter).set_name("outside end"), counter)
-    made.query("counter|up 1|up 2").set_task_args({"group": "first half"})
+    made = made.edit().collapse("counter|up 1|up 2", name="first half").done()
     *values, object_ = made.run()
     assert (values, object_.count) == ([2, 4, 4, 14, 14], 14)
 
@@ -111,8 +111,8 @@ def test_a_group_that_takes_results_of_another():
     numbers = [add(n).set_name(f"number {n}") for n in range(20)]
     doubles = [doubled(number).set_name(f"double {n}") for n, number in enumerate(numbers)]
     made = new(total(doubles), numbers[3])
-    made.query("number .*").set_task_args({"group": "numbers"})
-    made.query("double .*").set_task_args({"group": "doubles"})
+    made = made.edit().collapse("number .*", name="numbers").done()
+    made = made.edit().collapse("double .*", name="doubles").done()
     assert made.run() == [380, 3]
 
 
@@ -121,7 +121,7 @@ def test_a_failure_in_a_group():
     good = add(1).set_name("good")
     nodes = [bad, add(bad).set_name("after"), good, add(good).set_name("fine"), add(bad).set_name("outside")]
     made = new(*nodes)
-    made.query("bad|good|after").set_task_args({"group": "g"})
+    made = made.edit().collapse("bad|good|after", name="g").done()
     with pytest.raises(WorkflowFailed) as caught:
         made.run(on_error="continue")
     report = caught.value.report
@@ -136,7 +136,7 @@ def test_a_dynamic_node_in_a_group():
         return total([add(k) for k in range(n)])
 
     made = new(add(parent(add(4)).set_name("p"), 1))
-    made.query("p|add_.*").set_task_args({"group": "all"})
+    made = made.edit().collapse("p|add_.*", name="all").done()
     assert made.run() == 7
 
 
@@ -150,7 +150,8 @@ def test_retries_in_a_group(tmp_path):
         return attempts
 
     made = new(flaky(tmp_path / "log"), add(1))
-    made.query().set_task_args({"group": "g"}).set_retry(5)
+    made.query().set_retry(5)
+    made = made.edit().collapse(".*", name="g").done()
     assert made.run() == [3, 1]
 
 
@@ -328,14 +329,14 @@ def test_a_module_that_runs_itself(tmp_path):
 def test_an_interrupted_program(tmp_path):
     """Ctrl-C ends it and the pod that runs."""
     (tmp_path / "program.py").write_text(
-        "import os, signal, sys, threading, time\n"
+        "import os, signal\n"
         "from functionfuse import workflow\n"
         "from functionfuse.backends.addons.kfpback import KFPWorkflow\n"
         "@workflow\ndef long():\n"
         "    open('pid', 'w').write(str(os.getpid()))\n"
+        "    signal.alarm(60)\n"  # ends it if nothing else does
         "    os.kill(os.getppid(), signal.SIGINT)\n"
-        "    time.sleep(60)\n"
-        "    return 1\n"
+        "    signal.pause()\n"
         "KFPWorkflow(long(), workflow_name='w').run()\n"
     )
     done = run_program(tmp_path)

@@ -26,7 +26,7 @@ def test_the_other_minor(minor, tmp_path):
     """Compiling, kfp.local and the client, and a part of the conformance suite."""
     clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "UV_CONSTRAINT")}
     python = tmp_path / "environment" / "bin" / "python"
-    packages = [f"kfp=={minor}.*", f"kfp-kubernetes=={minor}.*", "cloudpickle", "pytest"]
+    packages = [f"kfp=={minor}.*", f"kfp-kubernetes=={minor}.*", "cloudpickle", "xxhash", "pytest"]
     for command in (["venv", "--python", sys.executable, str(python.parents[1])], ["pip", "install", *packages]):
         options = ["--python", str(python)] if command[0] == "pip" else []
         ended = subprocess.run([uv, *command, *options], env=clean, capture_output=True, text=True, check=False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from pathlib import Path
 
 import pytest
-from kfp_functions import Counter, add, divided, says, total, waits
+from kfp_functions import Counter, add, divided, reads, says, total, waits, writes
 from kfp_server import ROUTES
 
-from functionfuse import workflow
+from functionfuse import File, workflow
 from functionfuse.backends.addons._kfp.client.server import connect
 from functionfuse.backends.addons.kfpback import KFPWorkflow
 from functionfuse.errors import (
@@ -17,6 +19,7 @@ from functionfuse.errors import (
     EngineUnreachable,
     NodeError,
     OptionError,
+    PlanError,
     RunCancelled,
     WorkflowFailed,
 )
@@ -62,6 +65,20 @@ def test_a_handle(make_workflow, kfp_server):
     assert run.result() == 3
     assert run.url == f"{kfp_server.url}/#/runs/details/{run.run_id}"
     assert run.run_id in repr(run)
+
+
+def test_the_record_of_a_submitted_run(make_workflow, store):
+    """It is begun when the run is submitted, and tells how the run ended once its handle was asked."""
+    run = make_workflow(divided(4, add(1, 1).set_name("two")).set_name("quotient")).submit()
+    assert store.run().state == "running"
+    assert run.result() == 2
+    recorded = store.run()
+    assert (recorded.state, recorded.engine) == ("finished", "KFPWorkflow")
+    assert {name: step.state for name, step in recorded.steps.items()} == {"two": "finished", "quotient": "finished"}
+    failing = make_workflow(divided(4, add(-1, 1)).set_name("quotient")).submit()
+    with pytest.raises(NodeError, match="ZeroDivisionError"):
+        failing.result()
+    assert (store.run().state, store.run().steps["quotient"].state) == ("failed", "failed")
 
 
 def test_logs(make_workflow):
@@ -144,7 +161,7 @@ def test_what_finished_before_a_result_was_lost(make_workflow, store, tmp_path, 
     alone, grouped = (counted(tmp_path / name).set_name(name) for name in ("alone", "grouped"))
     made = make_workflow(add([kept, alone], [grouped]).set_name("last"))
     made.query("alone|grouped").set_cache("never")
-    made.query("grouped|last").set_task_args({"group": "g"})
+    made = made.edit().collapse("grouped|last", name="g").done()
     lost = ["kept"]
 
     def lose(event):
@@ -235,6 +252,33 @@ def test_an_interrupt_cancels(make_workflow, kfp_server):
     assert kfp_server.runs[run_id]["state"] in ("CANCELING", "CANCELED")
 
 
+def test_cancelling_from_another_thread(make_workflow, kfp_server):
+    """The run on the server is cancelled, too; its pods cannot be let finish."""
+    before = set(kfp_server.runs)
+    made = make_workflow(waits(60).set_name("long"))
+    made.add_observer(lambda event: threading.Thread(target=made.cancel).start())
+    with pytest.raises(RunCancelled, match="the run was cancelled"):
+        made.run()
+    (run_id,) = set(kfp_server.runs) - before
+    assert kfp_server.runs[run_id]["state"] in ("CANCELING", "CANCELED")
+    with pytest.raises(OptionError, match="cannot be let finish"):
+        made.run(on_interrupt="finish")
+    with pytest.raises(OptionError, match="keep failure capsules in the store"):
+        made.run(capsules="folder")
+
+
+def test_failures_that_are_tolerated(make_workflow):
+    """The run succeeds, and the report of what failed comes from the task that looks for failures."""
+    bad = divided(1, 0).set_name("bad")
+    made = make_workflow(add(add(bad).set_name("skipped"), 1).set_name("taken"))
+    made.query("taken").allow_failed_inputs(default=5)
+    kinds = {}
+    made.add_observer(lambda event: kinds.update({event.name: event.kind}))
+    assert made.run() == 6
+    assert kinds["bad"] == "failed"
+    assert kinds["taken"] == "finished"
+
+
 def test_a_dynamic_child_that_fails(make_workflow):
     @workflow
     def parent():
@@ -261,3 +305,30 @@ def test_a_pod_that_dies(make_workflow, on_error):
         report = caught.value.report
         assert (list(report.failed), report.skipped) == (["Dead One"], {"after": "Dead One"})
         assert set(report.finished) <= {"beside"}
+
+
+def test_a_file_that_pods_do_not_have(make_workflow, tmp_path):
+    (tmp_path / "data.txt").write_text("text")
+    made = make_workflow(reads(File(tmp_path / "data.txt")).set_name("n"))
+    assert made.plan()["n"].action == "blocked"
+    for start in (made.run, made.submit, lambda: made.compile(str(tmp_path / "pipeline.yaml"))):
+        with pytest.raises(PlanError, match=r"'n': argument 'file': KFPWorkflow runs nodes on machines.*ship=True"):
+            start()
+    assert made.run_local() == "text"
+
+
+def test_a_file_that_is_shipped(make_workflow, store, tmp_path):
+    (tmp_path / "data.txt").write_text("text")
+    made = make_workflow(
+        reads(File(tmp_path / "data.txt", ship=True)), reads(writes(str(tmp_path / "made"), ship=True))
+    )
+    assert made.run() == ["text", "made"]
+    (tmp_path / "made").unlink()
+    assert Path(store.read_task("on-server", "writes_0000")).read_text() == "made"
+    assert {step.action for step in made.plan()} == {"reuse"}
+
+
+def test_a_returned_file_that_other_pods_do_not_have(make_workflow, tmp_path):
+    made = make_workflow(reads(writes(str(tmp_path / "made"), ship=False).set_name("writer")))
+    with pytest.raises(NodeError, match=r"(?s)'writer' failed.*which other pods and the user do not have.*ship=True"):
+        made.run()

@@ -50,6 +50,7 @@ class TestSerial(BackendTests):
 
 class TestThreads(BackendTests):
     in_process = True
+    stops_calls = False
     chain_length = 20_000
 
     @pytest.fixture
@@ -59,6 +60,7 @@ class TestThreads(BackendTests):
 
 class TestProcessPool(BackendTests):
     tier = "core"
+    stops_calls = False  # the pool is its owner's
 
     @pytest.fixture
     def make_workflow(self, processes):
@@ -78,6 +80,7 @@ class TestMaxWorkers(BackendTests):
 
 class TestLoky(BackendTests):
     tier = "core"
+    stops_calls = False  # the pool is its owner's
 
     @pytest.fixture
     def make_workflow(self):
@@ -87,6 +90,7 @@ class TestLoky(BackendTests):
 
 class TestDask(BackendTests):
     tier = "core"
+    stops_calls = False  # the cluster is its owner's
 
     chain_length = 100
     recursion_depth = 50

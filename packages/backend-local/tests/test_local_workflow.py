@@ -11,7 +11,7 @@ import pytest
 
 from functionfuse import workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
-from functionfuse.errors import NodeError, OptionError, PlanError, WorkerDiedError, WorkflowFailed
+from functionfuse.errors import FunctionFuseError, NodeError, OptionError, PlanError, WorkerDiedError, WorkflowFailed
 from functionfuse.testing import MemoryStore, wait_until
 from functionfuse.testing.functions import add, note, noted, noted_words, running_at_once, same, waits
 
@@ -236,3 +236,71 @@ def test_an_executor_places_nodes_itself():
 def test_an_amount_that_is_none(amount):
     with pytest.raises(OptionError, match="resources: gpus must be a number"):
         LocalWorkflow(same(1), workflow_name="w", resources={"gpus": amount})
+
+
+def test_resources_that_grow_with_each_attempt(tmp_path):
+    """Two first attempts share what is there; of the second ones, each needs all of it."""
+    (tmp_path / "running").mkdir()
+
+    @workflow
+    def grows(folder, name):
+        attempts = folder / f"{name} attempted"
+        if not attempts.exists():
+            attempts.touch()
+            wait_until(lambda: len(list(folder.glob("* attempted"))) == 2)
+            raise MemoryError("more")
+        return running_at_once.__wrapped__(str(folder / "running"), name)
+
+    flow = LocalWorkflow(
+        *[grows(tmp_path, name).set_name(name) for name in "ab"], workflow_name="grows", resources={"slots": 4}
+    )
+    profile = tmp_path / "profile.toml"
+    profile.write_text('[nodes.".*"]\ncustom = { slots = { start = 2, retry = 2.0 } }\nretries = 1\n')
+    flow.apply_profile(profile)
+    assert flow.run(max_workers=2) == [1, 1]
+
+
+def test_dask_places_nodes_by_what_they_need():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+
+    @workflow
+    def place():
+        return distributed.get_worker().name
+
+    worker = {"cls": distributed.Worker, "options": {"nthreads": 1}}
+    with_gpu = {"cls": distributed.Worker, "options": {"nthreads": 1, "resources": {"GPU": 1, "licence": 2}}}
+    cluster = distributed.SpecCluster(
+        workers={"plain": worker, "special": with_gpu},
+        scheduler={"cls": distributed.Scheduler, "options": {"dashboard_address": ":0", "host": "127.0.0.1"}},
+    )
+    with cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        flow = LocalWorkflow(
+            *[place().set_name(f"n{n}") for n in range(6)], workflow_name="placed", executor=client.get_executor()
+        )
+        flow.query("n[0-3]").set_resources(gpus=1, custom={"licence": 1})
+        assert flow.run()[:4] == ["special"] * 4
+        flow.query("n5").set_resources(custom={"licence": 3})
+        assert flow.plan()["n5"].reason == "needs 3 licence, and LocalWorkflow has 2"
+        flow.query("n4").set_resources(cpus=1)
+        assert flow.plan()["n4"].reason == "LocalWorkflow does not grant the resource 'cpus'"
+
+
+MISTAKES = {
+    "max_worker": (
+        {"max_worker": 4},
+        "UsageError: run() got an unexpected keyword argument 'max_worker'; did you mean 'max_workers'?",
+    ),
+    "a text": (
+        {"max_workers": "4"},
+        "OptionError: max_workers must be a whole number of processes, 1 or more, got '4'",
+    ),
+}
+
+
+@pytest.mark.parametrize("options", MISTAKES)
+def test_what_is_said_of_a_wrong_option(options):
+    given, says = MISTAKES[options]
+    with pytest.raises(FunctionFuseError) as caught:
+        LocalWorkflow(add(1, 2), workflow_name="mistakes").run(**given)
+    assert f"{type(caught.value).__name__}: {caught.value}" == says

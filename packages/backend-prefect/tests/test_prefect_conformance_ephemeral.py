@@ -11,9 +11,10 @@ from functionfuse.testing import BackendTests
 
 
 class TestEphemeral(BackendTests):
-    tier = "core"
+    tier = "extra"
 
     in_process = True
+    stops_calls = False
     chain_length = 50
     recursion_depth = 20
 

@@ -8,6 +8,8 @@ import pytest
 from prefect_runners import RunnerTests, workflows_on
 from prefect_workers import WorkerTests
 
+from functionfuse import workflow
+
 
 @pytest.fixture(scope="module")
 def cluster(server):
@@ -34,8 +36,23 @@ class OnRay:
 
 
 class TestRay(OnRay, RunnerTests):
-    pass
+    tier = "extra"
 
 
 class TestRayWorkers(OnRay, WorkerTests):
     pass
+
+
+def test_ray_places_nodes_by_what_they_need(cluster):
+    from prefect_ray import RayTaskRunner
+
+    @workflow
+    def assigned():
+        import ray
+
+        return ray.get_runtime_context().get_assigned_resources()
+
+    flow = workflows_on(RayTaskRunner)(assigned().set_name("a"), assigned().set_name("b"))
+    flow.query("a").set_resources(cpus=2, memory=100 << 20)
+    a, b = flow.run()
+    assert (a["CPU"], a["memory"], b["CPU"]) == (2.0, float(100 << 20), 1.0)

@@ -12,6 +12,7 @@ from functionfuse.testing import BackendTests
 
 class TestThreads(BackendTests):
     in_process = True
+    stops_calls = False
     chain_length = 50
     recursion_depth = 20
 

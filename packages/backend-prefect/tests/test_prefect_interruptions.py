@@ -26,6 +26,8 @@ import sys
 import time
 from pathlib import Path
 
+from prefect.logging import handlers
+
 from functionfuse import workflow
 
 
@@ -36,6 +38,8 @@ def quick():
 
 @workflow
 def long(_):
+    if "sending" in sys.argv:
+        handlers._api_log_sink.args[0]._wlock.acquire()  # as the thread does that sends messages of this process
     Path("started").touch()
     time.sleep(600)
 
@@ -126,14 +130,14 @@ def test_a_script_without_a_guard(server, tmp_path):
     assert "what runs the workflow has to be under if __name__ == '__main__':" in last
 
 
-def interrupted(folder, env, runner, is_ready=lambda: True):
+def interrupted(folder, env, *arguments, is_ready=lambda: True):
     """What the script wrote to stderr; Ctrl-C is pressed in its terminal: all processes of its group get the signal."""
 
     def is_started():
         return running.poll() is not None or ((folder / "started").exists() and is_ready())
 
     (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "script.py", runner]
+    command = [sys.executable, "script.py", *arguments]
     with subprocess.Popen(command, env=env, cwd=folder, stderr=subprocess.PIPE, start_new_session=True) as running:
         try:
             wait_until(is_started)
@@ -152,11 +156,18 @@ def test_ctrl_c(server, tmp_path, runner, state):
     def is_known():  # to the server
         return states_of(server.task_runs_now("interrupted")).get("long") == "Running"
 
-    assert "KeyboardInterrupt" in interrupted(tmp_path, server.env, runner, is_known)
+    assert "KeyboardInterrupt" in interrupted(tmp_path, server.env, runner, is_ready=is_known)
     assert server.flow_run("interrupted")["state_name"] == "Crashed"
     expected = {"quick": "Completed", "long": state}
     assert server.states("interrupted", expected) == expected
     assert [path.name for path in (tmp_path / "store").rglob("*quick*")] != []
+
+
+@posix
+@pytest.mark.slow(reason="a program that is interrupted in the middle of a run")
+def test_ctrl_c_while_a_worker_sends_a_message(server, tmp_path):
+    """The worker is killed with the lock of the queue of messages, which nobody releases then."""
+    assert "KeyboardInterrupt" in interrupted(tmp_path, server.env, "processes", "sending")
 
 
 @posix

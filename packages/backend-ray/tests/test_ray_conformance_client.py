@@ -13,7 +13,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestClient(BackendTests):
-    tier = "core"
+    tier = "extra"
 
     objects_stay = True
     chain_length = 50

@@ -12,7 +12,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestTwoMachines(BackendTests):
-    tier = "core"
+    tier = "extra"
 
     objects_stay = True
     recursion_depth = 100

@@ -96,7 +96,7 @@ def test_a_resource_that_nobody_has(local_ray):
     made = make(doubled(1).set_name("a"))
     made.query("a").set_remote_args({"resources": {"_tape": 1}})
     with pytest.raises(NodeError, match=r"'a'.*no machine of the cluster offers \{'_tape': 1\}"):
-        made.run_async().result(100)  # Ray itself would wait for ever
+        made.run_in_background().result(100)  # Ray itself would wait for ever
 
 
 def test_more_processors_than_any_machine_has(local_ray):

@@ -38,7 +38,7 @@ with RayWorkflow(plus_one(1).set_name("a"), workflow_name="w", ray_init_args={"a
     made.query("a").set_remote_args({"resources": {"_tape": 1}})
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        running = made.run_async()
+        running = made.run_in_background()
         while not warned:
             time.sleep(0.05)
         print(warned[0].message)

@@ -69,7 +69,7 @@ def test_a_machine_goes_away_with_results_that_are_needed(two_machines, fleeting
     made = make(after_a_sign(large(2).set_name("made there"), str(tmp_path)).set_name("used here"))
     made.query("made there").set_remote_args({"resources": {"_fleeting": 0.1}})
     made.query("used here").set_remote_args({"resources": {"_disk": 0.1}, "num_cpus": 0})
-    running = made.run_async()
+    running = made.run_in_background()
     wait_until((tmp_path / "started").exists)
     remove(machine)
     add()
@@ -82,7 +82,7 @@ def test_a_resource_that_goes_away_with_its_machine(two_machines, fleeting, tmp_
     machine = add()
     made = make(after_a_sign(0, str(tmp_path)).set_name("waits"))
     made.query("waits").set_remote_args({"resources": {"_fleeting": 1}})
-    running = made.run_async()
+    running = made.run_in_background()
     wait_until((tmp_path / "started").exists)
     remove(machine)
     with pytest.raises(NodeError, match=r"'waits' cannot run: no machine of the cluster offers \{'_fleeting': 1\}"):

@@ -237,3 +237,22 @@ class TestInitialisation:
     def test_arguments_that_need_not(self, local_ray):
         made = make(variable("nothing"), ray_init_args={"num_cpus": 3, "ignore_reinit_error": True})
         assert made.run() is None
+
+
+def test_resources_grow_with_each_attempt(local_ray, tmp_path):
+    """Ray gives each attempt of a node what it needs then."""
+
+    @workflow
+    def assigned(path):
+        found = int(ray.get_runtime_context().get_assigned_resources()["memory"]) >> 20
+        noted = [*(path.read_text().split() if path.exists() else ()), str(found)]
+        path.write_text(" ".join(noted))
+        if len(noted) < 3:
+            raise MemoryError("more")
+        return noted
+
+    flow = RayWorkflow(assigned(tmp_path / "log").set_name("n"), workflow_name="grows")
+    path = tmp_path / "profile.toml"
+    path.write_text('[nodes.n]\nmemory = { start = "10 MiB", retry = 2.0 }\nretries = { times = 3 }\n')
+    flow.apply_profile(path)
+    assert flow.run() == ["10", "20", "40"]

@@ -108,10 +108,10 @@ class TestReferences:
     def test_a_run_in_the_background(self, local_ray):
         import ray
 
-        running = make(add(add(1, 1), 1)).run_async()
+        running = make(add(add(1, 1), 1)).run_in_background()
         assert ray.get(running.result(60)) == 3
         with pytest.raises(NodeError, match="TypeError"):
-            make(add(add(1, "1"), 1)).run_async(on_error="raise").result(60)
+            make(add(add(1, "1"), 1)).run_in_background(on_error="raise").result(60)
 
 
 class TestOptions:

@@ -19,6 +19,8 @@ def durable(local_ray, tmp_path_factory):
 
 
 class TestDurable(BackendTests):
+    tier = "core"  # each call is stored
+
     objects_stay = True
     chain_length = 300
     recursion_depth = 100

@@ -12,7 +12,7 @@ from rayworkflow_tasks import fail_unless_ready, note, noted, pid_of, wait_until
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
-from functionfuse.errors import EngineError, NodeError
+from functionfuse.errors import EngineError, NodeError, RunCancelled
 from functionfuse.storage import FileStore
 from functionfuse.testing import wait_until
 
@@ -102,8 +102,9 @@ def test_status_and_cancel_and_another_run(path):
         flow.run()
     flow.cancel()
     assert flow.status() == rayworkflow.CANCELED
-    with pytest.raises(rayworkflow.WorkflowCancellationError):
+    with pytest.raises(RunCancelled, match="resume\\(\\) goes on from there") as cancelled:
         flow.output()
+    assert isinstance(cancelled.value.__cause__, rayworkflow.WorkflowCancellationError)
     note(f"{path}.gate")
     assert flow.run() == 1
     assert (flow.status(), flow.output()) == (rayworkflow.SUCCESSFUL, 1)

@@ -10,8 +10,9 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends import attempts
 from functionfuse.backends.attempts import NotAsGiven, Snapshot
-from functionfuse.backends.calls import Call, perform
+from functionfuse.backends.calls import Call
 from functionfuse.backends.options import Retry
+from functionfuse.backends.performing import perform
 
 
 class Array:

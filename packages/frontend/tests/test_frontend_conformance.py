@@ -103,7 +103,7 @@ def test_a_missing_capability_skips_with_its_reason(pytester_like):
         "test_a_time_limit or test_the_quick_start",
     )
     assert "this engine has no clock" in lines
-    assert "1 failed, 2 skipped" in lines
+    assert "1 failed, 3 skipped" in lines
     assert "'node1' would have to run: no store is set" in lines
 
 

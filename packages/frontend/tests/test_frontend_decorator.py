@@ -93,15 +93,11 @@ def generator():
     yield 1
 
 
-async def coroutine():
-    return 1
-
-
 async def asynchronous_generator():
     yield 1
 
 
-@pytest.mark.parametrize("function", [generator, coroutine, asynchronous_generator])
+@pytest.mark.parametrize("function", [generator, asynchronous_generator])
 def test_what_gives_no_value_is_refused(function):
     with pytest.raises(TypeError, match=f"{function.__name__} is a.* function: its result is consumed once"):
         workflow(function)

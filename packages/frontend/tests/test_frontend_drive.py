@@ -23,7 +23,7 @@ class Dropping:
         self.handles.append(task.name)
         return task.name
 
-    def wait(self):
+    def wait(self, seconds):
         return self.handles.pop()
 
     def outcome(self, handle):

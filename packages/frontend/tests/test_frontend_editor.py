@@ -453,7 +453,7 @@ def test_recipes_of_edited_nodes(chain):
         return flow
 
     def ran(flow):
-        steps = flow.plan().having("run")
+        steps = [step.name for step in flow.plan() if step.may_run]
         flow.run()
         return steps
 
@@ -471,3 +471,20 @@ def test_calls_on_an_object_one_of_whose_calls_was_removed():
     flow = serial(first, second, scope="ancestors").edit().remove("m10", instead=second).done()
     assert flow.run() == [101, 101]
     assert flow.edit().replace("m100", counter.add(1000)).done().run() == [1101, 1101]
+
+
+# Collapsed steps
+
+
+def test_chains_of_chosen_nodes(chain):
+    editor = serial(chain[-1]).edit()
+    assert editor.collapse(["a", "b"], chains=True).graph.groups == {"a": "a and 1 more", "b": "a and 1 more"}
+    assert editor.collapse("[ac]", chains=True, name="x").graph.groups.keys() == {"a", "b"}  # no chain
+
+
+def test_the_name_of_a_collapsed_step_that_there_is(chain):
+    editor = serial(chain[-1]).edit().collapse(["a", "b"], name="x")
+    with pytest.raises(EditError, match="a collapsed step has the name 'x' already"):
+        editor.collapse(["c"], name="x")
+    with pytest.raises(EditError, match="cannot have the name of a node, 'a'"):
+        editor.collapse(["b", "c"], name="a")

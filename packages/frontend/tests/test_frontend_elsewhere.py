@@ -34,10 +34,10 @@ class Elsewhere(BaseWorkflow):
     def execute(self, run):
         for task in run.in_order():
             run.started(task)
-            run.record("started", f"{task.name}/good")
-            run.record("finished", f"{task.name}/good", 0.5)
+            run.log.noted("started", f"{task.name}/good")
+            run.log.noted("finished", f"{task.name}/good", 0.5)
             error = NodeError("no", name=f"{task.name}/child")
-            run.record("failed", error.name, 0.1, error)
+            run.log.noted("failed", error.name, 0.1, error)
             run.settle(task, Outcome(None, None, error, 1.0))
 
 

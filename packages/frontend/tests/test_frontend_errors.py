@@ -6,11 +6,15 @@ import copy
 import inspect
 import pickle
 import re
+from functools import partial
 
 import pytest
 
-from functionfuse import errors
+from functionfuse import errors, workflow
+from functionfuse.backends.calls import Call, called
 from functionfuse.backends.report import RunReport
+from functionfuse.backends.texts import HIDDEN, describe_named
+from functionfuse.decorator import target_called
 from functionfuse.errors import FunctionFuseError, NodeError, NodeTimeoutError, WorkflowFailed
 
 
@@ -71,3 +75,80 @@ def test_how_a_report_is_shown():
         "failed  d: ValueError('no')",
         "skipped e: needs 'd'",
     ]
+
+
+@workflow
+class Service:
+    def __init__(self, address, token):
+        pass
+
+    def log_in(self, user, password="", *secrets, new_token=None):
+        pass
+
+    @classmethod
+    def of(cls, token):
+        pass
+
+    @staticmethod
+    def connect(token, port):
+        pass
+
+
+class Plain(Service.__wrapped__):
+    def __init__(self, password, size):
+        pass
+
+
+def any_number(first, *rest, token=None):
+    pass
+
+
+methods = target_called(Service).methods
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "shown"),
+    [
+        (any_number, ("a", 1, 2), "'a', 1, 2"),
+        (partial(any_number, 0), ("a", 1), "'a', 1"),
+        (lambda n, api_key: n, (1, "xyzzy"), f"1, {HIDDEN}"),
+        (partial(lambda n, api_key: n, 0), ("xyzzy",), HIDDEN),
+        (Service, ("host", "xyzzy"), f"'host', {HIDDEN}"),
+        (Plain, ("xyzzy", 2), f"{HIDDEN}, 2"),
+        (methods["log_in"], ("me", "xyzzy"), f"'me', {HIDDEN}"),
+        (methods["log_in"], ("me", "xyzzy", "xyzzy", "xyzzy"), f"'me', {HIDDEN}, {HIDDEN}, {HIDDEN}"),
+        (methods["of"], ("xyzzy",), HIDDEN),
+        (methods["connect"], ("xyzzy", 80), f"{HIDDEN}, 80"),
+        (dict.fromkeys, ("ab", 1), "'ab', 1"),
+        (min, (2, 1), "2, 1"),  # which has no signature
+    ],
+)
+def test_secrets_by_position(target, args, shown):
+    target = target if target in methods.values() else target_called(workflow(target))
+    assert called(Call(target, args, {})) == f"called as {target.qualname}({shown})"
+
+
+def test_secrets_by_keyword():
+    call = Call(methods["log_in"], ("me",), {"new_token": "xyzzy", "other": [1]})
+    assert called(call, 2) == f"called as Service.log_in('me', new_token={HIDDEN}, other=[1]), 2 attempts"
+
+
+class Shaped:
+    shape, dtype = (2, 3), "f8"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1, "1"),
+        ("x" * 18, f"{'x' * 18!r}"),
+        ("x" * 21, f"str of 21: {'x' * 10!r}..."),
+        (b"x" * 1000, f"bytes of 1000: {b'x' * 10!r}..."),
+        (list(range(11)), "list of 11 items"),
+        (["x" * 30], f"['{'x' * 15}..."),
+        ({"password": 1}, "{'password': (lef..."),
+        (Shaped(), "Shaped(shape=(2, 3), dtype=f8)"),
+    ],
+)
+def test_short_texts_of_values(value, shown):
+    assert describe_named("value", value, 20) == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import pickle
@@ -24,6 +25,10 @@ def deferred(request):
     return {"node": add(1, 2), "item": add(1, 2)["k"][0], "object": IncrementalSum(1)}[request.param]
 
 
+async def _awaited(node):
+    return await node
+
+
 def _matched(node):
     match node:
         case 2:
@@ -35,6 +40,7 @@ TRAPS = {
     "unpack": (lambda node: (lambda a, b: a)(*node), "cannot be iterated"),
     "for": (lambda node: [x for x in node], "cannot be iterated"),  # noqa: C416
     "in": (lambda node: 1 in node, "`in` cannot look"),
+    "await": (lambda node: asyncio.run(_awaited(node)), "cannot be awaited"),
     "bool": (bool, "neither true nor false"),
     "not": (lambda node: not node, "neither true nor false"),
     "and": (lambda node: node and 1, "neither true nor false"),

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.calls import Call, perform
+from functionfuse.backends.calls import Call
 from functionfuse.backends.options import Retry
+from functionfuse.backends.performing import perform
 from functionfuse.backends.plugins import InitializerPlugin, Plugin, PluginCollection, RandomStatePlugin, initializer
-from functionfuse.backends.query import bytes_of
 from functionfuse.backends.rule_index import RuleIndex, prefix_of
 from functionfuse.errors import NodeError, OptionError
+from functionfuse.sizes import bytes_of
 from functionfuse.testing.functions import draw, fails, fails_until, same, seed_here
 
 
@@ -124,6 +125,7 @@ def test_a_plugin_runs_in_the_thread_of_a_timed_call():
 
 class _Target:
     kind = "function"
+    is_async = False
     qualname = "target"
 
     def __init__(self, function):
@@ -245,7 +247,9 @@ def test_arguments_are_shown_by_shape():
     np = pytest.importorskip("numpy", reason="numpy is not installed")
 
     bad = fails("no", np.zeros((3, 4)), list(range(100)), "x" * 1000)
-    with pytest.raises(NodeError, match=r"ndarray\(shape=\(3, 4\), dtype=float64\), list of 100 items, 'xxx.*\.\.\.\)"):
+    with pytest.raises(
+        NodeError, match=r"ndarray\(shape=\(3, 4\), dtype=float64\), list of 100 items, str of 1000: 'xxx.*\.\.\.\)"
+    ):
         Serial(bad, workflow_name="w").run()
 
 

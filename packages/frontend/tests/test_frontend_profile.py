@@ -46,7 +46,7 @@ tags = ["gpu"]
 image = "science:1"
 packages = ["numpy"]
 plugin = "test_frontend_profile:initializer"
-cache = { version = 3, ignore = ["path"] }
+cache = { version = 3, ignore = ["path"], max_age = 60 }
 
 [nodes."train.*".engine.ray]
 max_calls = 1
@@ -94,6 +94,7 @@ def test_what_holds_everywhere(write):
         "packages": ("numpy",),
         "plugin": initializer,
         "version": 3,
+        "max_age": 60,
         "ignore": ("path",),
         "engine": {"ray": {"max_calls": 1}},
     }
@@ -148,6 +149,7 @@ WRONG = {
     "a limit of none": ("[limits]\ngpu = 0\n", "2: limits.gpu: a limit is a whole number"),
     "a variable that is no text": ("[nodes.a.environment]\nN = 1\n", "2: nodes.a.environment.N: the value of a variable"),
     "a cache mode": ('[nodes.a]\ncache = "always"\n', "2: nodes.a.cache.mode: unknown cache mode 'always'"),
+    "an age": ("[nodes.a]\ncache = { max_age = 0 }\n", "2: nodes.a.cache.max_age: max_age is a number of seconds above 0"),
     "a table that is none": ("nodes = 1\n", "1: nodes: a table is expected"),
 }  # fmt: skip
 

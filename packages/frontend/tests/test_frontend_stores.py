@@ -7,7 +7,7 @@ import pytest
 from functionfuse import workflow
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.errors import CorruptRecord, NodeError, OptionError
-from functionfuse.stores import make_store, objects_of, open_store, store_kinds
+from functionfuse.stores import make_store, objects_of, open_store, runs_of, store_kinds
 from functionfuse.testing import MemoryStore
 from functionfuse.testing.functions import IncrementalSum, NotedSum, add, noted, noted_words, same, sum_of
 
@@ -56,7 +56,17 @@ def flow(store, tmp_path):
     return flow
 
 
+class WithoutFinding:
+    """A store with the verbs of `Store` alone: results are found by their names."""
+
+    def __init__(self, store):
+        self.always_read = False
+        for verb in ("new_workflow", "save", "read_task", "info", "has_tasks"):
+            setattr(self, verb, getattr(store, verb))
+
+
 def test_a_damaged_footer_is_seen_by_the_plan(flow, store):
+    flow.set_storage(WithoutFinding(store))
     store.damaged["first"] = "footer"
     with pytest.warns(UserWarning, match="'first' is damaged and will be made again"):
         plan = flow.plan()
@@ -94,7 +104,25 @@ def test_a_store_that_stays_damaged(flow, store):
 def test_a_rerun_asks_once(flow, store):
     store.counts.clear()
     flow.run()
+    assert store.counts == {"new_workflow": 1, "find_results": 1, "link_results": 1, "read_task": 1}
+
+
+def test_a_rerun_asks_a_store_without_finding_for_each_footer(flow, store):
+    flow.set_storage(WithoutFinding(store))
+    store.counts.clear()
+    flow.run()
     assert store.counts == {"new_workflow": 1, "has_tasks": 1, "info": 2, "read_task": 1}
+
+
+def test_equal_results_are_asked_for_once_however_many_graphs_are_returned(store):
+    @workflow
+    def counted_down(n):
+        return counted_down(n - 1).set_name("next") if n else 7
+
+    flow = Serial(counted_down(5).set_name("five"), workflow_name="w")
+    flow.set_storage(store)
+    assert flow.run() == 7
+    assert store.counts["equal_results"] == 1
 
 
 def test_without_reuse_nothing_is_asked(flow, store):
@@ -103,10 +131,58 @@ def test_without_reuse_nothing_is_asked(flow, store):
     assert store.counts == {"new_workflow": 1, "save": 2}
 
 
+def reads_of_records(store, monkeypatch):
+    """Return the ids of runs whose records are read from now on."""
+    read_task, reads = store.read_task, []
+
+    def noted(workflow_name, task_name):
+        if workflow_name == runs_of("w"):
+            reads.append(task_name)
+        return read_task(workflow_name, task_name)
+
+    monkeypatch.setattr(store, "read_task", noted)
+    return reads
+
+
+def test_a_plan_that_reuses_everything_reads_no_record_of_a_run(flow, store, monkeypatch):
+    reads = reads_of_records(store, monkeypatch)
+    assert flow.plan().having("reuse") == ["first", "second"]
+    assert reads == []
+
+
+def test_a_plan_reads_a_record_once(store, monkeypatch):
+    def made(value):
+        flow = Serial(*(same((n, value)).set_name(f"n{n}") for n in range(5)), workflow_name="w")
+        flow.set_storage(store)
+        return flow
+
+    made(1).run()
+    reads = reads_of_records(store, monkeypatch)
+    assert made(2).plan()["n3"].reason == "argument value: (3, 1) -> (3, 2)"
+    assert len(reads) == 1
+
+
+def test_without_a_record_the_part_is_named(store):
+    flows = [Serial(same(n).set_name("n"), workflow_name="w") for n in (1, 2)]
+    for flow in flows:
+        flow.set_storage(WithoutFinding(store))
+    flows[0].run()
+    assert flows[1].plan()["n"].reason == "changed: arguments"
+
+
+def test_a_damaged_record_is_passed_over(flow, store):
+    flow.run(reuse="never")
+    newest = store.list_tasks(runs_of("w"))[-1]
+    store.save(runs_of("w"), newest, b"damaged")
+    changed = Serial(same(1).set_name("first"), workflow_name="w")
+    changed.set_storage(store)
+    assert changed.plan()["first"].reason == "function: noted() -> same() (and 2 more)"
+
+
 def test_planning_saves_nothing(flow, store):
     store.counts.clear()
     flow.plan()
-    assert set(store.counts) == {"has_tasks", "info"}
+    assert set(store.counts) == {"find_results"}
 
 
 def test_what_was_stored_by_others_is_not_trusted(store):
@@ -131,7 +207,8 @@ def test_a_full_store_fails_the_node(store, monkeypatch):
     monkeypatch.setattr(store, "save", full)
     flow = Serial(same(1).set_name("n"), workflow_name="w")
     flow.set_storage(store)
-    with pytest.raises(NodeError, match=r"(?s)'n' failed: OSError: no space left.*its result cannot be stored"):
+    failed = pytest.raises(NodeError, match=r"(?s)'n' failed: OSError: no space left.*its result cannot be stored")
+    with failed, pytest.warns(UserWarning, match="has no whole record, which cannot be written"):
         flow.run()
 
 

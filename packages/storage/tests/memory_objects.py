@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import uuid
@@ -25,8 +26,11 @@ _buckets = {}
 class StoredObject:
     body: bytes
     mark: str = ""
-    version: str = field(default_factory=lambda: uuid.uuid4().hex)
     modified: float = field(default_factory=time.time)
+
+    @property
+    def version(self):
+        return hashlib.sha256(self.body).hexdigest()
 
 
 @dataclass
@@ -104,7 +108,7 @@ class MemoryClient:
     def list_objects(self, prefix, *, nested=True, page=1000):
         for key, found in sorted(self.bucket.objects.items()):
             if key.startswith(prefix) and (nested or "/" not in key[len(prefix) :]):
-                yield ObjectEntry(key, len(found.body), found.modified)
+                yield ObjectEntry(key, len(found.body), found.modified, found.version)
 
     def list_folders(self, prefix):
         rests = (key[len(prefix) :] for key in list(self.bucket.objects) if key.startswith(prefix))

@@ -29,10 +29,11 @@ def test_a_file_store(root):
 
 def test_config_is_json_and_makes_the_same_store(root, monkeypatch):
     monkeypatch.setenv("FF_TEST_KEY", "secret-" * 8)
-    store = storage_factory(file_config(root, durable=False, mmap=False, sign_key="env:FF_TEST_KEY"))
+    options = {"durable": False, "mmap": False, "sign_key": "env:FF_TEST_KEY", "keep_runs": 3, "max_size": "10 GiB"}
+    store = storage_factory(file_config(root, **options))
     text = json.dumps(store.config())
     assert storage_factory(json.loads(text)).config() == store.config()
-    assert store.config() == file_config(str(root), durable=False, mmap=False, sign_key="env:FF_TEST_KEY")
+    assert store.config() == file_config(str(root), **options)
 
 
 def test_no_secret_in_config_pickle_or_repr(root, monkeypatch):
@@ -81,6 +82,14 @@ def test_home_is_expanded(tmp_path, monkeypatch):
         ({"kind": "file", "options": {"path": ""}}, "'path' must be.*''"),
         ({"kind": "file", "options": {"path": 5}}, "'path' must be.*5"),
         ({"kind": "file", "options": {"path": b"x"}}, "'path' must be.*b'x'"),
+        (
+            {"kind": "file", "options": {"path": "x", "keep_runs": 0}},
+            "keep_runs must be a number of runs above 0, or None for all, got 0",
+        ),
+        (
+            {"kind": "file", "options": {"path": "x", "max_size": "big"}},
+            "max_size must be a number of bytes, or text like '10 GiB', got 'big'",
+        ),
         (
             {"kind": "file", "options": {"path": "x", "durable": "no"}},
             "'durable' must be True or False, got 'no'",
@@ -156,13 +165,13 @@ def test_a_damaged_marker(root, text):
 
 def test_a_store_of_a_newer_release(root):
     root.mkdir()
-    (root / "ffstore.json").write_text('{"format": 2, "names": "exact"}')
-    with pytest.raises(UnsupportedRecord, match="format 2"):
+    (root / "ffstore.json").write_text('{"format": 3, "names": "exact"}')
+    with pytest.raises(UnsupportedRecord, match="format 3"):
         FileStore(root)
 
 
 def test_the_marker_says_how_names_are_kept(store, files):
-    assert json.loads((files.root / "ffstore.json").read_text()) == {"format": 1, "names": "exact"}
+    assert json.loads((files.root / "ffstore.json").read_text()) == {"format": 2, "names": "exact"}
 
 
 def test_functions_for_backends(store, root):

@@ -175,4 +175,6 @@ def test_an_end_after_any_write_leaves_nothing_to_run_twice(tmp_path, monkeypatc
         stored, Counter.calls = store.list_tasks("counts"), ()
         assert local.run() == 3
         assert not set(stored) & set(Counter.calls)
-    assert endings == 7  # records: three results, and the state of the object at its start and after each call
+    # Three results, the state of the object at its start and after each call, the run when it begins and ends, and when
+    # results were collected.
+    assert endings == 10

@@ -137,7 +137,7 @@ def test_a_record_of_another_workflow_is_not_found(store, files):
 
 def test_names_apart_by_case_on_a_folding_file_system(root, files):
     root.mkdir()
-    (root / "ffstore.json").write_text(json.dumps({"format": 1, "names": "fold"}))
+    (root / "ffstore.json").write_text(json.dumps({"format": 2, "names": "fold"}))
     store = FileStore(root, durable=False)
     for name in ("model", "Model", "MODEL"):
         store.save("w", name, name)

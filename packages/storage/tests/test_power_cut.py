@@ -180,7 +180,7 @@ class LoggedSerializer(Serializer):
 def build(root, tree, original):
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
-    (root / "ffstore.json").write_text('{"format": 1, "names": "exact"}')
+    (root / "ffstore.json").write_text('{"format": 2, "names": "exact"}')
     for path, content in sorted(tree.items()):
         place = root / Path(path).relative_to(original)
         if not place.parent.is_dir():
@@ -237,6 +237,14 @@ def save(value, **options):
     return step
 
 
+def link(digest):
+    def step(store, done):
+        store.link_results("w", {"k": digest})
+        done()
+
+    return step
+
+
 def remove(store, done):
     store.remove_task("w", "k")
     done()
@@ -280,6 +288,14 @@ SCENARIOS = {
     "create": (
         [save("v1", create=True), remove, save("v2", create=True)],
         ["nothing", "v1", "nothing", "v2"],
+    ),
+    "recipes": (
+        [save("v1", recipe={"digest": "d1"}), save("v2", recipe={"digest": "d2"}), link("d1"), remove],
+        ["nothing", "v1", "v2", "v1", "nothing"],
+    ),
+    "recipes of blobs": (
+        [save(BLOB1, recipe={"digest": "d1"}), save(BLOB2, recipe={"digest": "d1"}), remove],
+        ["nothing", "v1", "v2", "nothing"],
     ),
     "two writers": ([save("v1"), save_during(BLOB2, save(BLOB3))], ["nothing", "v1", "v3", "v2"]),
     "a lost race": ([save_during(BLOB1, save(BLOB2, create=True), create=True)], ["nothing", "v2", "v2"]),

@@ -447,9 +447,8 @@ def test_no_secret_is_shown_or_sent(ray_cluster, path, monkeypatch):
 
 def test_config_makes_the_same_store(store, path):
     config = store.config()
-    assert config == {
-        "kind": "ray",
-        "options": {"path": str(path), "remoteArgs": ON_DISK, "rayInitArgs": None, "timeout": None, "durable": True},
-    }
+    given = {"path": str(path), "remoteArgs": ON_DISK}
+    defaults = {"rayInitArgs": None, "timeout": None, "durable": True, "keep_runs": 10, "max_size": None}
+    assert config == {"kind": "ray", "options": {**given, **defaults}}
     assert storage_factory(json.loads(json.dumps(config))).config() == config
     assert repr(store) == f"RayStore({str(path)!r}, remoteArgs={ON_DISK!r})"

@@ -16,5 +16,5 @@ class TestRay(StoreTests):
         return RayStore(str(tmp_path / "store"), {"resources": {"_disk": 0.001}})
 
     def damage(self, store, workflow, task, mutate):
-        [path] = Path(store.config()["options"]["path"]).glob("*/*.ffr")
+        [path] = Path(store.config()["options"]["path"]).glob(f"*/{task}*.ffr")
         path.write_bytes(mutate(path.read_bytes()))

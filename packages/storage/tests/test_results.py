@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from functionfuse._tables import Table
 from functionfuse.storage import FileStore, RayStore
 from functionfuse.storage._file.transport import FileTransport
 from functionfuse.storage._record import reading
 from functionfuse.storage._record.shapes import shape_of
 from functionfuse.storage._store.lookup import Records
 from functionfuse.storage._store.results import Result
-from functionfuse.storage._store.tables import Table
 
 ANYWAY = {"may_replace": lambda: True, "create": False}
 HOSTILE = "<script>alert('x')</script>\"&\n\u202eb"

@@ -286,8 +286,8 @@ def test_without_boto3_the_extra_is_named(monkeypatch):
     [
         (b"", CorruptRecord),
         (b"[]", CorruptRecord),
-        (b'{"format": 1, "names": "exact"}', CorruptRecord),
-        (b'{"format": 2, "names": "exact", "conditional": true}', UnsupportedRecord),
+        (b'{"format": 2, "names": "exact"}', CorruptRecord),
+        (b'{"format": 3, "names": "exact", "conditional": true}', UnsupportedRecord),
     ],
 )
 def test_a_marker_that_cannot_be_used(s3_options, s3_api, text, error):

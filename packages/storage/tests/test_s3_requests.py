@@ -9,6 +9,7 @@ import threading
 import pytest
 import s3_server as s3
 
+from functionfuse import workflow
 from functionfuse.errors import LostRace, StorageError
 from functionfuse.storage import S3Store
 
@@ -47,6 +48,14 @@ class TestCounts:
         assert [line.partition(" ")[0] for line in proxy.seen] == ["GET", "PUT"] * 2
         proxy.stop()
 
+    def test_names_of_a_result_that_a_recipe_finds(self, behind, requests):
+        for number in (2, 3):
+            behind.save("w", "a", number, recipe={"digest": f"d{number}"})
+        assert requests(lambda: behind.link_results("w", {"a": "d3"})) == ["HEAD"] * 2
+        assert requests(lambda: behind.link_results("w", {"a": "d2"})) == [*["HEAD"] * 3, "GET", "GET", "PUT", "PUT"]
+        assert requests(lambda: behind.link_results("w", {"b": "d2"})) == [*["HEAD"] * 2, "GET", "GET", "PUT", "PUT"]
+        assert [behind.read_task("w", name) for name in "ab"] == [2, 2]
+
     def test_nothing_large_is_sent_for_a_race_that_is_lost(self, behind, requests):
         behind.save("w", "a", 1)
 
@@ -55,6 +64,22 @@ class TestCounts:
                 behind.save("w", "a", bytes(20 << 20), create=True)
 
         assert set(requests(lose)) == {"GET"}
+
+
+def test_a_plan_of_reused_nodes_is_one_request(behind, requests):
+    back = pytest.importorskip("functionfuse.backends.builtin.localback", reason="the local backend is not installed")
+
+    @workflow
+    def add(number, more):
+        return number + more
+
+    nodes = [add(number, 1).set_name(f"n{number}") for number in range(150)]
+    made = back.LocalWorkflow(*nodes, workflow_name="w")
+    made.set_storage(behind)
+    made.run()
+    plans = []
+    assert requests(lambda: plans.append(made.plan())) == ["GET"]
+    assert {step.action for step in plans[0]} == {"reuse"}
 
 
 class TestReplacing:

@@ -43,5 +43,5 @@ class TestNamesFolded(FileStoreTests):
     @pytest.fixture
     def store(self, tmp_path):
         (tmp_path / "store").mkdir()
-        (tmp_path / "store" / "ffstore.json").write_text(json.dumps({"format": 1, "names": "fold"}))
+        (tmp_path / "store" / "ffstore.json").write_text(json.dumps({"format": 2, "names": "fold"}))
         return FileStore(tmp_path / "store", durable=False)

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import sys
 from functools import update_wrapper
+from types import GenericAlias
 
+from functionfuse._typing import Generic, P, R
 from functionfuse.construction import decorate, is_decorated, target_of
-from functionfuse.errors import UsageError
+from functionfuse.errors import NodeAttributeError, UsageError
 from functionfuse.nodes import InstanceNode, Node
 from functionfuse.targets import CallCheck, ClassTarget, FunctionTarget, Method, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Coroutine
+    from typing import Any, NoReturn, Self, TypeVar, overload
+
+    from functionfuse.stateful import Stateful
+
+    S = TypeVar("S", bound=Stateful)
 
 __all__ = [
     "Method",
@@ -31,19 +37,34 @@ __all__ = [
 ]
 
 _MAIN = frozenset({"__main__", "__mp_main__"})  # the second in processes that multiprocessing spawns
-_NOT_VALUES = {0x20: "generator", 0x80: "coroutine", 0x200: "asynchronous generator"}  # inspect.CO_...
+_OF_NODES = frozenset({"set_name", "get_name", "run"})  # what beginners look for
+_NOT_VALUES = {0x20: "generator", 0x200: "asynchronous generator"}  # inspect.CO_...
 
 
-class WorkflowFunction(FunctionTarget):
+class WorkflowFunction(FunctionTarget, Generic[P, R]):
     """A decorated function: calling it makes a `Node`."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    if TYPE_CHECKING:
+        __name__: str
+        __qualname__: str
+        __wrapped__: Callable[P, R]
+    else:
+        __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self, function: Callable[P, R]) -> None:
         update_wrapper(self, function)
         super().__init__(function)
 
-    def __call__(self, /, *args: object, **kwargs: object) -> Node:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Node[R]:
         self.check(args, kwargs)
         return Node(self, args, kwargs, sys._getframe(1))
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Node[R]]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         if instance is None:
@@ -51,6 +72,15 @@ class WorkflowFunction(FunctionTarget):
         from types import MethodType
 
         return MethodType(self, instance)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in _OF_NODES:
+                raise NodeAttributeError(
+                    f"{self!r} is no node and has no {name!r}; a call of it makes a node: {self.__name__}(...)"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return _importable_name(self) or (WorkflowFunction, (self.function,))
@@ -104,11 +134,26 @@ class WorkflowClass(ClassTarget):
         return f"<workflow class {self.qualname}>"
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def workflow(target: type[S]) -> type[S]: ...  # type: ignore[overload-overlap]  # it is callable, too
+    @overload
+    def workflow(target: type[Any]) -> Any: ...
+    @overload
+    def workflow(target: WorkflowFunction[P, R]) -> WorkflowFunction[P, R]: ...
+    @overload
+    def workflow(target: Callable[P, Coroutine[Any, Any, R]]) -> WorkflowFunction[P, R]: ...
+    @overload
+    def workflow(target: Callable[P, R]) -> WorkflowFunction[P, R]: ...
+
+
 def workflow(target: Callable[..., Any]) -> Any:
     """Turn calls of a function or class into nodes of a graph.
 
     The docstring and the signature are kept, and the plain function stays reachable as ``__wrapped__``.
-    Arguments may be nodes, or hold them in lists, tuples, dicts, sets and frozensets at any depth.
+    Arguments may be nodes, or hold them in lists, tuples, dicts, sets and frozensets at any depth. Coroutine functions
+    (``async def``) and methods run to their end as others do.
 
     Args:
         target: a function or a class.
@@ -118,9 +163,9 @@ def workflow(target: Callable[..., Any]) -> Any:
         everything else an object that stands for it.
 
     Raises:
-        UsageError: not a function or class, or one whose result is not a value (a generator or coroutine), or a
-            class of which no stateful object can be made (an enum, a protocol). At a later call: the arguments do
-            not fit the signature.
+        UsageError: not a function or class, or a generator function, whose result is not a value, or a class of which
+            no stateful object can be made (an enum, a protocol). At a later call: the arguments do not fit the
+            signature.
     """
     if isinstance(target, WorkflowFunction | WorkflowClass) or is_decorated(target):
         return target

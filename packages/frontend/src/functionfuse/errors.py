@@ -21,6 +21,7 @@
     |-- NodeError                              a node failed; the original exception is its __cause__
     |   |-- NodeTimeoutError (TimeoutError)    it ran longer than its time limit
     |   `-- WorkerDiedError                    the process that ran it ended
+    |-- CapsuleError                           a failure capsule that cannot be read, or replayed here
     |-- WorkflowFailed                         some nodes failed with on_error="continue"; carries the report
     `-- StorageError
         |-- TaskNotFound (FileNotFoundError)   nothing is stored under this name
@@ -132,6 +133,10 @@ class NodeTimeoutError(NodeError, TimeoutError):
 
 class WorkerDiedError(NodeError):
     """The process that ran a node ended before it returned an outcome."""
+
+
+class CapsuleError(FunctionFuseError):
+    """A failure capsule cannot be read, or its call cannot be made here; the message says what is missing."""
 
 
 class WorkflowFailed(FunctionFuseError):  # noqa: N818  the name is part of the public interface

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from operator import attrgetter
@@ -46,6 +47,9 @@ class Graph:
         last_graph.serial = next(serials)
         targets = list(targets)
         everything = sorted(_reach(targets, descend=True), key=_by_creation)
+        notebooks = sys.modules.get("functionfuse.notebooks")
+        if notebooks is not None:
+            everything = notebooks.without_replaced(everything, targets)
         names = _auto_names(everything)
         if scope == "ancestors":
             # a stateful object as a result is the one after all of its calls
@@ -56,7 +60,7 @@ class Graph:
         for node in everything:
             name = node._name or names[node]
             if self.nodes.setdefault(name, node) is not node:
-                raise _duplicate(name, self.nodes[name], node)
+                raise _duplicate(name, self.nodes[name], node, everything)
         self._names: dict[Node, str] | None = None
 
     def __len__(self) -> int:
@@ -136,9 +140,12 @@ def _auto_names(nodes: list[Node]) -> dict[Node, str]:
     return names
 
 
-def _duplicate(name: str, first: Node, second: Node) -> DuplicateNameError:
+def _duplicate(name: str, first: Node, second: Node, nodes: Iterable[Node]) -> DuplicateNameError:
+    notebooks = sys.modules.get("functionfuse.notebooks")
+    hint = 'a notebook cell that was run twice made its nodes twice: scope="ancestors" leaves the old ones out'
+    if notebooks is not None and notebooks.made_again(first, second):
+        hint = notebooks.why_kept(first, nodes)
     return DuplicateNameError(
         f"two nodes are named {name!r}: {first._target.qualname} at {call_site(first)} "
-        f"and {second._target.qualname} at {call_site(second)}; names are unique within a graph "
-        '(a notebook cell that was run twice made its nodes twice: scope="ancestors" leaves the old ones out)'
+        f"and {second._target.qualname} at {call_site(second)}; names are unique within a graph ({hint})"
     )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from itertools import count
 from operator import attrgetter, is_
+from types import FunctionType
 
+from functionfuse._typing import Any, Generic, R
 from functionfuse.containers import ATOMS, CONTAINERS, Nest, rebuild
 from functionfuse.deferred import Deferred
 from functionfuse.errors import InvalidNameError, NodeAttributeError, UsageError
@@ -19,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import CodeType, FrameType
-    from typing import NoReturn, Self
+    from typing import ClassVar, Literal, NoReturn, Self, SupportsIndex, TypeVar, overload
 
     from functionfuse.targets import ClassTarget, Method, Target
 
@@ -30,7 +32,35 @@ _NO_ARGUMENTS: dict[str, object] = {}
 _FEW = 10  # arguments that are nodes; more are collected in a list
 
 
-class Item(Deferred):
+if TYPE_CHECKING:
+    T = TypeVar("T")
+
+    class _ItemOf(Generic[R]):
+        """How checkers find the type of ``node[key]``, where `R` is that of the node's result."""
+
+        @overload
+        def __call__(self: _ItemOf[tuple[T, *tuple[Any, ...]]], key: Literal[0], /) -> Item[T]: ...
+        @overload
+        def __call__(self: _ItemOf[tuple[Any, T, *tuple[Any, ...]]], key: Literal[1], /) -> Item[T]: ...
+        @overload
+        def __call__(self: _ItemOf[tuple[Any, Any, T, *tuple[Any, ...]]], key: Literal[2], /) -> Item[T]: ...
+        @overload
+        def __call__(self: _ItemOf[tuple[Any, Any, Any, T, *tuple[Any, ...]]], key: Literal[3], /) -> Item[T]: ...
+        @overload
+        def __call__(self: _ItemOf[Mapping[Any, T]], key: object, /) -> Item[T]: ...
+        @overload
+        def __call__(self: _ItemOf[list[T]], key: slice, /) -> Item[list[T]]: ...
+        @overload
+        def __call__(self: _ItemOf[Sequence[T]], key: slice, /) -> Item[Sequence[T]]: ...
+        @overload
+        def __call__(self: _ItemOf[Sequence[T]], key: SupportsIndex, /) -> Item[T]: ...
+        @overload
+        def __call__(self, key: object, /) -> Item[Any]: ...
+        def __call__(self, key: object, /) -> Item[Any]:
+            raise NotImplementedError
+
+
+class Item(Deferred[R], Any):  # type: ignore[misc]  # it goes wherever a value goes
     """The item of a node's result, or an item of that: ``node[i]``, ``node["k"][2]``."""
 
     __slots__ = ("_node", "_path")
@@ -39,26 +69,35 @@ class Item(Deferred):
         self._node = node
         self._path = path
 
-    def __getitem__(self, key: object) -> Item:
-        return Item(self._node, (*self._path, _item_key(key)))
+    if TYPE_CHECKING:
+        set_name: ClassVar[None]
+
+        @property
+        def __getitem__(self) -> _ItemOf[R]: ...
+    else:
+
+        def __getitem__(self, key: object) -> Item:
+            return Item(self._node, (*self._path, _item_key(key)))
+
+        def set_name(self, name: str) -> NoReturn:
+            """Refuse a name, because an item is not a node.
+
+            Raises:
+                UsageError: always.
+            """
+            raise UsageError(
+                f"{self!r} is an item of a result and cannot be named {name!r}; name the node, "
+                "or return the item from a decorated function of its own"
+            )
 
     def __repr__(self) -> str:
         return repr(self._node) + "".join(f"[{key!r}]" for key in self._path)
 
-    def set_name(self, name: str) -> NoReturn:
-        """Refuse a name, because an item is not a node.
 
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"{self!r} is an item of a result and cannot be named {name!r}; name the node, "
-            "or return the item from a decorated function of its own"
-        )
-
-
-class Node(Deferred):
+class Node(Deferred[R], Any):  # type: ignore[misc]  # it goes wherever a value goes
     """One call of a decorated function, or of a method of a decorated class."""
+
+    _path: ClassVar[tuple[object, ...]] = ()  # of an item; a node is the whole result
 
     __slots__ = (
         "_after",
@@ -99,6 +138,8 @@ class Node(Deferred):
             needs = tuple(dict.fromkeys(needs))
             if len(needs) == len(args) and all(map(is_, needs, args)):
                 needs = args  # type: ignore[assignment]  # they are the same nodes: one tuple is enough
+        if needs and (edges := target.check.edges) is not False:
+            (edges or _check_first_edges)(target, args, kwargs)
         self._target = target
         self._args = args
         self._kwargs = kwargs
@@ -138,8 +179,14 @@ class Node(Deferred):
         """Return the name given with `set_name`, or None; a graph gives unnamed nodes a name of their own."""
         return self._name
 
-    def __getitem__(self, key: object) -> Item:
-        return Item(self, (_item_key(key),))
+    if TYPE_CHECKING:
+
+        @property
+        def __getitem__(self) -> _ItemOf[R]: ...
+    else:
+
+        def __getitem__(self, key: object) -> Item:
+            return Item(self, (_item_key(key),))
 
     def __repr__(self) -> str:
         name = "" if self._name is None else f" {self._name!r}"
@@ -175,7 +222,7 @@ class InstanceNode(Node):
     def __call__(self, /, *args: object, **kwargs: object) -> Node:
         return self.__getattr__("__call__").at(sys._getframe(1), args, kwargs)
 
-    def __getitem__(self, key: object) -> NoReturn:
+    def __getitem__(self, key: object) -> NoReturn:  # type: ignore[override]
         raise UsageError(
             f"{self!r} is a stateful object, not a result; call one of its methods, and take [{key!r}] of that"
         )
@@ -231,6 +278,27 @@ def call_site(node: Node) -> str:
         if start <= node._lasti < end and line is not None:
             return f"{node._code.co_filename}:{line}"
     return node._code.co_filename
+
+
+def _check_first_edges(target: Target, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+    """Read what the annotations of a target's parameters say, and check the nodes among its arguments by them."""
+    check = target.check
+    if not _is_annotated(check.function):
+        check.edges = False
+        return
+    from functionfuse.edge_check import edge_check_of  # which many programs do not need
+
+    edges = edge_check_of(check, Node)
+    check.edges = False if edges is None else edges.check
+    if check.edges:
+        check.edges(target, args, kwargs)
+
+
+def _is_annotated(function: object) -> bool:
+    try:
+        return type(function) is FunctionType and bool(function.__annotations__)
+    except Exception:  # of Python 3.14, which evaluates annotations here
+        return True
 
 
 def _item_key(key: object) -> object:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NO_STORE = "no store is set"
 
-Action = Literal["run", "reuse", "blocked"]
+Action = Literal["run", "check", "reuse", "verify", "blocked"]
 
 
 class Ref:
@@ -90,11 +90,14 @@ class Step(NamedTuple):
         needs: names of the steps whose results the call takes, its stateful object among them.
         after: names of steps to be done before, because of the state of a stateful object.
         instance: for a constructor or method the step that made the stateful object, otherwise None.
-        action: "run", "reuse" (the stored result stands), or "blocked" (this backend cannot run it).
-        reason: why.
+        action: "run"; "check" (it runs, unless its inputs turn out as they were before); "reuse" (the stored result
+            stands); "verify" (it stands, too, and is made again to be compared); or "blocked" (this backend cannot run
+            it).
+        reason: why: "no result yet", "argument lr: 0.1 -> 0.2", "input 'split' will run (and 2 more)" ...
         recipe: the fingerprint of all that makes the result; None if it is not known or not needed.
         options: what queries set for this step.
         resumes: by stateful object: the reused step whose stored state of it this step takes.
+        is_tolerated: whether a run goes on when this step fails, whatever its `on_error`.
     """
 
     name: str
@@ -109,6 +112,12 @@ class Step(NamedTuple):
     recipe: Recipe | None = None
     options: StepOptions = NO_OPTIONS
     resumes: Mapping[str, str] = {}
+    is_tolerated: bool = False
+
+    @property
+    def may_run(self) -> bool:
+        """Whether the engine has to make the call, as far as the plan knows."""
+        return self.action in ("run", "check", "verify")
 
     def arguments(self, value_of: Callable[[Ref], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Return the arguments with every Ref replaced by ``value_of(ref)``.
@@ -146,7 +155,7 @@ def refs_within(value: Any) -> list[Ref]:
 class Plan(Sequence[Step]):
     """The steps of a run in the order of their execution; also found by name: ``plan["node1"]``.
 
-    ``print(plan)`` shows a table of names, actions and reasons.
+    ``print(plan)`` shows a table of names, actions and reasons, and so do notebooks.
 
     Args:
         steps: in the order of their execution.
@@ -191,13 +200,25 @@ class Plan(Sequence[Step]):
         return [step.name for step in self.steps if step.action == action]
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{len(self.having(a))} {a}" for a in ("run", "reuse", "blocked") if self.having(a))
         width = max((len(step.name) for step in self.steps), default=0)
         lines = [f"{step.action:7} {step.name:{width}}  {step.reason}{_needs_of(step)}" for step in self.steps]
-        return "\n".join([f"plan of {self.workflow_name!r}: {counts or 'nothing to do'}", *lines])
+        return "\n".join([self._title(), *lines])
 
     def __repr__(self) -> str:
         return f"<plan of {self.workflow_name!r} with {len(self.steps)} steps>"
+
+    def _repr_html_(self) -> str:
+        from functionfuse._tables import SHOWN, Table  # which notebooks need
+
+        rows = [(step.name, step.action, f"{step.reason}{_needs_of(step)}") for step in self.steps[:SHOWN]]
+        left_out = len(self.steps) - len(rows)
+        return Table(self._title(), ("step", "action", "reason"), rows, frozenset(), left_out).html()
+
+    def _title(self) -> str:
+        counts = ", ".join(
+            f"{len(self.having(a))} {a}" for a in ("run", "check", "reuse", "verify", "blocked") if self.having(a)
+        )
+        return f"plan of {self.workflow_name!r}: {counts or 'nothing to do'}"
 
 
 def _needs_of(step: Step) -> str:

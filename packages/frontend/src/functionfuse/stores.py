@@ -10,14 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from importlib.metadata import EntryPoint
     from inspect import Parameter
+
+    from functionfuse.errors import CorruptRecord, StorageError
 
     StoredRecipe = Mapping[str, str]
 
 
 OBJECTS = "\0objects"
+CAPSULES = "\0capsules"
+RUNS = "\0runs"
 
 
 def objects_of(workflow_name: str) -> str:
@@ -26,6 +30,37 @@ def objects_of(workflow_name: str) -> str:
     There is one state for each call. Stores do not list this workflow, and remove it with the workflow itself.
     """
     return workflow_name + OBJECTS
+
+
+def capsules_of(workflow_name: str) -> str:
+    """Return the name of the workflow under which a backend keeps the failure capsules of a workflow's nodes.
+
+    Stores treat it as that of `objects_of`.
+    """
+    return workflow_name + CAPSULES
+
+
+def runs_of(workflow_name: str) -> str:
+    """Return the name of the workflow under which a backend keeps the records of a workflow's runs, by their ids.
+
+    Stores treat it as that of `objects_of`. `functionfuse.runs` reads the records.
+    """
+    return workflow_name + RUNS
+
+
+def hidden_of(workflow_name: str) -> tuple[str, ...]:
+    """Return the names under which a backend keeps what belongs to a workflow, beside its results."""
+    return objects_of(workflow_name), capsules_of(workflow_name), runs_of(workflow_name)
+
+
+def is_hidden(workflow_name: str) -> bool:
+    """Return True for a name that `hidden_of` returns."""
+    return workflow_name.endswith((OBJECTS, CAPSULES, RUNS))
+
+
+def keeps_runs(store: Any) -> bool:
+    """Return True if runs leave a record in a store: in one that keeps recipes, unless its `keeps_runs` says no."""
+    return store is not None and bool(getattr(store, "keeps_runs", getattr(store, "keeps_recipes", True)))
 
 
 def state_of(name: str) -> str:
@@ -106,6 +141,83 @@ class Store(Protocol):
         Args:
             workflow_name: the workflow that the results belong to.
             names: names of results.
+        """
+
+
+@runtime_checkable
+class RecipeStore(Store, Protocol):
+    """The verbs of a store that finds results by their recipes, whatever the names under which they were saved.
+
+    What `save` was given with a recipe that has a ``digest``, and without `create`, is found from then on. It stays
+    when another result takes its name, and goes with the last of its names. States of stateful objects (`objects_of`)
+    are found among states.
+    """
+
+    def find_results(self, workflow_name: str, digests: Mapping[str, str]) -> Collection[str]:
+        """Return the names whose recipes find a result, with one query for a whole plan.
+
+        Args:
+            workflow_name: the workflow that the names belong to.
+            digests: of recipes, by name.
+        """
+
+    def infos(self, workflow_name: str, names: Iterable[str]) -> Mapping[str, Mapping[str, Any] | CorruptRecord]:
+        """Return the footers of those of some names that have a result, with as few queries as there can be.
+
+        Args:
+            workflow_name: the workflow that the results belong to.
+            names: names of results.
+
+        Returns:
+            By name the footer, or why it cannot be read.
+        """
+
+    def result_info(self, workflow_name: str, digest: str) -> Mapping[str, Any]:
+        """Return the footer of the result that a recipe finds.
+
+        Args:
+            workflow_name: a workflow.
+            digest: of the recipe.
+
+        Raises:
+            TaskNotFound: there is none.
+            CorruptRecord: the stored bytes are damaged.
+        """
+
+    def link_results(self, workflow_name: str, digests: Mapping[str, str]) -> Mapping[str, StorageError]:
+        """Let names have the results that their recipes find, as if these had been saved under them.
+
+        Args:
+            workflow_name: the workflow that the names belong to.
+            digests: of recipes, by name.
+
+        Returns:
+            Why a name could not get its result, for each of these: TaskNotFound, or CorruptRecord.
+        """
+
+    def content_digest(self, obj: object) -> str:
+        """Return what the footer of a result would have as ``content_digest``; "" if that cannot be told.
+
+        Args:
+            obj: the result, which is not stored.
+        """
+
+    def equal_results(self) -> Mapping[str, str]:
+        """Return which recipes have results that equal those of others, as `equate_results` noted: digests of both."""
+
+    def equate_results(self, workflow_name: str, digest: str, other: str) -> None:
+        """Note that the result of a recipe equals that of another recipe, for `equal_results`.
+
+        Whether two results are equal is told by ``content_digest`` of their footers. Where a footer has a true
+        ``has_code``, the result refers to code of the user's project, and no other one is taken for equal.
+
+        Args:
+            workflow_name: a workflow.
+            digest: of the recipe.
+            other: of the recipe that stands for both.
+
+        Raises:
+            TaskNotFound: there is no result of the recipe.
         """
 
 

@@ -5,15 +5,18 @@ A target knows nothing of nodes, so that it can leave the process without them.
 
 from __future__ import annotations
 
+from functools import partial
+
 from functionfuse.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from inspect import Signature
-    from typing import Any
+    from typing import Any, Literal
 
 _SHAPES_KEPT = 256
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _PROBED = ("__", "_repr_", "_ipython_")
 """Prefixes of names that Python and notebooks look up and call by themselves, which must not make nodes."""
 
@@ -28,16 +31,24 @@ class CallCheck:
         function: what will be called.
         name: what error messages call it.
         skip: how many leading parameters Python fills in, like ``self``.
+
+    Attributes:
+        function: what will be called.
+        edges: checks the nodes among arguments by the annotations of the parameters; False if these say nothing, None
+            before they are read.
+        returns: what the annotation of the result says; None before it is read.
     """
 
-    __slots__ = ("_callable", "_known", "_name", "_signature", "_skip")
+    __slots__ = ("_known", "_name", "_signature", "_skip", "edges", "function", "returns")
 
     def __init__(self, function: Callable[..., object], name: str, *, skip: int = 0) -> None:
-        self._callable = function
+        self.function = function
         self._name = name
         self._skip = skip
         self._signature: Signature | None = None
         self._known: set[object] = set()
+        self.edges: Callable[[Any, tuple[object, ...], Mapping[str, object]], None] | Literal[False] | None = None
+        self.returns: Any = None
 
     def __call__(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         shape = (len(args), *kwargs) if kwargs else len(args)
@@ -76,7 +87,7 @@ class CallCheck:
         import inspect  # not needed to import the package
 
         try:
-            self._signature = inspect.signature(self._callable)
+            self._signature = inspect.signature(self.function)
         except ValueError:  # a builtin without a signature
             return None
         return self._signature
@@ -87,6 +98,9 @@ class FunctionTarget:
 
     Args:
         function: the plain function.
+
+    Attributes:
+        is_async: whether it is a coroutine function.
     """
 
     kind = "function"
@@ -95,6 +109,7 @@ class FunctionTarget:
         self.function = function
         self.qualname: str = getattr(function, "__qualname__", type(function).__name__)
         self.check = CallCheck(function, self.qualname)
+        self.is_async = is_coroutine_function(function)
 
 
 class ClassTarget:
@@ -110,6 +125,7 @@ class ClassTarget:
     """
 
     kind = "constructor"
+    is_async = False
 
     def __init__(self, cls: type, function: Callable[..., Any], check: CallCheck) -> None:
         self.cls = cls
@@ -128,6 +144,9 @@ class Method:
         name: the method's name.
         function: the plain function.
         bound: whether it takes all of its arguments from the caller, as a static method does.
+
+    Attributes:
+        is_async: whether it is a coroutine function.
     """
 
     kind = "method"
@@ -137,6 +156,7 @@ class Method:
         self.name = name
         self.qualname = f"{owner.qualname}.{name}"
         self.check = CallCheck(function, self.qualname, skip=0 if bound else 1)
+        self.is_async = is_coroutine_function(function)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _method_of, (self.owner, self.name)
@@ -146,6 +166,18 @@ class Method:
 
 
 Target = FunctionTarget | ClassTarget | Method
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Return True if a function is defined with ``async def``, also that of a partial or of a callable object.
+
+    Any other function may return a coroutine, too, which only a call shows.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & _COROUTINE)
 
 
 def _methods(owner: ClassTarget, cls: type) -> dict[str, Method]:

@@ -6,10 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from functionfuse.backends.frames import Frame, Task
-    from functionfuse.backends.options import StepOptions
 
 Amounts = tuple[tuple[str, float], ...]
 
@@ -20,9 +19,16 @@ class Admission:
     Args:
         offered: amounts of resources that the tasks of a run share; what is not among them is not counted.
         limits: by tag, how many tasks with it run at a time.
+        also: returns what a task needs of the offered resources besides what its options say.
     """
 
-    def __init__(self, offered: Mapping[str, float], limits: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        offered: Mapping[str, float],
+        limits: Mapping[str, int],
+        also: Callable[[Task], Mapping[str, float]] | None = None,
+    ) -> None:
+        self._also = also
         self._free = {**offered, **{_tagged(tag): limit for tag, limit in limits.items()}}
         self._held: dict[Amounts, deque[Task]] = {}
         self._taken: dict[tuple[Frame, str], Amounts] = {}
@@ -30,9 +36,9 @@ class Admission:
     def admit(self, task: Task) -> bool:
         """Return whether a task may run now; if not it is held, and `next` returns it later."""
         options = task.step.options
-        if not options.resources and not options.tags:
+        if self._also is None and not options.resources and not options.tags:
             return True
-        amounts = self._amounts(options)
+        amounts = self._amounts(task)
         if amounts in self._held or not self._has(amounts):
             self._held.setdefault(amounts, deque()).append(task)
             return False
@@ -63,9 +69,12 @@ class Admission:
             self._free[name] -= amount
         self._taken[task.frame, task.step.name] = amounts
 
-    def _amounts(self, options: StepOptions) -> Amounts:
+    def _amounts(self, task: Task) -> Amounts:
+        options = task.step.options
         needs = {name: need for name, need in options.needs.items() if name in self._free}
         needs |= {tag: 1 for tag in map(_tagged, options.tags) if tag in self._free}
+        if self._also is not None:
+            needs |= self._also(task)
         return tuple(sorted(needs.items()))
 
 

@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import re
+import reprlib
+import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from functools import partial
+from os import PathLike
+from os.path import abspath
+from time import time_ns
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from functionfuse._collector import collector_paused
+from functionfuse._suggestions import did_you_mean
+from functionfuse._typing import Generic, HasResult, R
 from functionfuse.backends.editable_graph import EditableGraph
 from functionfuse.backends.editor import Editor
-from functionfuse.backends.options import COMMON_OPTIONS, SECRET_SOURCES, OptionRules
+from functionfuse.backends.interruption import Runs
+from functionfuse.backends.options import COMMON_OPTIONS, SECRET_SOURCES, OptionRules, checked_size
 from functionfuse.backends.query import NodeView, Query, compiled, matching
+from functionfuse.backends.recording import MOST_CAPSULE
 from functionfuse.backends.session import Session
-from functionfuse.backends.spec import RunSpec
+from functionfuse.backends.spec import RunSpec, check_run_options, checked_labels
 from functionfuse.backends.stores_by_name import adapted_store
+from functionfuse.backends.tracebacks import hide_own_frames
 from functionfuse.containers import CONTAINERS
-from functionfuse.errors import OptionError, UnknownNodeError
+from functionfuse.errors import OptionError, StorageError, UnknownNodeError
 from functionfuse.graph import Graph
-from functionfuse.nodes import Item, Node
+from functionfuse.nodes import Item, Node, serials
 from functionfuse.original import takes_original_names
-from functionfuse.plan import ref_of, steps_of
-from functionfuse.stores import open_store
+from functionfuse.plan import Ref, ref_of, steps_of
+from functionfuse.stores import Catalogue, RecipeStore, keeps_runs, open_store
+from functionfuse.sweeps import Sweep
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Literal, Unpack
 
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.node_states import NodeState
     from functionfuse.backends.observers import Observer
-    from functionfuse.backends.options import OnError, Reuse
+    from functionfuse.backends.options import Reuse
     from functionfuse.backends.plugins import Plugin
     from functionfuse.backends.secrets import SecretSource
+    from functionfuse.backends.spec import Given, RunOptions
     from functionfuse.plan import Plan
+    from functionfuse.runs import RunList
     from functionfuse.stores import Store
 
 
-class BaseWorkflow(ABC):
+class BaseWorkflow(ABC, Generic[R]):
     """A graph on an engine. A backend implements `execute`, and declares in `supports` what its engine honours.
 
     Args:
-        nodes: nodes, or items of nodes (`node[0]`), whose results `run` returns: the value for one,
-            a list for several.
+        nodes: nodes, items of nodes (`node[0]`), or sweeps, whose results `run` returns: the value for one, a list for
+            several; for a sweep a dict by its labels.
         workflow_name: under which a store keeps the results.
         scope: "graph" takes the whole graph that the nodes belong to: their ancestors, all descendants of
             those, and what these need in turn. "ancestors" takes only what the given nodes need.
@@ -59,22 +77,52 @@ class BaseWorkflow(ABC):
 
     A step that needs another one, or more, is blocked in the plan.
     """
+    grows: ClassVar[bool] = False
+    """Whether each attempt of a step may need more than the one before, of an engine that `Ready` gives tasks."""
+    collapses_objects: ClassVar[bool] = True
+    """Whether calls of stateful objects may be members of collapsed steps; else they are blocked in the plan."""
+    early_cutoff: ClassVar[bool] = True
+    """Whether a step waits for its inputs, to be reused if these turn out as before; else it runs."""
+    verifies: ClassVar[bool] = True
+    """Whether reused steps can be made again, to compare their results (`run(verify=)`)."""
+    shares_files: bool = True
+    """Whether its workers have the files of this machine; else a `File` that is not shipped is blocked in the plan."""
+    pickler: ClassVar[str] = "cloudpickle"
+    """The module that pickles failure capsules, cloudpickle or a copy of it, where the engine makes calls."""
     secret_sources: frozenset[SecretSource] = SECRET_SOURCES
     """From where the backend takes secrets; a step with another one is blocked in the plan."""
 
-    def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
+
+    @overload
+    def __init__(
+        self: BaseWorkflow[list[Any]],
+        first: HasResult[Any],
+        second: HasResult[Any],
+        /,
+        *others: HasResult[Any],
+        workflow_name: str,
+        scope: str = ...,
+    ) -> None: ...
+    @overload
+    def __init__(self, node: HasResult[R], /, *, workflow_name: str, scope: str = ...) -> None: ...
+    def __init__(self, *nodes: HasResult[Any], workflow_name: str, scope: str = "graph") -> None:
         self.workflow_name = _checked_name(workflow_name)
-        self._given = [_checked_node(node) for node in nodes]
+        self._given: Given = [tuple(node) if isinstance(node, Sweep) else None for node in nodes]
+        results = [one for node in nodes for one in _checked_nodes(node)]
         if not nodes:
             raise OptionError(f"workflow {workflow_name!r} was given no node")
         self._scope = scope
         self._options = OptionRules()
         self._observers: list[Observer] = []
         self._store: Store | None = None
+        self._runs = Runs()
         with collector_paused():
-            graph = Graph(map(_node_of, self._given), scope=scope)
-        self._present: tuple[Graph, list[Node | Item]] | None = graph, self._given  # with the nodes to be returned
+            graph = Graph(map(_node_of, results), scope=scope)
+        self._present: tuple[Graph, list[Node | Item]] | None = graph, results  # with the nodes to be returned
         self._edited: EditableGraph | None = None
+        self._note()
 
     @abstractmethod
     def execute(self, run: Run) -> None:
@@ -113,7 +161,7 @@ class BaseWorkflow(ABC):
 
             checked = workflow.edit().insert_after("load", check).remove("plot.*").done()
         """
-        return Editor(self._editable(), self._with_graph)
+        return Editor(self._editable(), self._with_graph, self._last_durations)
 
     def replace(self, old: Node | str, new: Node) -> None:
         """Let every consumer of a node take another one's result, in this workflow: `edit` for one node, in place.
@@ -147,18 +195,38 @@ class BaseWorkflow(ABC):
         self._replace(node, function)
 
     def _replace(self, old: Node | NodeView | str, new: Any) -> None:
-        graph = self._editable()
+        editor = self.edit()
         if isinstance(old, Node):
-            name = graph.name_of(old)
+            name = editor.graph.name_of(old)
         else:
-            name = old.get_name() if isinstance(old, NodeView) else old
-            if name not in graph:
-                raise UnknownNodeError(f"no node is named {name!r} in workflow {self.workflow_name!r}")
-        self._take(Editor(graph, self._with_graph).replace(re.escape(name), new).graph)
+            view: NodeView | str = old  # checkers do not see that it is no Node, as that derives from Any
+            name = view if isinstance(view, str) else view.get_name()
+            if name not in editor.graph:
+                raise UnknownNodeError(
+                    f"no node is named {name!r} in workflow {self.workflow_name!r}{did_you_mean(name, self.dag)}"
+                )
+        self._take(editor.replace(re.escape(name), new).graph)
 
     def _editable(self) -> EditableGraph:
         """Return the graph as data, for an editor, which changes copies of it."""
         return EditableGraph(*self._graph_and_results()) if self._edited is None else self._edited
+
+    def _last_durations(self, names: Sequence[str]) -> dict[str, float]:
+        """Return how many seconds nodes took when the store got their results, as far as it knows.
+
+        Raises:
+            OptionError: there is no store.
+        """
+        store = self._store
+        if store is None:
+            raise OptionError("collapse(max_seconds=...) asks the store how long nodes took: set_storage(...) before")
+        durations = {}
+        for name in sorted(store.has_tasks(self.workflow_name, names)):
+            with suppress(StorageError):
+                seconds = (store.info(self.workflow_name, name).get("meta") or {}).get("seconds")
+                if isinstance(seconds, int | float):
+                    durations[name] = float(seconds)
+        return durations
 
     def _with_graph(self, graph: EditableGraph) -> Self:
         """Return a copy of this workflow with another graph."""
@@ -173,7 +241,9 @@ class BaseWorkflow(ABC):
             CycleError: a node would need its own result.
         """
         graph.order()
+        graph.check_groups()
         self._edited, self._present = graph, None
+        self._options = self._options.with_groups(graph.groups)
 
     def _graph_and_results(self) -> tuple[Graph, list[Node | Item]]:
         present = self._present
@@ -191,7 +261,16 @@ class BaseWorkflow(ABC):
         vars(copied).update(vars(self))
         copied._options = self._options.copy()
         copied._observers = list(self._observers)
+        copied._runs = Runs()
+        copied._runs.completed |= self._runs.completed
+        copied._note()
         return copied
+
+    def _note(self) -> None:
+        """Let a notebook know of this workflow, so that nodes can be shown with their states."""
+        notebooks = sys.modules.get("functionfuse.notebooks")
+        if notebooks is not None:
+            notebooks.workflows[next(serials)] = self
 
     # -- what goes with it
 
@@ -255,14 +334,24 @@ class BaseWorkflow(ABC):
 
     # -- planning and running
 
-    def spec(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> RunSpec:
+    def spec(self, **options: Unpack[RunOptions]) -> RunSpec:
         """Return all that a run is, as data that can leave the process.
 
         Args:
-            on_error: as for `run`.
-            reuse: as for `plan`.
-            check_arguments: as for `run`.
+            options: those of `run`.
+
+        Raises:
+            UsageError: there is no such option.
+            OptionError: an unknown value of one; or `retry_failed` without a store.
         """
+        check_run_options(options, type(self).run)
+        if options.get("inline"):
+            raise OptionError(f"inline=True is an option of run() alone, and {type(self).__name__} does not run inline")
+        retry_failed = options.get("retry_failed", False)
+        if retry_failed and self._store is None:
+            raise OptionError(
+                "retry_failed reuses what the run that failed stored: set_storage(...) before that run, or leave it out"
+            )
         with collector_paused():
             graph, results = self._graph_and_results()
             steps = steps_of(graph, self._options.of if self._options else None)
@@ -270,34 +359,64 @@ class BaseWorkflow(ABC):
             self.workflow_name,
             steps,
             [ref_of(node, graph) for node in results],
-            returns_list=len(self._given) != 1,
+            given=self._given,
             options=self._options,
             store=self._store,
-            on_error=on_error,
-            reuse=reuse,
+            on_error=options.get("on_error", "raise"),
+            reuse=options.get("reuse", "recipe"),
             backend=type(self).__name__,
             supports=self.supports,
             grants=self.grants if self._options else {},
             secret_sources=self.secret_sources,
+            grows=self.grows,
+            shares_files=self.shares_files,
+            collapses_objects=self.collapses_objects,
+            early_cutoff=self.early_cutoff,
+            verify=self._checked_verify(options.get("verify", 0)),
+            verify_seed=time_ns() if options.get("verify") else 0,
             has_options=True,
-        )
-        return spec.with_argument_check() if check_arguments else spec
+            saved=frozenset(self._runs.completed) if retry_failed else (),
+            on_interrupt=options.get("on_interrupt", "stop"),
+            capsules=self._place_of_capsules(options.get("capsules")),
+            capsule_bytes=checked_size("capsule_bytes", options.get("capsule_bytes", MOST_CAPSULE)),
+            pickler=self.pickler,
+            labels=checked_labels(options.get("labels")),
+        ).checked()
+        return spec.with_argument_check() if options.get("check_arguments") else spec
 
-    def session(
-        self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False
-    ) -> Session:
+    def _checked_verify(self, verify: float) -> float:
+        if isinstance(verify, bool) or not isinstance(verify, int | float) or not 0 <= verify <= 1:
+            raise OptionError(f"verify is a share of the reused nodes, from 0 to 1, got {verify!r}")
+        if verify and not self.verifies:
+            raise OptionError(
+                f"{type(self).__name__} does not verify results: leave verify= out, or use another backend"
+            )
+        if verify and not isinstance(self._store, RecipeStore):
+            raise OptionError(
+                "verify compares results with those in a store that finds them by recipe: set_storage(...)"
+            )
+        return float(verify)
+
+    def _place_of_capsules(self, capsules: str | os.PathLike[str] | Literal[False] | None) -> str | None:
+        if capsules is None:
+            return "" if getattr(self._store, "keeps_recipes", self._store is not None) else None
+        if capsules is False:
+            return None
+        if not isinstance(capsules, str | PathLike) or not capsules:
+            raise OptionError(f"capsules is the path of a folder, or False for no capsules, got {capsules!r}")
+        return abspath(capsules)  # noqa: PTH100  pathlib takes long to import
+
+    def session(self, **options: Unpack[RunOptions]) -> Session:
         """Return a session of this workflow, for a backend whose `run` has parameters of its own.
 
         Args:
-            on_error: as for `run`.
-            reuse: as for `plan`.
-            check_arguments: as for `run`.
+            options: those of `run`.
 
         Raises:
-            OptionError: an unknown value of one of these.
+            UsageError: there is no such option.
+            OptionError: an unknown value of one.
         """
-        spec = self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
-        return Session(spec, observers=self._observers)
+        return Session(self.spec(**options), observers=self._observers, runs=self._runs)
 
     def plan(self, *, reuse: Reuse = "recipe") -> Plan:
         """Return what `run` would do, step by step with reasons, without doing it.
@@ -308,24 +427,118 @@ class BaseWorkflow(ABC):
         """
         return self.session(reuse=reuse).plan()
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> Any:
+    def run(self, **options: Unpack[RunOptions]) -> R:
         """Run the graph and return the results of the nodes that the workflow was given.
 
+        A backend with a `run` of its own calls this one for the option `inline`.
+
         Args:
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: as for `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Returns:
-            The result of one node; a list of results of several.
+            The result of one node, or the dict of those of one sweep; a list of these for several.
 
         Raises:
             NodeError: a node failed; its `__cause__` is what the function raised.
             WorkflowFailed: nodes failed, with `on_error="continue"`; it carries the report.
             PlanError: the engine cannot run some steps; nothing was started.
+            RunCancelled: another thread called `cancel`.
         """
-        return self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments).run(self.execute)
+        try:
+            results: R
+            if options.pop("inline", False):
+                from functionfuse.backends.inline import run_inline  # which few runs are
+
+                results = run_inline(self.spec(**options), self._observers)
+            else:
+                results = self.session(**options).run(self.execute)
+            return results
+        except BaseException as error:
+            hide_own_frames(error)
+            raise
+
+    def result(self, node: str | Node | Item) -> Any:
+        """Return the stored result of one node; nothing runs. Warn, with what changed, if a run would not reuse it.
+
+        Args:
+            node: its name; or the node, or an item of it.
+
+        Raises:
+            OptionError: there is no store.
+            UnknownNodeError: no node has this name; the message has close ones.
+            UsageError: a stateful object, which has no result.
+            TaskNotFound: no result is stored.
+        """
+        name = node if isinstance(node, str) else self.dag.name_of(node)
+        if self._store is None:
+            raise OptionError(
+                "results are kept in a store: set_storage(...) before a run; without one run() returns them"
+            )
+        result = self.session().result(name)
+        return Ref(name, node._path).take(result) if isinstance(node, Item) else result
+
+    def states(self) -> dict[str, NodeState]:
+        """Return what is known of each node by name, as notebooks show it: "stored", "to run", "failed", and why."""
+        from functionfuse.backends.node_states import quiet_plan, states_of_plan  # which notebooks need
+
+        return states_of_plan(quiet_plan(self.plan), self._runs.last)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from functionfuse.backends.node_states import table_of
+
+        title = f"workflow {self.workflow_name!r} on {type(self).__name__}"
+        return {"text/html": table_of(title, self.states()).html()}
+
+    async def run_async(self, **options: Any) -> R:
+        """Run the graph in a thread, as in a notebook or a web server, while the event loop goes on; await the results.
+
+        When the task that awaits is cancelled, so is the run, as by `cancel`.
+
+        Args:
+            options: those of `run`.
+
+        Returns:
+            What `run` returns.
+
+        Raises:
+            NodeError: a node failed; and whatever else `run` raises.
+        """
+        from functionfuse.backends.background import in_thread  # which imports asyncio
+
+        results: R = await in_thread(partial(self.run, **options), self.cancel)
+        return results
+
+    def runs(self, labels: Mapping[str, str] | None = None) -> RunList:
+        """Return the runs of this workflow that its store has records of, newest first; notebooks show a table.
+
+        The store itself has `run`, which returns all that is known of one, and `diff`, which compares two.
+
+        Args:
+            labels: that the runs must have, among others.
+
+        Raises:
+            OptionError: there is no store, or it keeps no records of runs.
+        """
+        if self._store is None:
+            raise OptionError("runs leave their records in a store: set_storage(...) before them")
+        if not keeps_runs(self._store) or not isinstance(self._store, Catalogue):
+            raise OptionError(f"{self._store!r} keeps no records of runs: it has not the verbs of a Catalogue")
+        if hasattr(self._store, "runs"):
+            return self._store.runs(self.workflow_name, labels)  # type: ignore[no-any-return]
+        from functionfuse.runs import list_runs  # which few programs need
+
+        return list_runs(self._store, self.workflow_name, labels)
+
+    def cancel(self) -> bool:
+        """End the runs of this object that are going on, from another thread than theirs.
+
+        Nothing new starts. What runs is stopped, or finishes, as the `on_interrupt` of a run says. Each run raises
+        RunCancelled then; what had finished is stored.
+
+        Returns:
+            Whether there was one.
+        """
+        return self._runs.cancel()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workflow_name!r} with {len(self.dag)} nodes>"
@@ -337,15 +550,17 @@ def _checked_name(name: object) -> str:
     return name
 
 
-def _checked_node(node: object) -> Node | Item:
+def _checked_nodes(node: object) -> Iterable[Node | Item]:
     if isinstance(node, Node | Item):
-        return node
+        return (node,)
+    if isinstance(node, Sweep):
+        return node.values()
     hint = ""
     if isinstance(node, CONTAINERS):
         hint = "; give its nodes one by one: *nodes"
     elif callable(node):
         hint = "; call the decorated function to make one"
-    raise OptionError(f"a workflow is made from nodes, got {node!r}{hint}")
+    raise OptionError(f"a workflow is made from nodes, got {reprlib.repr(node)}{hint}")
 
 
 def _node_of(node: Node | Item) -> Node:

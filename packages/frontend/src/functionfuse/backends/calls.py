@@ -1,20 +1,14 @@
-"""Calls: one step made to run, in the driver's process or in a worker's.
-
-`perform` is what every engine calls where a step runs. It never raises what the user's function raises; it returns an
-`Outcome`.
-"""
+"""Calls: all that is needed to run one step, how it ended, and what becomes of nodes that it returns."""
 
 from __future__ import annotations
 
-import os
-import time
-from contextlib import contextmanager
+from itertools import zip_longest
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from functionfuse.backends.attempts import NotAsGiven, Snapshot
-from functionfuse.backends.limits import TimeLimitReached, limited
-from functionfuse.backends.secrets import Secret, resolved
-from functionfuse.backends.texts import shown
+from functionfuse.backends.coroutines import run_to_end
+from functionfuse.backends.limits import TimeLimitReached
+from functionfuse.backends.texts import describe_named
 from functionfuse.backends.unreturned import warn_of_unreturned
 from functionfuse.containers import ATOMS, CONTAINERS, rebuild
 from functionfuse.deferred import Deferred
@@ -25,10 +19,13 @@ from functionfuse.nodes import InstanceNode, Item, Node, call_site, serials
 from functionfuse.plan import Step, refs_in, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from functionfuse.backends.argument_check import ArgumentCheck
     from functionfuse.backends.options import Retry
+    from functionfuse.backends.recording import CallRecord, Recording
+    from functionfuse.backends.secrets import Secret
+    from functionfuse.backends.tracebacks import CodeLine
     from functionfuse.decorator import Target
 
 
@@ -52,6 +49,7 @@ class Call(NamedTuple):
         timeout: seconds that one attempt may take.
         check_arguments: whether an attempt that changes an argument fails.
         environment: environment variables that the call sees.
+        recording: what is recorded of it; None for nothing.
     """
 
     target: Target
@@ -63,6 +61,7 @@ class Call(NamedTuple):
     timeout: float | None = None
     check_arguments: bool = False
     environment: Mapping[str, str | Secret] = {}
+    recording: Recording | None = None
 
 
 class Expansion(NamedTuple):
@@ -81,6 +80,8 @@ class Outcome(NamedTuple):
         error: what was raised, or None.
         seconds: how long it took, all attempts.
         attempts: how many there were.
+        record: what was recorded of it.
+        line: of the user's code that failed, where the error comes from another process and has no traceback.
     """
 
     value: Any
@@ -88,6 +89,64 @@ class Outcome(NamedTuple):
     error: BaseException | None
     seconds: float
     attempts: int = 1
+    record: CallRecord | None = None
+    line: CodeLine | None = None
+
+
+class MemberOutcome(NamedTuple):
+    """How the call of a member ended.
+
+    Attributes:
+        outcome: how it ended; None if it was not made, as a member that it needs failed, or returned nodes.
+        detail: how the call was made, if it failed.
+    """
+
+    outcome: Outcome | None
+    detail: str = ""
+
+
+class MemberOutcomes:
+    """How the calls of a collapsed step ended; its items are the results, by the names of members.
+
+    Args:
+        by_name: how each ended.
+    """
+
+    def __init__(self, by_name: Mapping[str, MemberOutcome]) -> None:
+        self.by_name = by_name
+
+    def __getitem__(self, name: str) -> Any:
+        outcome = self.by_name[name].outcome
+        if outcome is None or outcome.error is not None or type(outcome.value) is Expansion:
+            raise KeyError(name)
+        return outcome.value
+
+    def keeping(self, names: Collection[str]) -> MemberOutcomes:
+        """Return these without the results of other members.
+
+        Args:
+            names: of the members whose results are kept.
+        """
+        kept = {
+            name: member
+            if member.outcome is None or name in names or type(member.outcome.value) is Expansion
+            else member._replace(outcome=member.outcome._replace(value=None))
+            for name, member in self.by_name.items()
+        }
+        return MemberOutcomes(kept)
+
+    def mapped(self, change: Callable[[Any], Any]) -> MemberOutcomes:
+        """Return these with something else for each outcome, as bytes or without a value.
+
+        Args:
+            change: returns what stands for an outcome.
+        """
+        return MemberOutcomes(
+            {
+                name: member if member.outcome is None else member._replace(outcome=change(member.outcome))
+                for name, member in self.by_name.items()
+            }
+        )
 
 
 class RemoteError(Exception):
@@ -96,79 +155,6 @@ class RemoteError(Exception):
 
 INTERRUPTS = (KeyboardInterrupt, TimeLimitReached)
 """What ends more than the call in which it is raised: the run, or the call of a function that made this run."""
-
-
-def perform(call: Call) -> Outcome:
-    """Run one step where this is called, with its plugin, retries and time limit."""
-    start = time.perf_counter()
-    if call.retry is not None:
-        return _persistently(call, call.retry, start)
-    try:
-        value, instance = _attempt(call)
-    except INTERRUPTS:
-        raise
-    except BaseException as error:
-        return Outcome(None, None, error, time.perf_counter() - start)
-    return Outcome(value, instance, None, time.perf_counter() - start)
-
-
-def _persistently(call: Call, retry: Retry, start: float) -> Outcome:
-    """Run a step until it succeeds or its attempts are used up; each starts from the arguments as they were given."""
-    snapshot = Snapshot(call.instance, call.args, call.kwargs)
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            value, instance = _attempt(call)
-        except INTERRUPTS:
-            raise
-        except BaseException as error:
-            failed = Outcome(None, None, error, time.perf_counter() - start, attempt)
-            if attempt > retry.times or not isinstance(error, retry.exceptions):
-                return failed
-            try:
-                instance, args, kwargs = snapshot.restored()
-                call = call._replace(instance=instance, args=args, kwargs=kwargs)
-            except NotAsGiven as reason:
-                error.add_note(f"not tried again: {reason}")
-                return failed
-            time.sleep(retry.delay * retry.backoff ** (attempt - 1))
-        else:
-            return Outcome(value, instance, None, time.perf_counter() - start, attempt)
-
-
-def _attempt(call: Call) -> tuple[Any, Any]:
-    if call.environment:
-        with _variables(call.environment):
-            return _attempt(call._replace(environment={}))
-    target, args, kwargs, instance, initialize, _, timeout, is_checked, _ = call
-    kind = target.kind
-
-    def work() -> Any:
-        if initialize is not None:
-            initialize()
-        function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
-        return evaluate(function, args, kwargs, target.cls if kind == "constructor" else None)  # type: ignore[union-attr]
-
-    check = argument_check(args, kwargs) if is_checked else None
-    value = work() if timeout is None else limited(work, timeout)
-    if check is not None:
-        check.refuse_changes()
-    return value, value if kind == "constructor" else instance
-
-
-@contextmanager
-def _variables(environment: Mapping[str, str | Secret]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    from functionfuse.backends.surroundings import set_variable  # which few calls need
-
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(resolved(environment))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            set_variable(name, value)
 
 
 def argument_check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentCheck:
@@ -184,7 +170,11 @@ def argument_check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Argument
 
 
 def evaluate(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], made: type | None = None
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    made: type | None = None,
+    finish: Callable[[Coroutine[Any, Any, Any]], Any] = run_to_end,
 ) -> Any:
     """Call a function; if it made nodes and returned some, its value is an Expansion.
 
@@ -193,6 +183,7 @@ def evaluate(
         args: positional arguments.
         kwargs: keyword arguments.
         made: the class of the stateful object that it makes, which may be an iterator.
+        finish: called if it returns a coroutine, with one whose result is the value.
 
     Raises:
         UsageError: the value is an iterator, or a container of some.
@@ -211,16 +202,45 @@ def evaluate(
         if made_nodes and is_alone:
             warn_of_unreturned(function, args, kwargs, mark)
         return value
-    kinds = types_in(value)
+    if kind is CoroutineType:
+        return finish(_evaluated(value, function, args, kwargs, mark))
+    value = _checked(value, made, mark, made_nodes=made_nodes)
+    if made_nodes and is_alone and type(value) is not Expansion:
+        warn_of_unreturned(function, args, kwargs, mark)
+    return value
+
+
+async def _evaluated(
+    coroutine: Coroutine[Any, Any, Any],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    mark: int,
+) -> Any:
+    """Await the coroutine of a function; what it returns is a value as that of `evaluate`."""
+    global _current
+    begun = next(serials)
+    other, _current = _current, begun
+    try:
+        value = await coroutine
+        is_alone = other is None and _current == begun
+    finally:
+        _current = None
+    ended = next(serials)
+    value = _checked(value, None, mark, made_nodes=ended != mark + 3)  # two others are that of `evaluate`, and `begun`
+    if ended != begun + 1 and is_alone and type(value) is not Expansion:
+        warn_of_unreturned(function, args, kwargs, mark)
+    return value
+
+
+def _checked(value: Any, made: type | None, mark: int, *, made_nodes: bool) -> Any:
+    """Return what a function returned; if it holds nodes, an Expansion."""
+    kinds, kind = types_in(value), type(value)
     if kind is not made or kind.__module__ in _LANGUAGE:
         used_up = first_used_up(value, kinds)
         if used_up is not None:
             raise UsageError(f"the result {'is' if used_up is value else 'holds'} {remedy(used_up)}")
-    if made_nodes or not _DEFERRED.isdisjoint(kinds):
-        value = expanded(value, mark)
-    if made_nodes and is_alone and type(value) is not Expansion:
-        warn_of_unreturned(function, args, kwargs, mark)
-    return value
+    return expanded(value, mark) if made_nodes or not _DEFERRED.isdisjoint(kinds) else value
 
 
 def expanded(value: Any, mark: int) -> Any:
@@ -268,17 +288,20 @@ def called(call: Call, attempts: int = 1) -> str:
 
 
 def describe_arguments(call: Call) -> str:
-    """Return arguments as shapes or short representations, for an error message."""
-    shown = [_short(value) for value in call.args]
-    shown += [f"{key}={_short(value)}" for key, value in call.kwargs.items()]
+    """Return arguments as shapes or short representations, without secrets, for an error message."""
+    names, rest = _positional(call.target)
+    shown = [
+        describe_named(name, value) for name, value in zip_longest(names[: len(call.args)], call.args, fillvalue=rest)
+    ]
+    shown += [f"{key}={describe_named(key, value)}" for key, value in call.kwargs.items()]
     return ", ".join(shown)
 
 
-def _short(value: Any, limit: int = 60) -> str:
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", "")
-    if isinstance(shape, tuple):
-        return f"{type(value).__name__}(shape={shape}{f', dtype={dtype}' if dtype else ''})"
-    if isinstance(value, CONTAINERS) and len(value) > 10:
-        return f"{type(value).__name__} of {len(value)} items"
-    text = shown(value)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+def _positional(target: Target) -> tuple[list[str], str]:
+    """Return the names of the parameters that are given by position, and of the one that takes all further ones."""
+    try:
+        parameters = target.check.signature().parameters.values()
+    except UsageError:  # of a function written in C
+        return [], ""
+    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return names, next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "")

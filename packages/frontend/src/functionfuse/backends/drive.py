@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Handle = TypeVar("Handle")
 
+_POLL = 0.2  # seconds between two questions whether the run is cancelled
+
 
 class Engine(Protocol[Handle]):
     """What `drive` asks of an engine. A handle stands for one call, and can be a key of a dict."""
@@ -37,8 +39,12 @@ class Engine(Protocol[Handle]):
             NodeError: the call cannot be submitted; the step has failed.
         """
 
-    def wait(self) -> Handle:
-        """Wait until a call has ended, and return its handle. Each handle is returned once."""
+    def wait(self, seconds: float) -> Handle | None:
+        """Wait until a call has ended, and return its handle. Each handle is returned once.
+
+        Args:
+            seconds: after which None is returned if none has.
+        """
 
     def outcome(self, handle: Handle) -> Outcome | None:
         """Return how a call ended; None when it was dropped before it began.
@@ -65,7 +71,8 @@ def drive(
 
     When a stored result turns out lost, the calls that were submitted end, and are settled and saved, before the
     session plans again: they would have to be made anyway. After a failure that stops the run, calls that did not begin
-    are dropped. When the loop is interrupted (Ctrl-C, a cancelled run), calls that run are given up too.
+    are dropped. When the run is interrupted (Ctrl-C, `cancel`), calls that run are given up too, or awaited, as its
+    `on_interrupt` says.
 
     Args:
         run: the run.
@@ -79,12 +86,14 @@ def drive(
     try:
         while True:
             _submit_ready(run, ready, engine, pending, on_open, admission)
-            if run.failed and not stopping:
+            if (run.interrupted() or run.failed) and not stopping:
                 stopping = True
                 engine.stop(at_once=False)
             if not pending:
                 break
-            handle = engine.wait()
+            handle = engine.wait(_POLL)
+            if handle is None:
+                continue
             task, call = pending.pop(handle)
             if admission is not None:
                 admission.release(task)

@@ -84,12 +84,13 @@ def state_unlike_files(steps: Sequence[Step], dumps: Callable[[object], bytes]) 
 
 def code_of_steps(steps: Sequence[Step]) -> list[object]:
     """Return what steps call, and the project's classes of what they are given; each once."""
-    found: dict[object, None] = {}
+    targets: dict[object, None] = {}
+    kinds: dict[type, None] = {}
     for step in steps:
-        found[step.target] = None
+        targets[step.target] = None
         for value in (*step.args, *step.kwargs.values()):
-            found.update(dict.fromkeys(kind for kind in types_in(value) if class_in_project(kind)))
-    return list(found)
+            kinds.update(dict.fromkeys(types_in(value)))
+    return [*targets, *filter(class_in_project, kinds)]
 
 
 def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, imports: bool = True) -> CodeState | None:

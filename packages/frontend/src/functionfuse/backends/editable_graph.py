@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from functionfuse.targets import Target
 
+_GROUP = "\0group "  # before the name of a collapsed step, which a node may have too
 _NOBODY: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
@@ -96,6 +97,7 @@ class EditableGraph:
         self._names: dict[Node, str] = {}  # of the user's nodes
         self._made: dict[Node, str] = {}  # of the nodes that `graph` made last
         self._replaced: dict[Node, Ref] = {}  # what is taken instead of results of the user's nodes
+        self._groups: dict[str, str] = {}  # by node: the collapsed step that it is a member of
         self._take(graph)
 
     def __iter__(self) -> Iterator[str]:
@@ -115,6 +117,7 @@ class EditableGraph:
         other._children = {name: dict(children) for name, children in self._children.items()}
         other._names = dict(self._names)
         other._replaced = dict(self._replaced)
+        other._groups = dict(self._groups)
         return other
 
     # -- who takes what
@@ -138,6 +141,10 @@ class EditableGraph:
         """Return whether nodes take the result of a node, or come after it."""
         return bool(self._children.get(name))
 
+    def children(self, name: str) -> list[str]:
+        """Return the names of the nodes that take the result of a node, or come after it."""
+        return list(self._children.get(name, ()))
+
     def consumers(self, name: str) -> list[str]:
         """Return the names of the nodes that take the result of a node."""
         return [child for child in self._children.get(name, ()) if any(r.step == name for r in self[child].refs())]
@@ -145,6 +152,42 @@ class EditableGraph:
     def method_calls(self, instance: str) -> list[str]:
         """Return the names of the nodes that call methods of a stateful object."""
         return [name for name in self._children.get(instance, ()) if self[name].instance == instance]
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """By the names of nodes: the names of the collapsed steps that they are members of."""
+        return {name: group for name, group in self._groups.items() if name in self._nodes}
+
+    def collapse(self, names: Iterable[str], group: str) -> None:
+        """Let nodes be members of a collapsed step, and no more of another one.
+
+        Args:
+            names: of the nodes.
+            group: the name of the collapsed step.
+        """
+        self._groups.update(dict.fromkeys(names, group))
+
+    def check_groups(self) -> None:
+        """Raise CycleError if a collapsed step would need its own results, through nodes that are not in it."""
+        groups = self.groups
+        if not groups:
+            return
+        unit = {name: f"{_GROUP}{groups[name]}" if name in groups else name for name in self._nodes}
+        needs: dict[str, dict[str, None]] = {}
+        for name, node in self._nodes.items():
+            parents = needs.setdefault(unit[name], {})
+            parents.update(dict.fromkeys(unit[parent] for parent in node.parents() if unit[parent] != unit[name]))
+        try:
+            TopologicalSorter(needs).prepare()
+        except _Cycle as error:
+            path = list(dict.fromkeys(error.args[1]))
+            group = next(name for name in path if name.startswith(_GROUP)).removeprefix(_GROUP)
+            others = [name for name in path if name != f"{_GROUP}{group}"]
+            between = ", ".join(repr(name.removeprefix(_GROUP)) for name in others)
+            raise CycleError(
+                f"the collapsed step {group!r} would need its own results, through {between}: put that into it, too, "
+                "or make two of it"
+            ) from None
 
     # -- changes
 

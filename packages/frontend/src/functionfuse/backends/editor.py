@@ -41,11 +41,18 @@ class Editor(Generic[W]):
     Args:
         graph: the graph; each edit is made on a copy.
         make: makes a workflow of an edited graph.
+        durations: returns how many seconds nodes took last, by their names.
     """
 
-    def __init__(self, graph: EditableGraph, make: Callable[[EditableGraph], W]) -> None:
+    def __init__(
+        self,
+        graph: EditableGraph,
+        make: Callable[[EditableGraph], W],
+        durations: Callable[[Sequence[str]], Mapping[str, float]],
+    ) -> None:
         self._graph = graph
         self._make = make
+        self._durations = durations
 
     def insert_after(
         self, pattern: str, function: Callable[..., Any], /, *args: Any, name: str | None = None, **kwargs: Any
@@ -245,6 +252,65 @@ class Editor(Generic[W]):
             graph.change(name, EditableNode(_LISTED, tuple(map(Ref, members)), {}, node.site))
         return self._keep(graph)
 
+    def collapse(
+        self,
+        nodes: str | Iterable[str] | None = None,
+        *,
+        name: str | None = None,
+        chains: bool = False,
+        max_seconds: float | None = None,
+    ) -> Self:
+        """Let many nodes be one step of the engine, made by one call in one worker or pod, in the order of the plan.
+
+        The nodes keep their names, and all that goes with them: stored results, events, plugins, retries and time
+        limits. A collapsed step needs the most of each resource that one of its nodes needs; other options of the
+        engine have to be the same for all. It starts when all that its nodes need is there.
+
+        Args:
+            nodes: a pattern for names, or names; by default all, with `chains` or `max_seconds`.
+            name: of the step; by default that of the first node and the number of nodes.
+            chains: whether each chain of nodes becomes a step, of which each but the last is all that the next one
+                takes, and is taken by nothing else.
+            max_seconds: nodes that follow each other in the order of the plan become steps of at most so many seconds,
+                as long as the nodes took when their results were stored; a node that took longer, or was never stored,
+                stays as it is.
+
+        Raises:
+            UnknownNodeError: a name, or every name, is not in the graph.
+            EditError: nothing is said of which nodes become one step, or too much; or a node has the name.
+            OptionError: `max_seconds` is given, and the workflow has no store.
+        """
+        if chains and max_seconds is not None:
+            raise EditError("collapse takes chains=True or max_seconds=, not both")
+        if nodes is None and not chains and max_seconds is None:
+            raise EditError("collapse takes a pattern, names, chains=True or max_seconds=")
+        names = self._chosen(".*" if nodes is None else nodes)
+        graph = self._graph.copy()
+        if max_seconds is not None:
+            durations = self._durations(names)
+            groups = _runs_of_short(names, durations, max_seconds)
+        else:
+            groups = _chains(graph, names) if chains else [names]
+        if name is not None and len(groups) > 1 and "{}" not in name:
+            raise EditError(
+                f"{len(groups)} steps cannot have one name, {name!r}; '{{}}' stands for that of a first node"
+            )
+        taken = set(graph.groups.values())
+        for members in groups:
+            label = f"{members[0]} and {len(members) - 1} more" if name is None else name.replace("{}", members[0])
+            if label in graph and label not in members:
+                raise EditError(f"a collapsed step cannot have the name of a node, {label!r}")
+            if label in taken:
+                raise EditError(f"a collapsed step has the name {label!r} already")
+            graph.collapse(members, label)
+        return self._keep(graph)
+
+    def _chosen(self, nodes: str | Iterable[str]) -> list[str]:
+        chosen = set(self._matching(nodes) if isinstance(nodes, str) else map(self._known, nodes))
+        if not chosen:
+            raise EditError("collapse was given no names")
+        return [name for name in self._graph.order() if name in chosen]
+
     @property
     def graph(self) -> EditableGraph:
         """The edited graph."""
@@ -285,6 +351,35 @@ def listed(*items: Any) -> list[Any]:
 
 
 _LISTED = target_called(workflow(listed))
+
+
+def _chains(graph: EditableGraph, names: Sequence[str]) -> list[list[str]]:
+    """Return the maximal chains of two nodes and more."""
+    chains: dict[str, list[str]] = {}  # by their last nodes
+    for name in names:
+        parents = list(graph[name].parents())
+        chain = chains.pop(parents[0], None) if len(parents) == 1 else None
+        if chain is not None and len(graph.children(parents[0])) != 1:
+            chains[parents[0]] = chain
+            chain = None
+        chains[name] = [*(chain or ()), name]
+    return [chain for chain in chains.values() if len(chain) > 1]
+
+
+def _runs_of_short(names: Sequence[str], durations: Mapping[str, float], most: float) -> list[list[str]]:
+    """Return nodes that follow each other and take at most so many seconds together, two and more."""
+    groups: list[list[str]] = []
+    group: list[str] = []
+    total = 0.0
+    for name in names:
+        seconds = durations.get(name, most + 1)
+        if group and total + seconds > most:
+            groups.append(group)
+            group, total = [], 0.0
+        if seconds <= most:
+            group.append(name)
+            total += seconds
+    return [one for one in (*groups, group) if len(one) > 1]
 
 
 def _target(function: Any) -> Target:

@@ -8,7 +8,7 @@ here: arguments, the store, dynamic graphs, failures, events, and the release of
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,20 @@ from functionfuse.backends.calls import (
     Outcome,
     called,
     evaluate,
-    perform,
 )
-from functionfuse.backends.frames import Frame, StoredResultLost, Task
+from functionfuse.backends.collapsed import COLLAPSED, Member, Members, with_refs
+from functionfuse.backends.external_inputs import changed_file
+from functionfuse.backends.failed_inputs import instead_of
+from functionfuse.backends.frames import CollapsedTask, Frame, StoredResultLost, Task
+from functionfuse.backends.interruption import Interruption
 from functionfuse.backends.limits import TimeLimitExceeded
 from functionfuse.backends.options import NO_OPTIONS
+from functionfuse.backends.performing import perform
 from functionfuse.backends.plugins import initializer
-from functionfuse.backends.report import RunReport
+from functionfuse.backends.run_log import RunLog
 from functionfuse.backends.stored import StoredResults
-from functionfuse.backends.texts import described
+from functionfuse.backends.texts import described, mask_message, masked
+from functionfuse.backends.tracebacks import hide_own_frames, user_line
 from functionfuse.errors import (
     EngineError,
     FunctionFuseError,
@@ -37,14 +42,18 @@ from functionfuse.errors import (
     StorageError,
     WorkflowFailed,
 )
-from functionfuse.plan import fill, refs_within
+from functionfuse.plan import Ref, fill, refs_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from functionfuse.backends.observers import EventChannel, EventKind
+    from functionfuse.backends.observers import EventChannel
     from functionfuse.backends.options import OnError
-    from functionfuse.plan import Plan, Ref, Step
+    from functionfuse.backends.recording import CallRecord, Recording
+    from functionfuse.backends.recordings import Recordings
+    from functionfuse.backends.report import RunReport
+    from functionfuse.backends.run_records import RunRecorder
+    from functionfuse.plan import Plan, Step
     from functionfuse.stores import Store
 
 
@@ -55,18 +64,26 @@ class Run:
         plan: the steps.
         wanted: the results that are asked for.
         expand: plans the graph that a dynamic step returns.
+        checks: returns for a step that is to be checked, and its full name, the footer of its result if that is found.
         store: what results are read from and saved to.
         events: what observers are called through.
         on_error: whether a failure stops the run.
+        recordings: what is recorded of calls; nothing without it.
+        interruption: whether the run shall end before its time.
         inputs: by step of the plan: loads its result, where that comes neither from this run nor from the store.
+        recorder: writes the record of the run; None if there is none.
 
     Attributes:
         stopped: no further step may start, because one failed, or because a stored result is lost.
         lost: the stored result that turned out lost, if one did. Calls that run are settled as always; then the
             session plans again.
         store: what results are read from and saved to.
+        log: what is reported of the run.
         saved: names of steps of the workflow itself whose results this run saved.
+        interruption: whether the run shall end before its time.
         done: tasks that are settled; an engine that needs to know takes them out.
+        promised: tasks that were promised, likewise.
+        postponed: members of collapsed steps that have to be given again, likewise.
         opened: frames that dynamic steps opened; likewise.
     """
 
@@ -76,23 +93,32 @@ class Run:
         wanted: Sequence[Ref],
         *,
         expand: Callable[[list[Step], Task, list[Ref]], Plan],
+        checks: Callable[[Step, str], Mapping[str, Any] | None] | None = None,
         store: Store | None,
         events: EventChannel,
         on_error: OnError,
+        recordings: Recordings | None = None,
+        interruption: Interruption | None = None,
         inputs: Mapping[str, Callable[[], Any]] | None = None,
+        recorder: RunRecorder | None = None,
     ) -> None:
-        self.report = RunReport()
+        self.log = RunLog(events, recorder)
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()
         self._made: set[str] = set()  # names of steps of the workflow itself that ran, where there is a store
         self.done: list[Task] = []
+        self.promised: list[Task] = []
+        self.postponed: list[Task] = []
         self.opened: list[Frame] = []
         self._expand = expand
+        self._checks = checks
         self.store = store
         self._stored = None if store is None else StoredResults(store, plan.workflow_name)
-        self._events = events if events else None  # asked for at every step
+        self._recordings = recordings
+        self.interruption = Interruption("stop") if interruption is None else interruption
         self._inputs = inputs or {}
+        self._failures: list[NodeError] = []  # but for those that are tolerated
         self._stop_on_error = on_error == "raise"
         self._closing: deque[Frame] = deque()
         self._wanted = wanted
@@ -110,10 +136,12 @@ class Run:
         while stack and not self.stopped:
             frame, steps = stack[-1]
             for step in steps:
-                if step.action != "run":
+                if not step.may_run:
                     continue
+                if self.interrupted():
+                    return
                 task = Task(frame, step)
-                if frame.failed and self.skip(task):
+                if (frame.failed and self.skip(task)) or (step.action == "check" and self.reuses(task)):
                     continue
                 yield task
                 self.done.clear()
@@ -126,24 +154,68 @@ class Run:
             else:
                 stack.pop()
 
+    def interrupted(self) -> bool:
+        """Return True if the run shall end, and nothing new may start; engines ask between calls, and while they wait.
+
+        Raises:
+            Cancellation: what runs is to be stopped.
+        """
+        self.log.write_if_due()
+        if not self.interruption.check():
+            return False
+        self.stopped = True
+        return True
+
     def skip(self, task: Task) -> bool:
         """Whether a step cannot run because a parent failed; then it is settled as skipped."""
+        error = task.frame.failure_of_needed(task.step)
+        if error is None:
+            return False
+        self.log.skipped(task, error)
+        self._fail(task, error)
+        return True
+
+    def reuses(self, task: Task) -> bool:
+        """Whether a step that is to be checked need not run; then it is settled as reused."""
         frame, step = task
-        for name in (*step.needs, *step.after):
-            error = frame.failed.get(name)
-            if error is not None:
-                self.report.skipped[task.name] = error.name
-                self._fail(task, error)
-                return True
-        return False
+        if self._checks is None or self._stored is None or not frame.has_recipe(step):
+            return False
+        self._stored.finish([frame.full_name(name) for name in step.needs])
+        footer = self._checks(step, task.name)
+        if footer is None:
+            return False
+        frame.reused.add(step.name)
+        self.log.reused(task, footer=footer)
+        self._settled(task)
+        return True
+
+    def taker(self, task: Task) -> Callable[[Ref], Any]:
+        """Return what returns the values of the Refs in the arguments of a task.
+
+        Args:
+            task: the task, none of whose parents is missing; parents that failed are replaced.
+        """
+        frame, step = task
+        allowed = step.options.failed_inputs
+        if allowed is None or not frame.failed:
+            return frame.take
+        instead = instead_of(frame.failed_inputs(step), allowed)
+        return partial(_take_instead, frame, instead) if instead else frame.take
 
     def perform_here(self, task: Task) -> None:
         """Run a task in this process, and settle it."""
         frame, step = task
-        if step.options is not NO_OPTIONS or step.instance is not None or step.resumes or self._events is not None:
+        if (
+            step.options is not NO_OPTIONS
+            or type(task) is CollapsedTask
+            or step.instance is not None
+            or step.resumes
+            or self.log.is_observed
+            or self._recordings is not None
+        ):
             call = self.prepare(task)
             if call is not None:
-                self.settle(task, perform(call), call)
+                self.settle(task, self.perform(call), call)
             return
         # A plain function, with nobody watching: the same without the wrapping, which takes longer than it does.
         start = time.perf_counter()
@@ -152,35 +224,56 @@ class Run:
         except Exception:
             self.prepare(task)  # says what is wrong
             return
+        self.interruption.performs = True
         try:
             value = evaluate(step.target.function, args, kwargs)  # type: ignore[union-attr]
         except INTERRUPTS:
             raise
         except BaseException as error:
+            self.interruption.performs = False
             outcome = Outcome(None, None, error, time.perf_counter() - start)
             self.settle(task, outcome, Call(step.target, args, kwargs))
             return
+        self.interruption.performs = False
         seconds = time.perf_counter() - start
         if type(value) is Expansion:
             self._expanded(task, Outcome(value, None, None, seconds))
         else:
             self._finish(task, value, None, seconds)
 
+    def perform(self, call: Call) -> Outcome:
+        """Make a call in this process, which ends when the run is cancelled."""
+        self.log.write_later()
+        self.interruption.performs = True
+        try:
+            return perform(call)
+        finally:
+            self.interruption.performs = False
+
     def prepare(self, task: Task) -> Call | None:
         """Return the call to perform; None when its arguments cannot be had.
 
         The task has failed then, or a stored result that it takes is lost, and the run is stopped.
         """
+        if isinstance(task, CollapsedTask):
+            return self._prepare_members(task)
+        return self._prepare(task)
+
+    def _prepare(self, task: Task, inside: Collection[str] = ()) -> Call | None:
+        """Return a call; with `inside`, of a member, in whose arguments Refs stand for results of other members."""
         frame, step = task
         options, instance, initialize = step.options, None, None
         self.started(task)
         try:
             states = {name: self.read_state(frame, after) for name, after in step.resumes.items()}
-            args, kwargs = step.arguments(partial(_take_resumed, frame, states) if states else frame.take)
-            if step.target.kind == "method":
+            take = self.taker(task)
+            if states:
+                take = partial(_take_resumed, take, states)
+            args, kwargs = with_refs(step, partial(_ref_or_value, inside, take)) if inside else step.arguments(take)
+            if step.target.kind == "method" and step.instance not in inside:
                 instance = states[step.instance] if step.instance in states else frame.values[step.instance]  # type: ignore[index]
             if options is NO_OPTIONS:
-                return Call(step.target, args, kwargs, instance)
+                return Call(step.target, args, kwargs, instance, recording=self.recording(task))
             if options.plugin is not None:
                 initialize = initializer(options.plugin, task.name)
         except StoredResultLost as loss:
@@ -190,12 +283,52 @@ class Run:
             self.fail(task, error, "its arguments cannot be put together")
             return None
         given = initialize, options.retry, options.timeout, options.check_arguments, options.environment
-        return Call(step.target, args, kwargs, instance, *given)
+        return Call(step.target, args, kwargs, instance, *given, self.recording(task))
+
+    def _prepare_members(self, task: CollapsedTask) -> Call | None:
+        """Return the call of a collapsed step; None if no member can be called."""
+        frame, inside = task.frame, {member.step.name for member in task.members}
+        members: dict[str, Member] = {}
+        for member in task.members:
+            step = member.step
+            parents = tuple(name for name in (*step.needs, *step.after) if name in inside)
+            if not members.keys() >= set(parents):
+                self.postponed.append(member)
+                continue
+            call = self._prepare(member, inside)
+            if self.lost is not None:
+                return None
+            if call is not None:
+                members[step.name] = Member(step.name, call, parents, step.instance, _is_tolerated(member))
+        within = Counter(name for member in task.members for name in member.step.needs)
+        taken = [name for name in inside if self.store is not None or frame.uses.get(name, 0) > within[name]]
+        keeps_states = self._stored is not None
+        content = Members(list(members.values()), taken, keeps_states=keeps_states, stops=self._stop_on_error)
+        return Call(COLLAPSED, (content,), {}) if members else None
+
+    def _settle_members(self, task: CollapsedTask, outcome: Outcome, call: Call | None) -> None:
+        """Take in how the members of a collapsed step ended."""
+        frame = task.frame
+        called_members = {member.step.name: member for member in task.members}
+        if call is not None:
+            called_members = {member.name: called_members[member.name] for member in call.args[0].members}
+        if outcome.error is not None:  # its process died, for example
+            for member in called_members.values():
+                self.fail(member, outcome.error, f"in the collapsed step {task.step.name!r}", outcome.seconds)
+            return
+        for name, (ended, detail) in outcome.value.by_name.items():
+            if ended is None:
+                self.postponed.append(called_members[name])
+            else:
+                self.settle(Task(frame, called_members[name].step), ended, detail=detail)
+
+    def recording(self, task: Task) -> Recording | None:
+        """Return what is recorded of the call of a task; `prepare` puts it into the call."""
+        return None if self._recordings is None else self._recordings.of(task)
 
     def started(self, task: Task) -> None:
         """Report that a task is handed to the engine; `prepare` does it too."""
-        if self._events is not None:
-            self._events.report("started", task.name)
+        self.log.started(task)
 
     def lose(self, loss: StoredResultLost) -> None:
         """Record that a stored result cannot be read: no further step starts, and the session plans again."""
@@ -213,7 +346,7 @@ class Run:
             instance: what stands for the stateful object that its call is made on, or makes.
         """
         self._provide(task, value, instance)
-        self.done.append(task)
+        self.promised.append(task)
 
     def read_state(self, frame: Frame, after: str) -> Any:
         """Return the state of a stateful object that was stored after a step.
@@ -238,14 +371,51 @@ class Run:
             detail: a line for that message, where there is no call to describe.
         """
         error = outcome.error
-        if error is not None:
-            self.fail(task, error, called(call, outcome.attempts) if call else detail, outcome.seconds)
+        if isinstance(task, CollapsedTask):
+            self._settle_members(task, outcome, call)
+        elif error is not None and self._is_tried_again(task, error):
+            self.postponed.append(task)
+        elif error is not None:
+            attempts = task.frame.attempts.get(task.step.name, 1)
+            if attempts > 1:
+                outcome, detail = outcome._replace(attempts=attempts), f"{detail}, {attempts} attempts"
+            detail = called(call, outcome.attempts) if call else detail
+            line = outcome.line or user_line(error)
+            if line is not None:
+                detail = f"{detail}\n  {line}" if detail else str(line)
+            record = outcome.record
+            if call is not None and record is None and self._recordings is not None:
+                record = self._recordings.of_lost(call, error)
+            self.fail(task, error, detail, outcome.seconds, record, outcome.attempts)
         elif type(outcome.value) is Expansion:
             self._expanded(task, outcome)
         else:
-            self._finish(task, outcome.value, outcome.instance, outcome.seconds)
+            attempts = task.frame.attempts.get(task.step.name, outcome.attempts)
+            self._finish(task, outcome.value, outcome.instance, outcome.seconds, outcome.record, attempts)
 
-    def fail(self, task: Task, error: BaseException, detail: str = "", seconds: float = 0.0) -> None:
+    def _is_tried_again(self, task: Task, error: BaseException) -> bool:
+        """Return True for a step that needs more with each attempt, if it has a further one."""
+        frame, name = task.frame, task.step.name
+        if not task.step.options.resources or self.stopped or name not in frame.plan.by_name:
+            return False
+        options = frame.plan[name].options
+        if not options.grows or options.retry is None or task.step.options.grows:
+            return False
+        attempt = frame.attempts.get(name, 1)
+        if attempt > options.retry.times or not isinstance(error, options.retry.exceptions):
+            return False
+        frame.attempts[name] = attempt + 1
+        return True
+
+    def fail(
+        self,
+        task: Task,
+        error: BaseException,
+        detail: str = "",
+        seconds: float = 0.0,
+        record: CallRecord | None = None,
+        attempts: int = 1,
+    ) -> None:
         """Settle a task as failed.
 
         Args:
@@ -253,20 +423,42 @@ class Run:
             error: why; a NodeError of this node, or of its graph, is raised as it is.
             detail: a second line for the message of the NodeError that is made otherwise.
             seconds: how long the call took.
+            record: what was recorded of it.
+            attempts: how many there were.
         """
         name = task.name
+        if task.step.action == "verify":
+            self._verified(task, masked(f"it failed: {described(error)}"), seconds, record)
+            return
         kind = NodeTimeoutError if isinstance(error, TimeLimitExceeded) else NodeError
         if isinstance(error, NodeError) and _is_of(error, task):
             failure = error  # the engine knows better
+            mask_message(failure)
         else:
-            message = f"node {name!r} failed: {described(error)}"
+            message, detail = masked(f"node {name!r} failed: {described(error)}"), masked(detail)
             failure = kind(
                 f"{message}\n  {detail}" if detail else message, name=name, function=task.step.target.qualname
             )
+            hide_own_frames(error)
             failure.__cause__ = error
-        self.record("failed", name, seconds, failure)
-        self.stopped = self.stopped or self._stop_on_error
+        note = "" if record is None or self._recordings is None else self._recordings.keep(name, record)
+        if note:
+            failure.add_note(note)
+        self.log.failed(task, seconds, failure, record, attempts=attempts)
+        if _is_tolerated(task):
+            self.report.tolerated.append(failure.name)
+        else:
+            self._failures.append(failure)
+            self.stopped = self.stopped or self._stop_on_error
         self._fail(task, failure)
+
+    def count_failure(self, error: NodeError) -> None:
+        """Let the run fail with an error that was recorded.
+
+        Args:
+            error: of a step in the graph of a dynamic one, where the engine runs that graph within its parent.
+        """
+        self._failures.append(error)
 
     def not_stored(self, name: str, error: Exception) -> None:
         """Record that the result of a step that was settled could not be stored.
@@ -277,21 +469,8 @@ class Run:
         """
         failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {described(error)}", name=name)
         failure.__cause__ = error
-        self.record("failed", name, None, failure)
-
-    def record(self, kind: EventKind, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
-        """Record what became of a step of a dynamic graph, where the engine runs that graph within its parent.
-
-        Args:
-            kind: what happened.
-            name: the step's full name.
-            seconds: how long it took.
-            error: why it failed, or the error of the step that it depends on.
-        """
-        if kind != "started":
-            self.report.note(kind, name, error)
-        if self._events is not None:
-            self._events.report(kind, name, seconds, error)
+        self.log.noted("failed", name, None, failure)
+        self._failures.append(failure)
 
     def state_not_saved(self, task: Task, reason: object) -> None:
         """Record that a stateful object cannot be pickled: none of its states is stored, and the user is warned.
@@ -324,65 +503,107 @@ class Run:
             frame.values.clear()  # which would live until the next garbage collection
 
     @property
-    def is_observed(self) -> bool:
-        """Return True if observers are called with events."""
-        return self._events is not None
+    def report(self) -> RunReport:
+        """What became of every step."""
+        return self.log.report
+
+    @property
+    def completed(self) -> set[str]:
+        """Names of the steps of the workflow itself whose results are stored, as far as this run needs them."""
+        return self.saved | self.root.reused | set(self.root.plan.having("reuse"))
+
+    @property
+    def is_recorded(self) -> bool:
+        """Return True if something is recorded of calls."""
+        return self._recordings is not None
+
+    @property
+    def stops_on_error(self) -> bool:
+        """Whether a failure that is not tolerated stops the run."""
+        return self._stop_on_error
 
     @property
     def failed(self) -> bool:
         """Whether a failure stopped the run."""
-        return self._stop_on_error and bool(self.report.failed)
+        return self._stop_on_error and self.has_failures
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether steps failed whose failures are not tolerated."""
+        return bool(self._failures)
 
     def raise_failures(self) -> None:
         """Raise what `results` raises of the steps that failed, if any did."""
-        errors = list(self.report.failed.values())
-        if errors and self._stop_on_error:
-            raise errors[0]
-        if errors:
-            raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from errors[0]
+        if self.failed:
+            raise self._failures[0]
+        if self._failures:
+            raise WorkflowFailed(f"some nodes failed\n{self.report}", self.report) from self._failures[0]
 
     # -- what follows from a step
 
     def _open(self, plan: Plan, wanted: Iterable[Ref], parent: Task | None = None, result: Any = None) -> Frame:
         frame = Frame(plan, wanted, parent, result, self._read)
-        for step in plan.steps if frame.left < len(plan) else ():
-            if step.action == "reuse":
-                name = frame.full_name(step.name)
-                self.report.reused.append(name)
-                if self._events is not None:
-                    self._events.report("reused", name)
+        self.log.opened(frame)
         self.opened.append(frame)
         return frame
 
     def _expanded(self, task: Task, outcome: Outcome) -> None:
+        if task.step.action == "verify":  # a graph is not made twice
+            self._verified(task, "", outcome.seconds, outcome.record)
+            return
         wanted = refs_within(outcome.value.result)
         try:
             plan = self._expand(outcome.value.steps, task, wanted)
+        except StoredResultLost as loss:
+            self.lose(loss)
+            return
         except FunctionFuseError as error:
             self.fail(task, error, "the graph that it returned cannot run", outcome.seconds)
             return
         frame = self._open(plan, wanted, task, outcome.value.result)
-        frame.instance = outcome.instance
+        frame.instance, frame.record = outcome.instance, outcome.record
         if not frame.left:
             self._close(frame)
 
-    def _finish(self, task: Task, value: Any, instance: Any, seconds: float) -> None:
+    def _finish(
+        self,
+        task: Task,
+        value: Any,
+        instance: Any,
+        seconds: float,
+        record: CallRecord | None = None,
+        attempts: int = 1,
+    ) -> None:
+        footer = None
+        if task.step.action == "verify":
+            assert self._stored is not None
+            self._verified(task, self._stored.difference(task, value), seconds, record)
+            return
         if self._stored is not None:
             try:
+                self._stored.footer = None
                 value = self._save(task, value, instance, seconds)
             except Exception as error:
-                self.fail(task, error, "it ran, but its result cannot be stored", seconds)
+                self.fail(task, error, "it ran, but its result cannot be stored", seconds, record, attempts)
                 return
-        if self._events is not None:
-            self._events.report("finished", task.name, seconds)
-        if not self._stop_on_error:  # else nobody sees the report of what finished
-            self.report.finished.append(task.name)
+            footer = self._stored.footer
+        # A run that stops at a failure does not show what finished.
+        self.log.finished(task, seconds, record, attempts=attempts, footer=footer, reports=not self._stop_on_error)
         self._provide(task, value, instance)
+        self._settled(task)
+
+    def _verified(self, task: Task, difference: str, seconds: float, record: CallRecord | None) -> None:
+        """Settle a step that was made again to be compared; its stored result stands."""
+        if difference:
+            warn_user(f"node {task.name!r} is not deterministic: {difference}; its stored result stands")
+        self.log.reused(task, seconds, record, difference=difference)
         self._settled(task)
 
     def _provide(self, task: Task, value: Any, instance: Any) -> None:
         """Hold a result, and the stateful object that it came from, for the steps that still take them."""
         frame, step = task
+        if step.action == "verify":
+            return  # they take the stored result
         values, uses = frame.values, frame.uses
         if step.name in uses:
             values[step.name] = value
@@ -421,13 +642,13 @@ class Run:
     def _hand_up(self, frame: Frame) -> None:
         parent = frame.parent
         assert parent is not None
-        if frame.failed:
-            error = next(iter(frame.failed.values()))
-            self.report.skipped[parent.name] = error.name
-            if self._events is not None:  # it was started
-                self._events.report("failed", parent.name, time.perf_counter() - frame.started, error)
-            self._fail(parent, error)
+        failure = next((error for name, error in frame.failed.items() if not frame.plan[name].is_tolerated), None)
+        if failure is not None:
+            self.log.failed_within(frame, failure)
+            self._fail(parent, failure)
             return
+        if frame.without_recipe:
+            parent.frame.without_recipe.add(parent.step.name)
         try:
             value = fill(frame.result, frame.take)
         except StoredResultLost as loss:
@@ -437,7 +658,7 @@ class Run:
             self.fail(parent, error, "the result of its graph cannot be put together")
             return
         instance = value if parent.step.target.kind == "constructor" else frame.instance
-        self._finish(parent, value, instance, time.perf_counter() - frame.started)
+        self._finish(parent, value, instance, time.perf_counter() - frame.started, frame.record)
 
     # -- the store
 
@@ -449,6 +670,10 @@ class Run:
             self._made.add(step.name)
         if step.options.log:
             return value
+        self._check_files(task)
+        if not frame.has_recipe(step):
+            step = step._replace(recipe=None)
+            task = Task(frame, step)
         # The state first: a killed driver leaves no stored result whose object has to be made again.
         if step.instance is not None and step.recipe is not None and step.instance not in frame.stateless:
             try:
@@ -460,15 +685,25 @@ class Run:
         if step.target.kind == "constructor":
             return value
         value = self._stored.save(task, value, seconds)
-        if frame is self.root:
+        if frame is self.root and step.name not in frame.without_recipe:
             self.saved.add(step.name)
         return value
+
+    def _check_files(self, task: Task) -> None:
+        """Note that the recipe of a step does not tell of its result, if a file that it takes has changed."""
+        frame, step = task
+        changed = changed_file((*step.args, *step.kwargs.values())) if step.recipe is not None else ""
+        if changed:
+            frame.without_recipe.add(step.name)
+            warn_user(f"the result of {task.name!r} will not be reused, because {changed} changed while it was made")
 
     def _read(self, frame: Frame, name: str) -> Any:
         """Return a result that this run does not make."""
         if name in self._inputs and frame is self.root:
             return self._inputs[name]()
-        is_missing = frame.plan[name].action == "run" and not (frame is self.root and name in self._made)
+        step = frame.plan[name]
+        is_stored = not step.may_run or step.action == "verify" or name in frame.reused
+        is_missing = not is_stored and not (frame is self.root and name in self._made)
         if is_missing or self._stored is None:  # what is stored is of an earlier run
             raise EngineError(
                 f"the engine ended without the result of node {frame.full_name(name)!r}, which had to run"
@@ -484,5 +719,22 @@ def _is_of(error: NodeError, task: Task) -> bool:
     return of_task or error.name.startswith(f"{name}/")
 
 
-def _take_resumed(frame: Frame, states: Mapping[str, Any], ref: Ref) -> Any:
-    return ref.take(states[ref.step]) if ref.step in states else frame.take(ref)
+def _take_resumed(take: Callable[[Ref], Any], states: Mapping[str, Any], ref: Ref) -> Any:
+    return ref.take(states[ref.step]) if ref.step in states else take(ref)
+
+
+def _take_instead(frame: Frame, instead: Mapping[str, Any], ref: Ref) -> Any:
+    return instead[ref.step] if ref.step in instead else frame.take(ref)
+
+
+def _ref_or_value(inside: Collection[str], take: Callable[[Ref], Any], ref: Ref) -> Any:
+    return ref if ref.step in inside else take(ref)
+
+
+def _is_tolerated(task: Task) -> bool:
+    """Return True if a run goes on when a task fails."""
+    while not task.step.is_tolerated:
+        if task.frame.parent is None:
+            return False
+        task = task.frame.parent
+    return True

@@ -23,19 +23,20 @@ class TimeLimitReached(BaseException):
     """Raised within a function at its time limit; no Exception, so that ``except Exception`` does not catch it."""
 
 
-def limited(function: Callable[[], Any], seconds: float) -> Any:
+def limited(function: Callable[[], Any], seconds: float, *, grace: float = 0.0) -> Any:
     """Call a function, and return its result.
 
     Args:
         function: the function.
         seconds: that it may take.
+        grace: further seconds before it is stopped, as it keeps to the limit itself.
 
     Raises:
         TimeLimitExceeded: it took longer.
     """
     if threading.current_thread() is threading.main_thread() and _alarm_is_free():
-        return _interrupted(function, seconds)
-    return _abandoned(function, seconds)
+        return _interrupted(function, seconds, grace)
+    return _abandoned(function, seconds, grace)
 
 
 def _alarm_is_free() -> bool:
@@ -87,13 +88,13 @@ def _trace_no_further(_frame: FrameType, _event: str, _argument: object) -> None
     """Trace none of the functions that are called from now on."""
 
 
-def _interrupted(function: Callable[[], Any], seconds: float) -> Any:
+def _interrupted(function: Callable[[], Any], seconds: float, grace: float) -> Any:
     """Stop the function with an alarm; code that never returns to the interpreter is not stopped."""
     alarm = _Alarm()
     ended: list[tuple[Any, BaseException | None]] = []
     tracing, before = sys.gettrace(), signal.signal(signal.SIGALRM, alarm.strike)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, seconds + grace, _AGAIN)
         try:
             next(_in_own_state(function, ended))
         finally:
@@ -136,7 +137,7 @@ def _raise_exceeded(message: str, error: BaseException | None) -> NoReturn:
     raise exceeded from error
 
 
-def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
+def _abandoned(function: Callable[[], Any], seconds: float, grace: float) -> Any:
     """Wait for the function no longer than the limit; a thread cannot be stopped and is left to itself."""
     ended: list[tuple[Any, BaseException | None]] = []
 
@@ -149,7 +150,7 @@ def _abandoned(function: Callable[[], Any], seconds: float) -> Any:
     context = contextvars.copy_context()  # where engines keep what they know of the call
     thread = threading.Thread(target=context.run, args=(work,), daemon=True, name="functionfuse-time-limit")
     thread.start()
-    thread.join(seconds)
+    thread.join(seconds + grace)
     if not ended:
         raise TimeLimitExceeded(f"took longer than {seconds:g} s (its thread cannot be stopped and goes on)")
     value, error = ended[0]

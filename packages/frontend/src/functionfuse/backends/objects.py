@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """What a plan does with a step, and why."""
+    """What a plan does with a step, and why.
+
+    Attributes:
+        action: what it does.
+        reason: why.
+        changed: parts of the recipe that are not as they were when the stored result was made.
+        stored: the parts of the recipe that it was made from.
+    """
 
     action: Action
     reason: str
+    changed: Sequence[str] = ()
+    stored: Mapping[str, str] = {}
 
 
 class States(NamedTuple):

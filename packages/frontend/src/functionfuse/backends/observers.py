@@ -11,6 +11,7 @@ from functionfuse._warning import warn_user
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from functionfuse.backends.recording import CallRecord, Output, Usage
     from functionfuse.errors import NodeError
 
 
@@ -27,6 +28,9 @@ class Event(NamedTuple):
         time: when, in seconds since the epoch.
         seconds: how long the step took, for "finished" and "failed".
         error: why it failed.
+        output: what the step printed, logged and warned of, for "finished" and "failed", where its call was recorded.
+        usage: what it used, likewise.
+        reason: why the step runs or is reused, for "started" and "reused" where the plan says it.
     """
 
     kind: EventKind
@@ -35,6 +39,9 @@ class Event(NamedTuple):
     time: float
     seconds: float | None = None
     error: NodeError | None = None
+    output: Output | None = None
+    usage: Usage | None = None
+    reason: str = ""
 
 
 Observer: TypeAlias = Callable[[Event], object]
@@ -61,6 +68,8 @@ class EventChannel:
         name: str,
         seconds: float | None = None,
         error: NodeError | None = None,
+        record: CallRecord | None = None,
+        reason: str = "",
     ) -> None:
         """Make an event and call every observer with it.
 
@@ -69,13 +78,20 @@ class EventChannel:
             name: the step's full name.
             seconds: how long the step took.
             error: why it failed.
+            record: what was recorded of its call.
+            reason: why it runs or is reused.
         """
-        event = Event(kind, self._workflow_name, name, time.time(), seconds, error)
+        output, usage = (None, None) if record is None else (record.output, record.usage)
+        self.pass_on(Event(kind, self._workflow_name, name, time.time(), seconds, error, output, usage, reason))
+
+    def pass_on(self, event: Event) -> None:
+        """Call every observer with an event."""
         for observer in list(self._observers):
             try:
                 observer(event)
             except Exception as problem:
                 self._observers.remove(observer)
                 warn_user(
-                    f"observer {observer!r} raised {problem!r} at {kind!r} of {name!r}; this run calls it no more"
+                    f"observer {observer!r} raised {problem!r} at {event.kind!r} of {event.name!r}; "
+                    "this run calls it no more"
                 )

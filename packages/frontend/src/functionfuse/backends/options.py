@@ -21,7 +21,25 @@ Reuse: TypeAlias = Literal["recipe", "name", "never"]
 """Which stored results a run reuses: those with an equal recipe, whatever has the step's name, or none."""
 
 
-COMMON_OPTIONS = frozenset({"plugin", "retry", "timeout", "cache", "version", "ignore", "log", "check_arguments"})
+OnInterrupt: TypeAlias = Literal["stop", "finish"]
+"""What becomes of calls that run when a run is interrupted: they are stopped, or let finish and stored."""
+
+
+COMMON_OPTIONS = frozenset(
+    {
+        "plugin",
+        "retry",
+        "timeout",
+        "failed_inputs",
+        "group",
+        "cache",
+        "max_age",
+        "version",
+        "ignore",
+        "log",
+        "check_arguments",
+    }
+)
 """The options that every backend honours whose calls are made by `perform`; see `StepOptions`."""
 
 SECRET_SOURCES: frozenset[SecretSource] = frozenset({"env", "file"})
@@ -45,6 +63,21 @@ def checked_amount(name: str, amount: object) -> None:
         raise OptionError(f"{name} must be a number, 0 or more, got {amount!r}")
 
 
+def checked_size(name: str, size: object) -> int:
+    """Return a number of bytes.
+
+    Args:
+        name: of what it is the size.
+        size: the number.
+
+    Raises:
+        OptionError: it is none, or 0.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+        raise OptionError(f"{name} must be a whole number of bytes, 1 or more, got {size!r}")
+    return size
+
+
 class Retry(NamedTuple):
     """How often to try again.
 
@@ -53,12 +86,14 @@ class Retry(NamedTuple):
         delay: seconds before the second attempt.
         backoff: factor by which the delay grows from one attempt to the next.
         exceptions: only these are tried again.
+        pause: seconds before the first attempt, where the engine tries again itself.
     """
 
     times: int
     delay: float = 0.0
     backoff: float = 1.0
     exceptions: tuple[type[BaseException], ...] = (Exception,)
+    pause: float = 0.0
 
     @classmethod
     def checked(
@@ -107,6 +142,18 @@ class Growing(NamedTuple):
         return int(amount) if isinstance(self.start, int) else amount
 
 
+class AllowFailedInputs(NamedTuple):
+    """That a step runs although inputs failed.
+
+    Attributes:
+        has_default: whether it takes `default` in the place of an input that failed, or a `FailedInput`.
+        default: any value.
+    """
+
+    has_default: bool = False
+    default: Any = None
+
+
 class StepOptions(NamedTuple):
     """What queries set for one step.
 
@@ -117,13 +164,16 @@ class StepOptions(NamedTuple):
         plugin: called before the step.
         retry: how often a failing call is tried again.
         timeout: seconds that one attempt may take.
+        failed_inputs: that it runs although inputs failed.
         resources: what the call needs: "cpus", "gpus", "memory" and "disk" (bytes), "accelerator" (a type), and
             "custom", a mapping of names to amounts. A backend declares in `grants` which of them it honours.
         environment: environment variables that the call sees.
         image: the container image that the call runs in.
         packages: requirements that are installed where the call runs.
         tags: names under which a profile limits how many steps run at a time.
-        cache: "never" runs the step every time.
+        group: the name of the collapsed step that it is a member of.
+        cache: "never" runs the step every time; "trust" never, once its name has a result.
+        max_age: seconds after which its stored result is made again.
         version: part of the recipe.
         ignore: names of parameters that are left out of the recipe.
         log: whether the step runs every time, and its result is not stored.
@@ -134,12 +184,15 @@ class StepOptions(NamedTuple):
     plugin: Plugin | None = None
     retry: Retry | None = None
     timeout: float | None = None
+    failed_inputs: AllowFailedInputs | None = None
     resources: Mapping[str, Any] = {}
     environment: Mapping[str, str | Secret] = {}
     image: str | None = None
     packages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    cache: Literal["never"] | None = None
+    group: str | None = None
+    cache: Literal["never", "trust"] | None = None
+    max_age: float | None = None
     version: object = None
     ignore: tuple[str, ...] = ()
     log: bool = False
@@ -156,6 +209,24 @@ class StepOptions(NamedTuple):
         custom = needs.pop("custom", {})
         return {**needs, **custom}
 
+    @property
+    def grows(self) -> bool:
+        """Whether the step needs more with each attempt, so that the engine is given each."""
+        return bool(self.resources) and any(isinstance(need, Growing) for need in self.needs.values())
+
+    def at_attempt(self, attempt: int) -> StepOptions:
+        """Return the options of one attempt of a step that needs more with each.
+
+        Args:
+            attempt: the number of the attempt, from 1 on.
+        """
+        resources = {name: _at(need, attempt) for name, need in self.resources.items()}
+        retry = self.retry
+        if retry is not None:
+            pause = retry.delay * retry.backoff ** (attempt - 2) if attempt > 1 else 0.0
+            retry = Retry(0, exceptions=retry.exceptions, pause=pause)
+        return self._replace(resources=resources, retry=retry)
+
     def given(self) -> dict[str, Any]:
         """Return the options that are set, by name."""
         return {
@@ -163,6 +234,12 @@ class StepOptions(NamedTuple):
             for name, value in self._asdict().items()
             if value is not None and (name == "version" or value not in (False, (), {}))
         }
+
+
+def _at(need: Any, attempt: int) -> Any:
+    if isinstance(need, dict):
+        return {name: _at(one, attempt) for name, one in need.items()}
+    return need.at(attempt) if isinstance(need, Growing) else need
 
 
 OPTION_NAMES = frozenset(StepOptions._fields)
@@ -197,9 +274,11 @@ class OptionRules:
         self._merged: dict[tuple[int, ...], StepOptions] = {(): NO_OPTIONS}
         self._index: RuleIndex | None = None
         self._plugins: Mapping[str, Plugin] = {}
+        self._groups: Mapping[str, str] = {}
+        self._grouped: dict[tuple[tuple[int, ...], str], StepOptions] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._rules or self._granted or self._plugins)
+        return bool(self._rules or self._granted or self._plugins or self._groups)
 
     def add(self, pattern: re.Pattern[str], options: Mapping[str, Any]) -> None:
         """Set options for all steps whose names match.
@@ -226,6 +305,7 @@ class OptionRules:
         rules.append(Rule(pattern, options))
         self._index = None
         self._merged = {(): NO_OPTIONS}
+        self._grouped.clear()
 
     def of(self, name: str) -> StepOptions:
         """Return the options of the step with this name."""
@@ -239,14 +319,24 @@ class OptionRules:
             for number in matching:
                 merge(merged, rules[number].options)
             options = self._merged[matching] = StepOptions(**merged)
+        if name in self._groups:
+            options = self._in_group(matching, options, self._groups[name])
         if self._plugins and name in self._plugins:
             return options._replace(plugin=self._plugins[name])
         return options
 
+    def _in_group(self, matching: tuple[int, ...], options: StepOptions, group: str) -> StepOptions:
+        """Return options with a group: one object for all members, as for all steps that share options."""
+        key = matching, group
+        grouped = self._grouped.get(key)
+        if grouped is None:
+            grouped = self._grouped[key] = options._replace(group=group)
+        return grouped
+
     def copy(self) -> OptionRules:
         """Return rules that can be added to without changing these."""
         changed = OptionRules(self._rules, self._granted)
-        changed.limits, changed._plugins = self.limits, self._plugins
+        changed.limits, changed._plugins, changed._groups = self.limits, self._plugins, self._groups
         return changed
 
     def with_all(self, options: Mapping[str, Any]) -> OptionRules:
@@ -259,6 +349,16 @@ class OptionRules:
         changed._rules.append(Rule(re.compile(".*", re.DOTALL), options))
         return changed
 
+    def with_groups(self, groups: Mapping[str, str]) -> OptionRules:
+        """Return these rules with steps as members of collapsed steps.
+
+        Args:
+            groups: by the names of steps: those of the collapsed steps.
+        """
+        changed = self.copy()
+        changed._groups = dict(groups)
+        return changed
+
     def with_plugins(self, plugins: Mapping[str, Plugin]) -> OptionRules:
         """Return these rules with other plugins for the steps of some names, whatever the rules say."""
         changed = self.copy()
@@ -266,7 +366,7 @@ class OptionRules:
         return changed
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_merged": {(): NO_OPTIONS}, "_index": None}
+        return {**vars(self), "_merged": {(): NO_OPTIONS}, "_grouped": {}, "_index": None}
 
 
 def merge(options: dict[str, Any], newer: Mapping[str, Any], depth: int = 2) -> None:
@@ -291,6 +391,11 @@ def checked_on_error(on_error: str) -> OnError:
     return _checked(on_error, OnError, "on_error")  # type: ignore[return-value]
 
 
+def checked_on_interrupt(on_interrupt: str) -> OnInterrupt:
+    """Return the value of on_interrupt, or raise OptionError."""
+    return _checked(on_interrupt, OnInterrupt, "on_interrupt")  # type: ignore[return-value]
+
+
 def checked_reuse(reuse: str) -> Reuse:
     """Return the value of reuse, or raise OptionError."""
     return _checked(reuse, Reuse, "reuse")  # type: ignore[return-value]
@@ -302,3 +407,20 @@ def _checked(value: str, choices: object, name: str) -> str:
         listed = ", ".join(f'"{choice}"' for choice in known)
         raise OptionError(f"unknown {name} {value!r}; known: {listed}")
     return value
+
+
+def check_cache_mode(mode: object) -> None:
+    """Raise OptionError for a mode of `set_cache` that there is not; None is that without one."""
+    if mode not in (None, "never", "trust"):
+        raise OptionError(f'unknown cache mode {mode!r}; known: "never", "trust"')
+
+
+def checked_max_age(max_age: object) -> float:
+    """Return the seconds after which a stored result is made again.
+
+    Raises:
+        OptionError: it is no positive number.
+    """
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float) or not max_age > 0:
+        raise OptionError(f"max_age is a number of seconds above 0, got {max_age!r}")
+    return max_age

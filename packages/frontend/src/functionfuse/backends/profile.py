@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse._suggestions import did_you_mean
 from functionfuse.backends.documents import Document
-from functionfuse.backends.options import RESOURCES, Growing, OptionRules, Retry
+from functionfuse.backends.options import (
+    RESOURCES,
+    Growing,
+    OptionRules,
+    Retry,
+    check_cache_mode,
+    checked_max_age,
+)
 from functionfuse.backends.plugins import check_plugin
-from functionfuse.backends.query import bytes_of
 from functionfuse.backends.secrets import checked_environment, reference_in
-from functionfuse.errors import FunctionFuseError, ProfileError
+from functionfuse.errors import FunctionFuseError, OptionError, ProfileError
+from functionfuse.sizes import bytes_of
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +39,7 @@ VERSION = 1
 _AMOUNTS = ("cpus", "gpus")
 _SIZES = ("memory", "disk")
 _ENGINES = ("local", "ray", "kfp", "prefect")
-_CACHE = {"mode": "cache", "version": "version", "ignore": "ignore"}
+_CACHE = {"mode": "cache", "version": "version", "ignore": "ignore", "max_age": "max_age"}
 
 
 class ProfileRule(NamedTuple):
@@ -223,7 +230,9 @@ def _resources(document: Document, keys: Keys, table: Mapping[str, Any]) -> dict
         needs["accelerator"] = _text(document, (*keys, "accelerator"), table["accelerator"])
     if "custom" in table:
         custom = _table(document, (*keys, "custom"), table["custom"])
-        needs["custom"] = {name: _amount(document, (*keys, "custom", name), value) for name, value in custom.items()}
+        needs["custom"] = {
+            name: _growing(document, (*keys, "custom", name), value, _amount) for name, value in custom.items()
+        }
     return needs
 
 
@@ -324,8 +333,12 @@ def _plugin(document: Document, keys: Keys, value: Any) -> dict[str, Any]:
 def _cache(document: Document, keys: Keys, value: Any) -> dict[str, Any]:
     table = {"mode": value} if isinstance(value, str) else value
     _check_keys(document, keys, table, tuple(_CACHE))
-    if table.get("mode", "never") != "never":
-        raise document.error((*keys, "mode"), f'unknown cache mode {table["mode"]!r}; known: "never"')
+    for key, check in (("mode", check_cache_mode), ("max_age", checked_max_age)):
+        try:
+            if key in table:
+                check(table[key])
+        except OptionError as error:
+            raise document.error((*keys, key), str(error)) from None
     options = {_CACHE[key]: item for key, item in table.items()}
     if "ignore" in options:
         options["ignore"] = _texts(document, (*keys, "ignore"), options["ignore"])

@@ -9,10 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 from functionfuse._warning import warn_user
-from functionfuse.backends.options import Retry, checked_amount
+from functionfuse.backends.options import (
+    AllowFailedInputs,
+    Retry,
+    check_cache_mode,
+    checked_amount,
+    checked_max_age,
+)
 from functionfuse.backends.plugins import PluginCollection, check_plugin
 from functionfuse.backends.secrets import checked_environment
 from functionfuse.errors import NodeAttributeError, OptionError, PatternError
+from functionfuse.sizes import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.secrets import Secret
 
 
-_AMOUNT = re.compile(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(i?)B?", re.IGNORECASE)
+_NO_DEFAULT: Any = object()
 
 
 class NodeView:
@@ -174,6 +181,19 @@ class Query:
             raise OptionError(f"a time limit is a number of seconds above 0, got {seconds!r}")
         return self._set(timeout=float(seconds))
 
+    def allow_failed_inputs(self, default: Any = _NO_DEFAULT) -> Self:
+        """Let each node run although nodes whose results it takes failed, or were skipped.
+
+        It takes a `FailedInput` in the place of each such result. A failure that only such nodes depend on does not
+        stop a run, and does not make it raise. What a node makes of failed inputs, and all that is made from it, is
+        not reused by later runs. A call of a method never runs without its object.
+
+        Args:
+            default: what each node takes instead of a `FailedInput`.
+        """
+        has_default = default is not _NO_DEFAULT
+        return self._set(failed_inputs=AllowFailedInputs(has_default, default if has_default else None))
+
     def set_resources(
         self,
         *,
@@ -232,21 +252,36 @@ class Query:
         return self._set(tags=tags)
 
     def set_cache(
-        self, mode: Literal["never"] | None = None, *, version: object = None, ignore: Sequence[str] = ()
+        self,
+        mode: Literal["never", "trust"] | None = None,
+        *,
+        version: object = None,
+        ignore: Sequence[str] = (),
+        max_age: float | None = None,
     ) -> Self:
         """Steer by hand when stored results are reused.
 
         Args:
             mode: "never" runs the nodes every time, and all that needs them too; with ``reuse="name"``, which
-                trusts names alone, only the nodes themselves.
+                trusts names alone, only the nodes themselves. "trust" reuses what is stored under the name of a node,
+                whatever has changed; what follows is reused as if nothing had.
             version: part of the recipe; a new version makes the results again.
             ignore: names of parameters whose values are left out of the recipe.
+            max_age: seconds after which a stored result is made again, and all that needs it.
+
+        Raises:
+            OptionError: an argument cannot be used.
         """
-        if mode not in (None, "never"):
-            raise OptionError(f'unknown cache mode {mode!r}; known: "never"')
+        check_cache_mode(mode)
+        if max_age is not None:
+            checked_max_age(max_age)
+            if mode is not None:
+                raise OptionError(f"max_age is for results that recipes find: set_cache({mode!r}) does not ask for it")
         if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
             raise OptionError(f"ignore takes a list of parameter names, got {ignore!r}")
         options: dict[str, Any] = {"cache": mode} if mode is not None else {}
+        if max_age is not None:
+            options["max_age"] = float(max_age)
         if version is not None:
             options["version"] = version
         if ignore:
@@ -261,17 +296,6 @@ class Query:
 def _read_only(value: Any) -> Any:
     """Return a view of a mapping, at any depth, which cannot be changed; any other value as it is."""
     return MappingProxyType({key: _read_only(item) for key, item in value.items()}) if type(value) is dict else value
-
-
-def bytes_of(amount: int | str) -> int:
-    """Return a number of bytes from a number, or from text with a unit. OptionError."""
-    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
-        return amount
-    found = _AMOUNT.fullmatch(amount) if isinstance(amount, str) else None
-    if found is None:
-        raise OptionError(f"an amount of memory is a number of bytes, or text like '4 GiB' or '500 MB', got {amount!r}")
-    number, prefix, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
 
 
 def compiled(pattern: str | None) -> re.Pattern[str]:
@@ -294,7 +318,10 @@ def matching(pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
     names = list(names)
     found = [name for name in names if pattern.fullmatch(name)]
     if not found:
-        close = difflib.get_close_matches(pattern.pattern, names, n=3, cutoff=0.4)
-        hint = f"; close names: {', '.join(map(repr, close))}" if close else ""
+        if pattern.pattern in names:
+            hint = ", though it is the name of one: re.escape(name) matches a name as it is"
+        else:
+            close = difflib.get_close_matches(pattern.pattern, names, n=3, cutoff=0.4)
+            hint = f"; close names: {', '.join(map(repr, close))}" if close else ""
         warn_user(f"no node's name matches {pattern.pattern!r} as a whole{hint}")
     return found

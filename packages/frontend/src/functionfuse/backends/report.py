@@ -18,6 +18,8 @@ class RunReport:
         reused: names of the steps whose stored results were reused.
         failed: name to error, for the steps that failed.
         skipped: name to the name of the failed step that it depends on.
+        tolerated: names of the failed steps without which the run goes on.
+        differing: name to what was found, for the reused steps that gave another result when they were verified.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,8 @@ class RunReport:
         self.reused: list[str] = []
         self.failed: dict[str, NodeError] = {}
         self.skipped: dict[str, str] = {}
+        self.tolerated: list[str] = []
+        self.differing: dict[str, str] = {}
 
     def note(self, kind: str, name: str, error: NodeError | None = None) -> None:
         """Record what became of a step.
@@ -48,5 +52,6 @@ class RunReport:
             f"{len(self.failed)} failed, {len(self.skipped)} skipped"
         ]
         lines += [f"failed  {name}: {shown(error.__cause__)}" for name, error in self.failed.items()]
+        lines += [f"differs {name}: {difference}" for name, difference in self.differing.items()]
         lines += [f"skipped {name}: needs {cause!r}" for name, cause in self.skipped.items()]
         return "\n".join(lines)

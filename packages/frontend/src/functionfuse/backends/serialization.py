@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from types import BuiltinMethodType, MemberDescriptorType, MethodType
 from typing import IO, TYPE_CHECKING, Any
 
-from functionfuse.backends.calls import Call, Outcome, RemoteError
+from functionfuse.backends.calls import Call, MemberOutcomes, Outcome, RemoteError
 from functionfuse.backends.texts import described, shown, text_of, traceback_text
+from functionfuse.backends.tracebacks import user_line
 from functionfuse.decorator import reduce_class
 from functionfuse.errors import NodeError, WorkerDiedError, WorkflowFailed
 
@@ -60,7 +61,15 @@ class Serializer:
             value: the value.
             file: a file that is open for writing.
         """
-        self._pickler(file, protocol=5).dump(value)
+        self.pickler(file).dump(value)
+
+    def pickler(self, file: IO[bytes]) -> Any:
+        """Return what pickles several values into a file, as `dump` does one; what they share stays shared.
+
+        Args:
+            file: a file that is open for writing.
+        """
+        return self._pickler(file, protocol=5)
 
     def dumps_with_errors(self, value: object) -> bytes:
         """Return a value as bytes; errors in it keep type, attributes, notes and cause where they can.
@@ -103,13 +112,16 @@ class Serializer:
     def outcome(self, outcome: Outcome) -> bytes:
         """Return an outcome as bytes, where its call took place; a result that cannot be pickled is an error."""
         if outcome.error is None:
+            if isinstance(outcome.value, MemberOutcomes):
+                outcome = outcome._replace(value=outcome.value.mapped(self.outcome))
             try:
                 return self.dumps((outcome, None))
             except Exception as problem:
                 error = unserializable_result(outcome.value, problem)
                 outcome = outcome._replace(value=None, instance=None, error=error)
         assert outcome.error is not None
-        return self.dumps((outcome._replace(error=None), self.error(outcome.error)))
+        line = outcome.line or user_line(outcome.error)
+        return self.dumps((outcome._replace(error=None, line=line), self.error(outcome.error)))
 
     def error(self, error: BaseException) -> bytes:
         """Return an error as bytes, with the text of its traceback; see `dumps_with_errors`."""
@@ -128,7 +140,11 @@ def deserialized_outcome(data: bytes) -> Outcome:
     except Exception as problem:
         problem.add_note("while the result of a worker was deserialized")
         return Outcome(None, None, problem, 0.0)
-    return outcome if error is None else outcome._replace(error=deserialized_error(error))
+    if error is not None:
+        return outcome._replace(error=deserialized_error(error))
+    if isinstance(outcome.value, MemberOutcomes):
+        return outcome._replace(value=outcome.value.mapped(deserialized_outcome))
+    return outcome
 
 
 def deserialized_error(data: bytes, where: str = "in the worker") -> BaseException:
@@ -160,6 +176,31 @@ def by_name(obj: object) -> tuple[Any, ...] | None:
         if named is not None:
             return getattr, named
     return reduce_class(obj)
+
+
+def parts_of_error(error: BaseException) -> tuple[Any, ...]:
+    """Return what `error_of_parts` makes an error from; any pickler can pickle it that can pickle its class."""
+    make, content = _without_the_unpicklable(error, pickle.dumps)
+    cause = error.__cause__
+    return make, content, tuple(_notes(error)), None if cause is None else parts_of_error(cause)
+
+
+def error_of_parts(
+    make: Callable[..., BaseException], content: tuple[Any, ...], notes: Iterable[str], cause: tuple[Any, ...] | None
+) -> BaseException:
+    """Return an error with its notes and causes.
+
+    Args:
+        make: makes the error.
+        content: what that takes.
+        notes: of the error.
+        cause: its parts.
+    """
+    error = make(*content)
+    for note in notes:
+        error.add_note(note)
+    error.__cause__ = None if cause is None else error_of_parts(*cause)
+    return error
 
 
 # -- errors of engines

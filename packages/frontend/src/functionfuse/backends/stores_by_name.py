@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.errors import CorruptRecord, OptionError, TaskNotFound
-from functionfuse.stores import OBJECTS
+from functionfuse.stores import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ class StoreByName(ABC):
         return True
 
     def save(self, workflow_name: str, task_name: str, obj: object, **_: object) -> Mapping[str, Any]:
-        if not workflow_name.endswith(OBJECTS):
+        if not is_hidden(workflow_name):
             self._save(workflow_name, task_name, obj)
         return self.info(workflow_name, task_name)
 
@@ -78,7 +78,7 @@ class StoreByName(ABC):
         return {"name": task_name, "recipe": None}
 
     def has_tasks(self, workflow_name: str, names: Iterable[str]) -> set[str]:
-        if workflow_name.endswith(OBJECTS):
+        if is_hidden(workflow_name):
             return set()
         return {name for name in names if self._exists(workflow_name, name)}
 

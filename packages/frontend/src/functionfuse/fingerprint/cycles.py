@@ -6,7 +6,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from functionfuse.fingerprint.code import Detail
 
 
 class Described(NamedTuple):
@@ -15,10 +17,12 @@ class Described(NamedTuple):
     Attributes:
         digest: of its own description.
         uses: the functions, classes and modules that it uses, in the order of the description.
+        reads: what it reads of code, which counts for all code that is described together with it.
     """
 
     digest: bytes
     uses: tuple[object, ...]
+    reads: frozenset[Detail]
 
 
 class CodeDigests:
@@ -34,6 +38,7 @@ class CodeDigests:
         self._described: dict[int, tuple[object, Described]] = {}  # by id; the code is kept, for its id to last
         self._circles: dict[int, frozenset[int]] = {}
         self._digests: dict[int, bytes] = {}
+        self._reads: dict[frozenset[int], frozenset[Detail]] = {}
 
     def digest(self, code: object) -> bytes:
         """Return the digest of a function, class or module, with all that it uses."""
@@ -44,9 +49,33 @@ class CodeDigests:
             known = self._digests[id(code)] = self._walk(code)
         return known
 
+    def reads(self, code: object) -> frozenset[Detail]:
+        """Return what a function, class or module, and all that it uses, reads of code."""
+        if id(code) not in self._circles:
+            self._find_circles(code, {}, [])
+        circle = self._circles[id(code)]
+        known = self._reads.get(circle)
+        if known is None:
+            members = [self._described[member][1] for member in circle]
+            outside = {id(use): use for member in members for use in member.uses if id(use) not in circle}
+            reads = [member.reads for member in members] + [self.reads(use) for use in outside.values()]
+            known = self._reads[circle] = frozenset().union(*reads)
+        return known
+
     def described(self) -> list[object]:
         """Return all functions, classes and modules that were described so far."""
         return [code for code, _ in self._described.values()]
+
+    def walk(self, roots: Iterable[object]) -> Iterator[tuple[object, Described]]:
+        """Yield code, and all that it uses, each once and nearest first."""
+        pending = {id(code): code for code in roots}
+        seen = set(pending)
+        while pending:
+            code = pending.pop(next(iter(pending)))
+            described = self._description(code)
+            yield code, described
+            pending.update({id(use): use for use in described.uses if id(use) not in seen})
+            seen.update(pending)
 
     def _description(self, code: object) -> Described:
         if id(code) not in self._described:

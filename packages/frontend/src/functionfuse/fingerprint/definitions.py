@@ -7,9 +7,9 @@ import sys
 from contextlib import suppress
 from hashlib import file_digest, sha256
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from functionfuse.fingerprint.code import CodeFacts, facts_of
+from functionfuse.fingerprint.code import EVERYTHING, NOTHING_READ, CodeFacts, facts_of, read_by
 from functionfuse.fingerprint.encoding import Unfingerprintable, attribute_of, blamed, label, names_of
 from functionfuse.fingerprint.library import GENERATED, checked_function
 from functionfuse.fingerprint.modules import ImportedModule, absolute_names, is_data, module_named
@@ -17,6 +17,7 @@ from functionfuse.fingerprint.project import (
     class_in_project,
     extension_file,
     function_in_project,
+    in_project,
     is_of_project,
     library_name,
 )
@@ -24,6 +25,7 @@ from functionfuse.fingerprint.project import (
 if TYPE_CHECKING:
     from functools import cached_property
 
+    from functionfuse.fingerprint.code import Detail
     from functionfuse.fingerprint.encoding import Out
     from functionfuse.targets import Method
 
@@ -54,6 +56,10 @@ class Definitions:
         """The functions, classes and modules met in what is being described."""
         self.modules_read: set[str] = set()
         """The modules of the project whose attributes code reads: ``settings.N``."""
+        self.counted = NOTHING_READ
+        """What counts of the code that is being described, although it does not read it itself."""
+        self.read: set[Detail] = set()
+        """What the code that is being described reads of code."""
         self._code_digests: dict[CodeType, bytes] = {}
         self._modules: dict[str | int, ImportedModule | None] = {}
 
@@ -84,27 +90,43 @@ class Definitions:
             out: takes the description.
         """
         if not function_in_project(function) and "<" not in function.__qualname__:
+            self.read |= read_by(function.__name__)
             out(label("function", *names_of(function)))
             return
         checked = checked_function(function)
         if checked is not None:
+            self.read.add("annotations")
             out(b"checked ")
             self.feed(checked, out)
             return
         out(b"code(")
+        self._details(function, out)
         if isinstance(attribute_of(function, "registry"), MappingProxyType):
             self._describe_dispatch(function, out)
             return
         self.feed(function.__defaults__, out)
         self.feed(function.__kwdefaults__, out)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            out(label("closure", name))
+        facts = facts_of(function.__code__, self.counted)
+        closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        for name in facts.free:
+            out(b"closure ")
             with blamed(f"{function.__qualname__}, variable {name!r} of its closure"):
-                self.feed(_content(cell), out)
+                self.feed(_content(closure[name]), out)
         with blamed(f"{function.__qualname__}, its attributes"):
             self.feed({name: value for name, value in vars(function).items() if name != "__wrapped__"}, out)
         with blamed(function.__qualname__):
-            self.facts(facts_of(function.__code__), function.__globals__, out)
+            self.facts(facts, function.__globals__, out)
+
+    def _details(self, function: FunctionType, out: Out) -> None:
+        """Describe what counts of a function only because code reads it."""
+        if not in_project(function.__globals__.get("__name__") or "") and hasattr(function, "__wrapped__"):
+            self.read.add("annotations")  # as of a function that a library wraps
+        if "functions" in self.counted:
+            out(label("named", *names_of(function)))
+        if "annotations" in self.counted:
+            with blamed(f"{function.__qualname__}, its annotations"):
+                self.feed(attribute_of(function, "__annotations__"), out)
+                self.feed(_hints(function), out)
 
     def _describe_dispatch(self, function: Any, out: Out) -> None:
         """Describe a ``functools.singledispatch`` function: one function for each type."""
@@ -121,6 +143,7 @@ class Definitions:
             namespace: the globals of the code.
             out: takes the description.
         """
+        self.read |= facts.reads
         self._tokens(facts.tokens, out)
         out(b"uses %d:" % len(facts.names))
         for chain in sorted(facts.names):
@@ -187,8 +210,7 @@ class Definitions:
         if file is not None:
             self._extension(file, out)
         if module.code is not None:
-            facts = facts_of(module.code)
-            facts = CodeFacts(facts.tokens, frozenset(), facts.imports)
+            facts = facts_of(module.code, self.counted)._replace(names=frozenset())
             self.facts(facts, {"__package__": module.package}, out)
         for name, value in module.changes(self.code_alone):
             with suppress(Unfingerprintable):  # it is made as the file says
@@ -210,7 +232,7 @@ class Definitions:
     def code_alone(self, code: CodeType) -> bytes:
         if code not in self._code_digests:
             hasher = sha256()
-            self._tokens(facts_of(code).tokens, hasher.update)
+            self._tokens(facts_of(code, EVERYTHING).tokens, hasher.update)
             self._code_digests[code] = hasher.digest()
         return self._code_digests[code]
 
@@ -227,13 +249,18 @@ class Definitions:
             cls: the class.
             out: takes the description.
         """
-        out(label("class", *names_of(cls)))
-        if not class_in_project(cls):
+        is_own = class_in_project(cls)
+        if is_own and "<locals>" in cls.__qualname__ and "classes" not in self.counted:
+            out(label("local class", cls.__name__))
+        else:  # by which stored results of the class refer to it
+            out(label("class", *names_of(cls)))
+        if not is_own:
             return
         file = extension_file(cls.__module__)
         if file is not None:
             self._extension(file, out)
-        self.feed((type(cls), *cls.__bases__), out)
+        bases = [base for base in cls.__bases__ if base.__module__ != "functionfuse.stateful"]  # which does nothing
+        self.feed((type(cls), *(bases or [object])), out)
         for name, attribute in sorted(vars(cls).items()):
             if name == "__annotations__" and not attribute:  # made when somebody asks for them
                 continue
@@ -308,6 +335,7 @@ class Definitions:
             function: what is described.
             out: takes the description.
         """
+        self.read |= read_by(function.__name__)
         if self._by_library_name(function, out):
             return
         file = extension_file(function.__module__ or "")
@@ -343,6 +371,14 @@ class Definitions:
         out(b"property ")
         for function in (value.fget, value.fset, value.fdel):
             self.feed(function, out)
+
+
+def _hints(function: FunctionType) -> object:
+    """Return the annotations of a function as `typing` reads them; None where they cannot be read."""
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:
+        return None
 
 
 def _content(cell: Any) -> object:

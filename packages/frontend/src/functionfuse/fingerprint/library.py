@@ -7,12 +7,16 @@ import typing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.errors import UsageError
 from functionfuse.fingerprint.encoding import Unfingerprintable, short
 from functionfuse.fingerprint.project import held_by_library, in_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FunctionType
+
+CACHE = type(lru_cache(len))
+"""The type of functions with a cache, which hand their arguments on and look at nothing of what they wrap."""
 
 GENERATED = {
     "__pydantic_core_schema__",  # of the fields and functions of a model, which are described themselves
@@ -166,11 +170,27 @@ def _dask_delayed(value: Any) -> Any:
     return [number_of(key) for key in value.__dask_keys__()], calls
 
 
+def _file(file: Any) -> Any:
+    try:
+        return file.name, file.content()
+    except OSError as error:
+        raise Unfingerprintable(f"{file!r} cannot be read: {error.strerror}") from None
+
+
+def _environment_variable(variable: Any) -> Any:
+    try:
+        return variable.value
+    except UsageError as error:
+        raise Unfingerprintable(str(error)) from None
+
+
 _BUILTIN: dict[type, Callable[[Any], Any]] = {typing.TypeVar: _type_variable, typing.NewType: _new_type}
 for _name in ("ParamSpec", "TypeVarTuple"):
     if hasattr(typing, _name):
         _BUILTIN[getattr(typing, _name)] = _type_variable
 _BY_NAME: dict[str, Callable[[Any], Any]] = {
+    "functionfuse.files.File": _file,
+    "functionfuse.files.Env": _environment_variable,
     "random.Random": _random_generator,
     "numpy.random.mtrand.RandomState": _random_generator,
     "numpy.random._generator.Generator": _random_generator,

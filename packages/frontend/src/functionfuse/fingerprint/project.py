@@ -71,6 +71,15 @@ def class_in_project(cls: type) -> bool:
     return in_project(module) or (not _is_own(module) and any(map(_has_project_code, functions)))
 
 
+def is_code(obj: object) -> bool:
+    """Return True for a function, a class or a module of the project."""
+    if isinstance(obj, type):
+        return class_in_project(obj)
+    if isinstance(obj, FunctionType):
+        return function_in_project(obj)
+    return isinstance(obj, ModuleType) and is_of_project(obj)
+
+
 def file_of(module: str) -> str | None:
     """Return the file that a module is, or would be, imported from; None if there is none."""
     if module in sys.modules:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from functionfuse.containers import Nest
-from functionfuse.errors import OptionError
+from functionfuse.errors import UsageError
+from functionfuse.fingerprint.arguments import Parameters
+from functionfuse.fingerprint.code import NOTHING_READ
 from functionfuse.fingerprint.encoding import Unfingerprintable
 from functionfuse.fingerprint.values import Fingerprinter, Input
 from functionfuse.plan import Recipe, Ref, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping
 
+    from functionfuse.fingerprint.code import Detail
     from functionfuse.plan import Step
     from functionfuse.targets import Target
 
@@ -24,13 +28,30 @@ class Inherited(Unfingerprintable):
     """A step has no recipe because one that it needs has none."""
 
 
+class _Known(NamedTuple):
+    """What all calls of a target have in common.
+
+    Attributes:
+        target: what is called.
+        digest: of its code.
+        reads: what the code reads of other code, which counts in its arguments too.
+        parameters: by which the arguments of a call are described.
+    """
+
+    target: Target
+    digest: str
+    reads: frozenset[Detail]
+    parameters: Parameters
+
+
 class RecipeBook:
     """Writes the recipes of a plan's steps, in plan order."""
 
     def __init__(self) -> None:
-        self._fingerprinter = Fingerprinter()
-        self._functions: dict[int, tuple[Target, str]] = {}
-        self._digests: dict[str, str | None] = {}  # of results, by step; a stateful object's entry is its state's
+        self.fingerprinter = Fingerprinter()
+        self._targets: dict[int, _Known] = {}  # by id; the target is kept, for its id to last
+        # Of results, by step; the entry of a stateful object is its state's.
+        self._digests: MutableMapping[str, str | None] = {}
 
     def write(self, step: Step, full_name: str) -> Recipe:
         """Return the recipe of a step; those of its parents have to be written first.
@@ -43,8 +64,14 @@ class RecipeBook:
             Unfingerprintable: something has no fingerprint; the step has to be left out.
         """
         options = step.options
-        parts = {"function": self._function(step.target)}
-        parts["arguments"], inputs = self._arguments(step, options.ignore)
+        known = self._known(step.target)
+        parts = {"function": known.digest}
+        try:
+            parts["arguments"], inputs = self._arguments(step, known)
+        except Inherited:
+            raise
+        except Unfingerprintable as problem:
+            raise Unfingerprintable(f"{self._culprit(step)}{problem}") from None
         if inputs:
             parts["inputs"] = inputs
         if step.target.kind == "method":
@@ -57,11 +84,49 @@ class RecipeBook:
             parts["plugin"] = self._digest((options.plugin, full_name))
         if options.version is not None:
             parts["version"] = self._digest(options.version)
-        digest = sha256(repr(sorted(parts.items())).encode()).hexdigest()[:_HEX]
-        self._digests[step.name] = digest
+        return self.take(step, Recipe(_digest_of(parts), parts))
+
+    def take(self, step: Step, recipe: Recipe) -> Recipe:
+        """Take another recipe for a step than was written, for those of the steps that take its result; return it.
+
+        Args:
+            step: the step.
+            recipe: the other one.
+        """
+        self._digests[step.name] = recipe.digest
         if step.instance is not None:
-            self._digests[step.instance] = digest
-        return Recipe(digest, parts)
+            self._digests[step.instance] = recipe.digest
+        return recipe
+
+    def having(self, step: Step, recipe: Recipe, part: str, content: str) -> Recipe:
+        """Return a recipe with one more part, and take it for a step.
+
+        Args:
+            step: the step.
+            recipe: that was written for it.
+            part: the name of the part.
+            content: what it consists of.
+        """
+        parts = {**recipe.parts, part: content}
+        return self.take(step, Recipe(_digest_of(parts), parts))
+
+    def digest_with(self, step: Step, recipe: Recipe, inputs: Mapping[str, str]) -> str:
+        """Return the digest that the recipe of a step would have if it took results of other recipes.
+
+        Args:
+            step: the step.
+            recipe: that was written for it.
+            inputs: digests of other recipes, by the names of the steps whose results they stand for.
+        """
+        own = self._digests
+        self._digests = ChainMap(dict(inputs), own)
+        try:
+            _, digest = self._arguments(step, self._known(step.target))
+        except Unfingerprintable:  # here, where another process wrote the recipe
+            return recipe.digest
+        finally:
+            self._digests = own
+        return _digest_of({**recipe.parts, "inputs": digest})
 
     def leave_out(self, step: Step) -> None:
         """Note that a step has no recipe, so that no step that takes its result has one."""
@@ -69,27 +134,44 @@ class RecipeBook:
         if step.instance is not None:
             self._digests[step.instance] = None
 
-    def _function(self, target: Target) -> str:
-        known = self._functions.get(id(target))
+    def _known(self, target: Target) -> _Known:
+        known = self._targets.get(id(target))
         if known is None:
-            known = self._functions[id(target)] = target, self._digest(target)
-        return known[1]
+            digest = self._digest(target)
+            reads = self.fingerprinter.reads(target)
+            known = self._targets[id(target)] = _Known(target, digest, reads, Parameters(target, self._has_digest))
+        return known
 
-    def _arguments(self, step: Step, ignore: Sequence[str]) -> tuple[str, str]:
+    def _has_digest(self, value: object) -> bool:
+        try:
+            self._digest(value)
+        except Unfingerprintable:
+            return False
+        return True
+
+    def _arguments(self, step: Step, known: _Known) -> tuple[str, str]:
         """Return digests of the literal arguments, and of the results among them."""
-        arguments: dict[str | int, Any] = dict(enumerate(step.args))
-        arguments.update(step.kwargs)
-        if ignore:
-            arguments = _by_parameter(step, ignore)
+        arguments = known.parameters.arrange(step, step.options.ignore)
         if not step.needs:
-            return self._digest(arguments), ""
-        literal = {key: fill(value, lambda ref: Input(ref.path)) for key, value in arguments.items()}
-        inputs = {
-            key: fill(value, lambda ref: Input(ref.path, self._result(ref.step)))
-            for key, value in arguments.items()
+            return self._digest(arguments, known.reads), ""
+        literal = [fill(value, lambda ref: Input(ref.path)) for value in arguments]
+        inputs = [
+            fill(value, lambda ref: Input(ref.path, self._result(ref.step)))
+            for value in arguments
             if type(value) in (Ref, Nest)
-        }
-        return self._digest(literal), self._digest(inputs) if inputs else ""
+        ]
+        return self._digest(literal, known.reads), self._digest(inputs) if inputs else ""
+
+    def _culprit(self, step: Step) -> str:
+        """Return words for the argument that has no fingerprint; "" where it is not found."""
+        try:
+            given = step.target.check.signature().bind(*step.args, **step.kwargs).arguments
+        except (TypeError, UsageError):
+            return ""
+        for name, value in given.items():
+            if name not in step.options.ignore and not self._has_digest(fill(value, lambda ref: Input(ref.path))):
+                return f"argument {name} cannot be fingerprinted: "
+        return ""
 
     def _result(self, name: str) -> str:
         digest = self._digests[name]
@@ -97,17 +179,24 @@ class RecipeBook:
             raise Inherited(f"it takes the result of {name!r}, which always runs")
         return digest
 
-    def _digest(self, value: object) -> str:
-        return self._fingerprinter.digest(value).hex()[:_HEX]
+    def _digest(self, value: object, counted: frozenset[Detail] = NOTHING_READ) -> str:
+        return self.fingerprinter.digest(value, counted).hex()[:_HEX]
 
 
-def _by_parameter(step: Step, ignore: Sequence[str]) -> dict[str | int, Any]:
-    """Return the arguments by the names of their parameters, without those to be ignored."""
-    bound = step.target.check.signature().bind(*step.args, **step.kwargs)
-    unknown = set(ignore) - set(bound.signature.parameters)
-    if unknown:
-        raise OptionError(
-            f"{step.name!r} has no parameter {sorted(unknown)[0]!r} to ignore; {step.target.qualname} has "
-            f"{', '.join(bound.signature.parameters)}"
-        )
-    return {name: value for name, value in bound.arguments.items() if name not in ignore}
+def book_of(steps: Iterable[Step]) -> RecipeBook:
+    """Return a book with the recipes of steps, as another process wrote them.
+
+    Args:
+        steps: in the order of their plan.
+    """
+    book = RecipeBook()
+    for step in steps:
+        if step.recipe is None:
+            book.leave_out(step)
+        else:
+            book.take(step, step.recipe)
+    return book
+
+
+def _digest_of(parts: Mapping[str, str]) -> str:
+    return sha256(repr(sorted(parts.items())).encode()).hexdigest()[:_HEX]

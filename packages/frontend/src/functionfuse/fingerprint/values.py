@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pickle import PickleBuffer
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from functionfuse.containers import ATOMS, Nest
 from functionfuse.decorator import Method, WorkflowClass, WorkflowFunction
-from functionfuse.fingerprint.code import facts_of
+from functionfuse.fingerprint.code import EVERYTHING, NOTHING_READ, facts_of
 from functionfuse.fingerprint.cycles import CodeDigests, Described
 from functionfuse.fingerprint.definitions import Definitions
 from functionfuse.fingerprint.encoding import Unfingerprintable, attribute_of, label, names_of, short, text_of
-from functionfuse.fingerprint.library import named_code, stand_in
+from functionfuse.fingerprint.library import CACHE, named_code, stand_in
 from functionfuse.fingerprint.modules import ImportedModule
 from functionfuse.fingerprint.project import class_in_project, extension_file, held_by_library, in_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from functionfuse.fingerprint.code import Detail
     from functionfuse.fingerprint.encoding import Out
 
 BLOCK = 8 << 20  # bytes hashed by one thread at a time
@@ -54,20 +55,27 @@ class Fingerprinter(Definitions):
     def __init__(self) -> None:
         super().__init__()
         self._open: dict[int, int] = {}  # containers and objects being described: id to depth
-        self._code = CodeDigests(self._describe)
+        self._digests: dict[frozenset[Detail], CodeDigests] = {}  # by what counts
 
-    def digest(self, value: object) -> bytes:
+    def digest(self, value: object, counted: frozenset[Detail] = NOTHING_READ) -> bytes:
         """Return 32 bytes that equal values share.
+
+        Args:
+            value: what is described.
+            counted: what counts of code, beside that which code within the value reads.
 
         Raises:
             Unfingerprintable: the value holds something without a lasting description, such as a lock.
         """
         hasher = sha256()
         uses = self.uses = []
+        reads = self.read = set()
         try:
             self.feed(value, hasher.update)
-            for use in uses:
-                hasher.update(self._code.digest(use))
+            if uses:
+                code = self._counting(self._all_read(uses, counted.union(reads)))
+                for use in uses:
+                    hasher.update(code.digest(use))
         except Unfingerprintable:
             raise
         except RecursionError:
@@ -78,19 +86,52 @@ class Fingerprinter(Definitions):
             self._open.clear()
         return hasher.digest()
 
+    def reads(self, value: object) -> frozenset[Detail]:
+        """Return what the code of a value that has a digest reads of code, its own and that of others."""
+        reads = self.read = set()
+        _, uses = self.apart(value)
+        return self._all_read(uses, frozenset(reads))
+
     def definitions(self) -> Iterator[tuple[object, bytes]]:
         """Yield the functions, classes and modules that digests so far depend on, each with its own digest."""
-        for code in self._code.described():
-            yield code, self._code.digest(code)
+        described = {id(code): code for digests in self._digests.values() for code in digests.described()}
+        for code in described.values():
+            yield code, self._counting(self._all_read([code], NOTHING_READ)).digest(code)
+
+    def used_by(self, value: object) -> Iterator[tuple[object, bytes, frozenset[Detail]]]:
+        """Yield the functions, classes and modules that a value depends on, nearest first.
+
+        With each comes the digest of its own description, and what counts of its code.
+        """
+        _, roots = self.apart(value)
+        counted = self._all_read(roots, NOTHING_READ)
+        for code, described in self._counting(counted).walk(roots):
+            yield code, described.digest, counted
+
+    def _all_read(self, uses: list[object], counted: frozenset[Detail]) -> frozenset[Detail]:
+        """Return what counts of code that is used together: what is counted anyway, and what it reads."""
+        while True:  # what counts may use more code, which may read more
+            code = self._counting(counted)
+            read = counted.union(*map(code.reads, uses))
+            if read == counted:
+                return counted
+            counted = read
+
+    def _counting(self, counted: frozenset[Detail]) -> CodeDigests:
+        if counted not in self._digests:
+            self._digests[counted] = CodeDigests(partial(self._describe, counted))
+        return self._digests[counted]
 
     def stand_in(self, value: Any) -> Any:
         """Return what is described instead of an object; the object itself where it is described as it is."""
         return stand_in(value)
 
-    def _describe(self, code: object) -> Described:
+    def _describe(self, counted: frozenset[Detail], code: object) -> Described:
         """Describe a function, class or module without what it uses."""
         hasher = sha256()
         uses = self.uses = []
+        reads = self.read = set()
+        self.counted = counted
         if isinstance(code, FunctionType):
             self.describe_function(code, hasher.update)
         elif isinstance(code, type):
@@ -98,7 +139,7 @@ class Fingerprinter(Definitions):
         else:
             assert isinstance(code, ImportedModule)
             self.describe_import(code, hasher.update)
-        return Described(hasher.digest(), tuple(uses))
+        return Described(hasher.digest(), tuple(uses), frozenset(reads))
 
     def feed(self, value: Any, out: Out) -> None:
         kind = type(value)
@@ -112,7 +153,7 @@ class Fingerprinter(Definitions):
             self.use(value, out)
         elif isinstance(value, CodeType):
             out(b"code of ")
-            self.facts(facts_of(value), {}, out)
+            self.facts(facts_of(value, EVERYTHING), {}, out)
         else:
             with self._opened(value, out) as is_new:
                 if is_new:
@@ -122,7 +163,7 @@ class Fingerprinter(Definitions):
 
     def _sequence(self, value: Any, out: Out) -> None:
         out(b"%s %d[" % (type(value).__name__.encode(), len(value)))
-        if ATOMS.issuperset(map(type, value)):
+        if _FLAT.issuperset(map(type, value)):
             for item in value:
                 self.feed(item, out)
             return
@@ -189,6 +230,8 @@ class Fingerprinter(Definitions):
         wrapped = attribute_of(value, "__wrapped__")
         if callable(wrapped):
             out(b"wraps ")
+            if not (class_in_project(type(value)) or isinstance(value, CACHE)):
+                self.read.add("annotations")
             self.feed(wrapped, out)
         elif callable(value) and not class_in_project(type(value)) and self._by_holder(value, out):
             return
@@ -306,4 +349,4 @@ def _sort_key(code: Any) -> tuple[str, ...]:
     if isinstance(code, ImportedModule):
         return (code.name,)
     tokens = repr(facts_of(code.__code__).tokens) if isinstance(code, FunctionType) else ""
-    return code.__module__ or "", code.__qualname__, tokens
+    return code.__name__, tokens, code.__qualname__, code.__module__ or ""

@@ -25,7 +25,7 @@ _SUITES = {
     "BackendTests": "functionfuse.testing.backend_tests",
     "StoreTests": "functionfuse.testing.store_tests",
 }
-_PARTS = ("arguments", "dynamic", "suite", "failures", "graphs", "objects", "options", "reuse")
+_PARTS = ("arguments", "dynamic", "suite", "failures", "files", "graphs", "objects", "options", "reuse")
 
 if "pytest" in sys.modules:  # so that a failing assertion shows its values
     sys.modules["pytest"].register_assert_rewrite(*_SUITES.values(), *[f"{__name__}.backend_{part}" for part in _PARTS])

@@ -61,7 +61,7 @@ class ArgumentTests(BackendSuite, suite=True):
 
     def test_a_node_in_a_hundred_lists(self, run: Any) -> None:
         """Depth is no matter."""
-        value = add(1, 2)
+        value: Any = add(1, 2)
         for _ in range(100):
             value = [value]
         result = run(same(value))

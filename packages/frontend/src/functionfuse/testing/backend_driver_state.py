@@ -31,6 +31,10 @@ class Model:
     def __init__(self): self.n = 1
     def scaled(self, x): self.n += 1; return {} * x
 """
+POINT_MAKER = (
+    "from functionfuse import workflow\nimport PREFIXpoint as points\n@workflow\ndef point(): return points.Point()\n"
+)
+POINT_USER = "from functionfuse import workflow\n@workflow\ndef scaled(point, x): return point.scaled(x)\n"
 POINT = "class Point:\n    def __init__(self): self.n = 1\n    def scaled(self, x): return {} * x * self.n\n"
 POINT_MODEL = """from functionfuse import workflow
 import PREFIXpoint as points
@@ -127,6 +131,19 @@ class DriverStateTests(BackendSuite, suite=True):
             project.write("model", MODEL_CLASS.format(factor))
             model = project.load("model").Model()
             assert run(model.scaled(10), model.scaled(1)) == [10 * factor, factor]
+
+    @requires("store")
+    def test_stored_objects_of_a_class_that_was_edited(self, make_workflow: Any, store: Any, project: Project) -> None:
+        """They are not taken for equal, though their content is: what follows runs again."""
+        project.write("maker", POINT_MAKER)
+        project.write("user", POINT_USER)
+        for factor in (2, 3):
+            project.write("point", POINT.format(factor))
+            project.load("point")
+            node = project.load("user").scaled(project.load("maker").point().set_name("point"), 10).set_name("scaled")
+            made = make_workflow(node)
+            made.set_storage(store)
+            assert made.run() == 10 * factor
 
     def test_objects_of_a_class_that_was_edited_and_reloaded(self, run: Any, project: Project) -> None:
         """As literals, and as results of other nodes."""

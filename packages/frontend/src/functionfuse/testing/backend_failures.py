@@ -41,19 +41,23 @@ class FailureTests(BackendSuite, suite=True):
 
     @core
     def test_a_failing_node(self, make_workflow: Any) -> None:
-        """Its name, its function, what it was called with, and what was raised."""
+        """Its name, its function, what it was called with, what was raised, and the user's own line."""
         with pytest.raises(NodeError) as caught:
             make_workflow(fails("my words", same(5)).set_name("culprit")).run()
         error = caught.value
         assert (error.name, error.function) == ("culprit", "fails")
         assert "'culprit' failed: ValueError: my words" in str(error)
         assert "fails('my words', 5)" in str(error)
+        place = str(error).splitlines()[-1]
+        assert place.startswith("  at ")
+        assert "functions.py:" in place
+        assert place.endswith(", in fails: raise ValueError(text)")
         assert (type(error.__cause__), str(error.__cause__)) == (ValueError, "my words")
 
     @core
     @pytest.mark.parametrize("kind", ["plain", "own_reduce"])
     def test_the_traceback_of_the_function(self, make_workflow: Any, kind: str) -> None:
-        """The user's own lines are shown, wherever they ran, whatever the exception."""
+        """The user's own lines are shown, wherever they ran, whatever the exception, and none of those around them."""
 
         @workflow
         def outer() -> Any:
@@ -67,6 +71,8 @@ class FailureTests(BackendSuite, suite=True):
         shown = "".join(traceback.format_exception(caught.value))
         assert "in outer" in shown
         assert ("in inner" in shown) == (kind == "plain")
+        assert "in evaluate" not in shown
+        assert str(caught.value).endswith("inner()" if kind == "own_reduce" else 'raise KeyError("absent")')
         assert isinstance(caught.value.__cause__, ValueError if kind == "own_reduce" else KeyError)
 
     @core

@@ -43,9 +43,10 @@ class PluginTests(BackendSuite, suite=True):
     def test_random_numbers(self, make_workflow: Any) -> None:
         """They depend on seed and node name, and on nothing else."""
         plugin = RandomStatePlugin(0, 2**32 - 1, 42, seed_here)
+        names = ["first", *[f"draw {n}" for n in range(8)]]
         first = draw().set_name("first")
-        nodes = [first, *[draw(first).set_name(f"draw {n}") for n in range(8)]]
-        seeds = [plugin.for_node(node.get_name()).node_seed() for node in nodes]
+        nodes = [first, *[draw(first).set_name(name) for name in names[1:]]]
+        seeds = [plugin.for_node(name).node_seed() for name in names]
         expected = [random.Random(seed).random() for seed in seeds]  # noqa: S311
         workflow = make_workflow(*reversed(nodes))
         workflow.query().set_plugin(plugin)

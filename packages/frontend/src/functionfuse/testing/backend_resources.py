@@ -9,7 +9,7 @@ import pytest
 
 from functionfuse.backends.options import RESOURCES, SECRET_SOURCES, Growing
 from functionfuse.backends.secrets import Secret
-from functionfuse.errors import ProfileError
+from functionfuse.errors import NodeError, ProfileError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, requires
 from functionfuse.testing.functions import fails_until, running_at_once, same, variable
 from functionfuse.testing.standard_tests import core
@@ -48,7 +48,30 @@ class ResourceTests(BackendSuite, suite=True):
                 assert (step.action, "does not grant the resource" in step.reason) == ("blocked", True)
         workflow = make_workflow(same(1).set_name("a"))
         workflow.query("a")._set(resources={"memory": Growing(1, 2.0)})
-        assert workflow.plan()["a"].action == "blocked"
+        is_granted = workflow.grows and "memory" in workflow.grants
+        assert workflow.plan()["a"].action == ("run" if is_granted else "blocked")
+
+    @requires("retry")
+    def test_resources_that_grow(self, make_workflow: Any, log: StepLog) -> None:
+        """Each attempt is given to the engine with more than the one before; what it has not blocks the plan."""
+        flaky = fails_until(log.path, 3).set_name("flaky")
+        workflow = make_workflow(same(flaky).set_name("last"))
+        if not workflow.grows or "memory" not in workflow.grants:
+            pytest.skip("each attempt gets the same")
+        workflow.query("flaky")._set(resources={"memory": Growing(1 << 20, 2.0)})
+        workflow.query("flaky").set_retry(2, delay=0.01)
+        events: list[tuple[str, str]] = []
+        workflow.add_observer(lambda event: events.append((event.kind, event.name)))
+        assert workflow.run() == 3
+        assert log.words() == ["attempt"] * 3
+        assert events == [(kind, name) for name in ("flaky", "last") for kind in ("started", "finished")]
+        other = make_workflow(fails_until(f"{log.path}2", 9).set_name("flaky"))
+        other.query("flaky").set_retry(2)._set(resources={"memory": Growing(1 << 20, 2.0)})
+        with pytest.raises(NodeError, match=r"(?s)attempt 3.*3 attempts"):
+            other.run()
+        if workflow.grants["memory"] < 1e18:
+            other.query("flaky")._set(resources={"memory": Growing(int(workflow.grants["memory"]), 2.0)})
+            assert "needs" in other.plan()["flaky"].reason
 
     def test_resources_that_are_granted(self, make_workflow: Any) -> None:
         """A node has what it needs, and the plan says what that is."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from functionfuse import workflow
+from functionfuse import sweep, workflow
 from functionfuse.errors import NodeError, OptionError
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions, requires
 from functionfuse.testing.functions import (
@@ -18,11 +19,13 @@ from functionfuse.testing.functions import (
     WriterFunctions,
     add,
     noted,
+    read_and_count,
+    received,
     same,
     sum_of,
 )
 from functionfuse.testing.refusing import RefusingWorkflow
-from functionfuse.testing.standard_tests import core
+from functionfuse.testing.standard_tests import core, thorough
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,17 +34,6 @@ if TYPE_CHECKING:
 @requires("store")
 class ReuseTests(BackendSuite, suite=True):
     """Never a stale result, never a needless run."""
-
-    @pytest.fixture
-    def stored(self, make_workflow: Any, store: Any) -> Any:
-        """Make a workflow with a store."""
-
-        def make(*nodes: Any, **options: Any) -> Any:
-            made = make_workflow(*nodes, **options)
-            made.set_storage(store)
-            return made
-
-        return make
 
     @pytest.fixture
     def branches(self, log: StepLog) -> Any:
@@ -75,19 +67,125 @@ class ReuseTests(BackendSuite, suite=True):
     def test_the_plan_of_a_restart(self, stored: Any, branches: Any) -> None:
         """Names what is reused, and why."""
         made = stored(branches())
-        assert {step.reason for step in made.plan()} == {"no stored result"}
+        assert {step.reason for step in made.plan()} == {"no result yet"}
         made.run()
         plan = made.plan()
         assert actions(plan) == dict.fromkeys(["load", "left", "right", "join"], "reuse")
         assert {step.reason for step in plan} == {"stored, with the same recipe"}
+
+    @core
+    def test_what_was_made_before_is_found_again(self, stored: Any, branches: Any, log: StepLog) -> None:
+        """A parameter that is set back runs nothing, and its results have their names again."""
+        stored(branches()).run()
+        stored(branches(left=7)).run()
+        before = log.words()
+        again = stored(branches())
+        plan = again.plan()
+        assert actions(plan) == dict.fromkeys(["load", "left", "right", "join"], "reuse")
+        assert {step.reason for step in plan} == {"stored, with the same recipe"}
+        assert again.run() == [1, 2]
+        assert log.words() == before
+
+    @thorough
+    def test_another_workflow_finds_what_was_made(
+        self, stored: Any, make_workflow: Any, store: Any, branches: Any, log: StepLog
+    ) -> None:
+        """And each result can be read under its new name, also when the first workflow is removed."""
+        stored(branches()).run()
+        other = make_workflow(branches(), workflow_name="other")
+        other.set_storage(store)
+        assert other.run() == [1, 2]
+        assert log.sorted() == ["join", "left", "load", "right"]
+        store.remove_workflow("conformance")
+        assert store.list_tasks("other") == ["join", "left", "load", "right"]
+        assert [store.read_task("other", name) for name in ("join", "left")] == [[1, 2], 1]
+
+    def test_a_sweep(self, stored: Any, store: Any) -> None:
+        """Results come by labels, to nodes and to the user, and are stored under names with brackets."""
+        runs = sweep(add, a=[1, 2], b=[10])
+        expected = {(1, 10): 11, (2, 10): 12}
+        flow = stored(runs, received(runs).set_name("all"))
+        assert [flow.run(), flow.run()] == [[expected, ((expected,), {})]] * 2
+        assert store.list_tasks("conformance") == ["add[a=1,b=10]", "add[a=2,b=10]", "all"]
+        assert flow.plan().having("reuse") == store.list_tasks("conformance")
+        assert [len(flow.query(re.escape("add[a=1,b=10]"))), len(flow.query(r"add\[.*b=10\]"))] == [1, 2]
+
+    @thorough
+    def test_one_result(self, stored: Any, branches: Any) -> None:
+        """Is read by name; where its recipe does not fit any more, a warning says so."""
+        made = stored(branches())
+        made.run()
+        assert [made.result("left"), made.result("join")] == [1, [1, 2]]
+        with pytest.warns(UserWarning, match="'left' is not what a run would give now: "):
+            assert stored(branches(left=7)).result("left") == 1
+
+    @core
+    def test_early_cutoff(self, stored: Any, log: StepLog) -> None:
+        """What follows from a step that gives the same again is reused, in this run and as planned in later ones."""
+
+        def make(seed: int) -> Any:
+            parity = noted(log.path, "parity", seed % 2, seed).set_name("parity")
+            shown = noted(log.path, "shown", "text", parity).set_name("shown")
+            by = noted(log.path, "by", 1).set_name("by")
+            return stored(add(parity, 1).set_name("next"), noted(log.path, "last", 0, [shown, by]).set_name("last"))
+
+        def words_of(made: Any, results: list[int]) -> list[str]:
+            before = len(log.words())
+            assert made.run() == results
+            return sorted(log.words()[before:])
+
+        first = make(2)
+        if not first.early_cutoff:
+            pytest.skip("its steps do not wait for inputs")
+        first.run()
+        plan = make(4).plan()
+        assert actions(plan) == {"parity": "run", "next": "check", "shown": "check", "by": "reuse", "last": "check"}
+        assert plan["shown"].reason == "'parity' will run; reused if its result is unchanged"
+        assert words_of(make(4), [1, 0]) == ["parity"]
+        assert set(actions(make(4).plan()).values()) == {"reuse"}
+        assert words_of(make(4), [1, 0]) == []
+        assert words_of(make(5), [2, 0]) == ["parity", "shown"]  # whose result is the same again
+        assert set(actions(make(5).plan()).values()) == set(actions(make(2).plan()).values()) == {"reuse"}
+        assert words_of(make(7), [2, 0]) == ["parity"]
+        assert words_of(make(9), [2, 0]) == ["parity"]
+
+    @thorough
+    def test_verified_results(self, stored: Any, log: StepLog, tmp_path: Any) -> None:
+        """Steps that are reused are made again and compared; what differs is told, and the stored result stands."""
+
+        def make() -> Any:
+            stable = noted(log.path, "stable", {"a": [1, 2]}).set_name("stable")
+            counted = read_and_count(str(tmp_path / "count")).set_name("counted")
+            return stored(add(counted, 0).set_name("next"), stable)
+
+        first = make()
+        if not first.verifies:
+            with pytest.raises(OptionError, match="does not verify results"):
+                first.run(verify=0.5)
+            pytest.skip("its steps are not made again")
+        results = first.run()
+        with pytest.warns(UserWarning, match="node 'counted' is not deterministic: its result has another content"):
+            assert make().run(verify=1) == results
+        assert log.words() == ["stable", "stable"]
+        assert make().run() == results
+        assert log.words() == ["stable", "stable"]
+        assert make().run(verify=0) == results
+
+    @pytest.mark.parametrize("verify", [-0.1, 1.1, "all", True, float("nan")])
+    def test_shares_that_are_none(self, stored: Any, verify: Any) -> None:
+        """They are refused before anything runs."""
+        with pytest.raises(OptionError, match="verify is a share of the reused nodes, from 0 to 1"):
+            stored(same(1).set_name("n")).run(verify=verify)
 
     def test_a_changed_argument(self, stored: Any, branches: Any, log: StepLog) -> None:
         """Only its branch runs again, as planned."""
         stored(branches()).run()
         changed = stored(branches(left=7))
         plan = changed.plan()
-        assert actions(plan) == {"load": "reuse", "left": "run", "right": "reuse", "join": "run"}
-        assert [plan["left"].reason, plan["join"].reason] == ["changed: arguments", "changed: inputs"]
+        follows = "check" if changed.early_cutoff else "run"
+        assert actions(plan) == {"load": "reuse", "left": "run", "right": "reuse", "join": follows}
+        why = "'left' will run; reused if its result is unchanged" if changed.early_cutoff else "input 'left' will run"
+        assert [plan["left"].reason, plan["join"].reason] == ["argument value: 1 -> 7", why]
         before = len(log.words())
         assert changed.run() == [7, 2]
         assert log.words()[before:] == ["left", "join"]
@@ -121,7 +219,7 @@ class ReuseTests(BackendSuite, suite=True):
 
         assert edition(1).run() == 2
         assert [edition(n).plan()["compute"].action for n in (1, 2, 3)] == ["reuse", "reuse", "run"]
-        assert edition(3).plan()["compute"].reason == "changed: function"
+        assert edition(3).plan()["compute"].reason == "the code of compute() changed"
         assert edition(3).run() == 3
 
     def test_a_changed_closure(self, stored: Any) -> None:
@@ -225,9 +323,72 @@ class ReuseTests(BackendSuite, suite=True):
             made.query("left").set_cache(version=version)
             planned = actions(made.plan())
             made.run()
-            return {name for name, action in planned.items() if action == "run"}
+            return {name for name, action in planned.items() if action in ("run", "check")}
 
         assert [versioned(v) for v in (1, 1, 2)] == [{"load", "left", "right", "join"}, set(), {"left", "join"}]
+
+    def test_a_trusted_node(self, stored: Any, branches: Any, log: StepLog) -> None:
+        """Its name alone decides, and what follows is as if nothing had changed."""
+
+        def trusting(left: int, right: int = 2) -> Any:
+            made = stored(branches(left=left, right=right))
+            made.query("left").set_cache("trust")
+            return made
+
+        assert trusting(1).run() == [1, 2]
+        plan = trusting(7).plan()
+        assert (plan["left"].reason, set(actions(plan).values())) == ('set_cache("trust")', {"reuse"})
+        assert trusting(7).run() == [1, 2]
+        assert actions(trusting(7, 3).plan())["left"] == "reuse"
+        assert trusting(7, 3).run() == [1, 3]
+        assert log.words().count("left") == 1
+        assert stored(branches(left=7)).run() == [7, 2]
+
+    @thorough
+    def test_a_trusted_result_that_was_stored_by_hand(self, stored: Any, store: Any, branches: Any) -> None:
+        """It needs no recipe, and what follows is reused while it stays."""
+        store.save("conformance", "left", 5)
+
+        def make() -> Any:
+            made = stored(branches())
+            made.query("left").set_cache("trust")
+            return made
+
+        assert make().run() == [5, 2]
+        assert set(actions(make().plan()).values()) == {"reuse"}
+        store.save("conformance", "left", 6)
+        assert make().run() == [6, 2]
+
+    @thorough
+    def test_the_age_of_results(self, stored: Any, branches: Any, log: StepLog) -> None:
+        """One that is too old is made again; with the same content, nothing else is."""
+
+        def aging(seconds: float) -> Any:
+            made = stored(branches())
+            made.query("left").set_cache(max_age=seconds)
+            return made
+
+        aging(3600).run()
+        assert set(actions(aging(3600).plan()).values()) == {"reuse"}
+        plan = aging(1e-9).plan()
+        assert "max_age is 1e-09 s" in plan["left"].reason
+        assert actions(plan)["left"] == "run"
+        assert actions(plan)["load"] == actions(plan)["right"] == "reuse"
+        before = len(log.words())
+        assert aging(1e-9).run() == [1, 2]
+        assert log.words()[before:] == (["left"] if aging(1).early_cutoff else ["left", "join"])
+        assert set(actions(aging(3600).plan()).values()) == {"reuse"}
+
+    @pytest.mark.parametrize("max_age", [0, -1, "1 h", True, float("nan")])
+    def test_ages_that_are_none(self, make_workflow: Any, max_age: Any) -> None:
+        """The query refuses them; and modes that there are not."""
+        made = make_workflow(same(1).set_name("n"))
+        with pytest.raises(OptionError, match="max_age is a number of seconds above 0"):
+            made.query("n").set_cache(max_age=max_age)
+        with pytest.raises(OptionError, match='known: "never", "trust"'):
+            made.query("n").set_cache("always")
+        with pytest.raises(OptionError, match="max_age"):
+            made.query("n").set_cache("trust", max_age=1)
 
     def test_ignored_parameters(self, stored: Any, log: StepLog) -> None:
         """Their values are left out of the recipe."""
@@ -243,6 +404,20 @@ class ReuseTests(BackendSuite, suite=True):
         made.query().set_cache(ignore=["wrod"])
         with pytest.raises(OptionError, match=r"no parameter 'wrod'.*value"):
             made.plan()
+
+    @core
+    def test_a_call_spelled_otherwise(self, stored: Any, store: Any, log: StepLog) -> None:
+        """Its stored result stands: arguments by name, in another order, and a spelled-out default."""
+        left = noted(log.path, "left").set_name("left")
+        assert stored(noted(log.path, "join", [left, 1]).set_name("join")).run() == [None, 1]
+        left = noted(word="left", log=log.path, value=None).set_name("left")
+        join = noted(value=[left, 1], word="join", log=log.path).set_name("join")
+        again = stored(join)
+        assert actions(again.plan()) == {"left": "reuse", "join": "reuse"}
+        refusing = RefusingWorkflow(join, workflow_name="conformance")
+        refusing.set_storage(store)
+        assert [again.run(), refusing.run()] == [[None, 1]] * 2
+        assert log.words() == ["left", "join"]
 
     def test_never(self, stored: Any, branches: Any, log: StepLog) -> None:
         """The node and all that needs it run every time, without a warning."""
@@ -362,6 +537,16 @@ class ReuseTests(BackendSuite, suite=True):
 
         assert [made(2).run(), made(10).run(), made(10).run()] == [[1, 3], [1, 11], [1, 11]]
         assert log.words() == ["start", "first", "second", "second"]
+
+    @requires("objects")
+    @thorough
+    def test_a_call_of_an_object_spelled_otherwise(self, stored: Any, log: StepLog) -> None:
+        """Gives the stored result, and the object is not made."""
+        one: Any = NotedSum(log.path, 0)
+        assert stored(one.add("first", 1).set_name("first")).run() == 1
+        other: Any = NotedSum(start=0, log=log.path)
+        assert stored(other.add(n=1, word="first").set_name("first")).run() == 1
+        assert log.words() == ["start", "first"]
 
     @requires("objects")
     def test_a_changed_reader(self, stored: Any, log: StepLog) -> None:

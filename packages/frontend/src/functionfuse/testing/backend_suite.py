@@ -24,6 +24,7 @@ CAPABILITIES = {
     "plugin": "plugins",
     "surroundings": "the working directory, environment and import path of the driver",
     "store": "saving results and reusing them",
+    "finish": "letting nodes finish when a run is interrupted",
 }
 """What a backend need not support, if it gives the reason in ``unsupported``."""
 
@@ -71,6 +72,7 @@ class BackendSuite(StandardTests, suite=True):
         in_process: whether steps share the memory of this process, so that nothing is pickled.
         objects_stay: whether a stateful object stays in one process for all of its calls, so that it need not be
             pickled.
+        stops_calls: whether calls that run are stopped when a run is interrupted, as threads cannot be.
         chain_length: nodes of the longest chain that the suite runs.
         recursion_depth: levels of the deepest dynamic graph that the suite runs.
         graph_size: nodes of the largest graph that the suite runs.
@@ -79,6 +81,7 @@ class BackendSuite(StandardTests, suite=True):
     unsupported: ClassVar[Mapping[str, str]] = {}
     in_process: ClassVar[bool] = False
     objects_stay: ClassVar[bool] = False
+    stops_calls: ClassVar[bool] = True
     chain_length: ClassVar[int] = 300
     recursion_depth: ClassVar[int] = 2_000
     graph_size: ClassVar[int] = 300
@@ -95,6 +98,17 @@ class BackendSuite(StandardTests, suite=True):
     def store(self) -> Any:
         """Override if results have to be kept elsewhere than in this process."""
         return MemoryStore()
+
+    @pytest.fixture
+    def stored(self, make_workflow: Callable[..., Any], store: Any) -> Callable[..., Any]:
+        """Make a workflow with the store."""
+
+        def make(*nodes: Any, **options: Any) -> Any:
+            made = make_workflow(*nodes, **options)
+            made.set_storage(store)
+            return made
+
+        return make
 
     @pytest.fixture
     def log(self, tmp_path: Path) -> StepLog:

@@ -16,15 +16,24 @@ marks a test that it fails ``xfail`` with a reason. Steps write to files of ``tm
 from __future__ import annotations
 
 from functionfuse.testing.backend_arguments import ArgumentTests
+from functionfuse.testing.backend_collapse import CollapseTests
+from functionfuse.testing.backend_coroutines import CoroutineTests
+from functionfuse.testing.backend_debugging import DebuggingTests
 from functionfuse.testing.backend_driver_state import DriverStateTests
 from functionfuse.testing.backend_dynamic import DynamicTests
 from functionfuse.testing.backend_edits import EditTests
+from functionfuse.testing.backend_ending import EndingTests
+from functionfuse.testing.backend_failed_inputs import FailedInputTests
 from functionfuse.testing.backend_failures import FailureTests
+from functionfuse.testing.backend_files import FileTests
 from functionfuse.testing.backend_graphs import GraphTests
 from functionfuse.testing.backend_objects import ObjectTests
 from functionfuse.testing.backend_options import ObserverTests, PluginTests, QueryTests
+from functionfuse.testing.backend_reasons import ReasonTests
+from functionfuse.testing.backend_recording import CapsuleTests, RecordingTests
 from functionfuse.testing.backend_resources import ResourceTests
 from functionfuse.testing.backend_reuse import ReuseTests
+from functionfuse.testing.backend_runs import RunRecordTests
 
 
 class BackendTests(
@@ -32,14 +41,24 @@ class BackendTests(
     GraphTests,
     ObjectTests,
     DynamicTests,
+    CoroutineTests,
     FailureTests,
+    FailedInputTests,
+    EndingTests,
     PluginTests,
     QueryTests,
     ObserverTests,
+    RecordingTests,
+    CapsuleTests,
     EditTests,
+    CollapseTests,
     ResourceTests,
     ReuseTests,
+    ReasonTests,
+    FileTests,
+    RunRecordTests,
     DriverStateTests,
+    DebuggingTests,
     suite=True,
 ):
     """Subclass it as ``Test...`` with a fixture ``make_workflow``; see `BackendSuite` for what else there is."""

@@ -6,19 +6,21 @@ import asyncio
 import csv
 import io
 import itertools
+import logging
 import os
 import pickle
 import random
 import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 from functools import partial, partialmethod, singledispatchmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakSet
 
-from functionfuse import workflow
+from functionfuse import File, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +126,18 @@ def noted(log: str, word: str, value: Any = None, *needs: Any) -> Any:  # noqa: 
     """
     note(log, word)
     return value
+
+
+@workflow
+def read_and_count(path: str) -> int:
+    """Return how often it was called before, with this file.
+
+    Args:
+        path: of the file that counts.
+    """
+    count = len(noted_words(path))
+    note(path, "called")
+    return count
 
 
 @workflow
@@ -670,3 +684,154 @@ class Reader:
     def read_task(self, task_name: str) -> Any:
         """Return a result; FileNotFoundError when there is none."""
         return pickle.loads((self.folder / task_name).read_bytes())
+
+
+@workflow
+def prints(name: str) -> None:
+    """Print, log and warn."""
+    print("out", name)
+    print("err", name, file=sys.stderr)
+    logging.getLogger("functionfuse.test").warning("log %s", name)
+    with warnings.catch_warnings():  # whatever filters there are
+        warnings.simplefilter("always")
+        warnings.warn(f"warn {name}", stacklevel=1)
+
+
+@workflow
+def prints_much(count: int) -> None:
+    """Print some bytes and more, in lines."""
+    written = number = 0
+    while written < count:
+        line = f"line {number}\n"
+        sys.stdout.write(line)
+        written, number = written + len(line), number + 1
+    print("last line")
+
+
+@workflow
+def uses_memory(count: int) -> int:
+    """Fill some bytes of memory, and return how many."""
+    return len(bytearray(count).replace(b"\0", b"1"))
+
+
+@workflow
+def draws_and_fails(text: str, api_token: str = "") -> None:  # noqa: ARG001
+    """Draw a number, print it, and raise an error with it.
+
+    Args:
+        text: of the error.
+        api_token: a secret.
+    """
+    generator = getattr(_numbers, "generator", None)
+    number = 0.0 if generator is None else generator.random()
+    print("drawn", number)
+    raise ValueError(text[:100], number)
+
+
+@workflow
+def same_later() -> Any:
+    """Return a node that fails."""
+    return fails("no").set_name("bad")
+
+
+@workflow
+def notes_around(log: str, seconds: float, *needs: Any) -> int:  # noqa: ARG001
+    """Note that it has begun, wait, note that it has ended, and return 2.
+
+    Args:
+        log: the file's path.
+        seconds: to wait.
+        needs: results that it takes.
+    """
+    note(log, "begun")
+    time.sleep(seconds)
+    note(log, "ended")
+    return 2
+
+
+def content_at(path: Any) -> str:
+    """Return the text of a file; for a folder, the names and texts in it."""
+    place = Path(path)
+    if not place.is_dir():
+        return place.read_text()
+    parts = sorted(part for part in place.rglob("*") if part.is_file())
+    return ",".join(f"{part.relative_to(place).as_posix()}={part.read_text()}" for part in parts)
+
+
+@workflow
+def reads(log: str, file: Any) -> str:
+    """Return what is in a file or folder.
+
+    Args:
+        log: the path of the log.
+        file: its path.
+    """
+    note(log, "read")
+    return content_at(file)
+
+
+@workflow
+def reads_all(log: str, value: Any) -> list[str]:
+    """Return what is in the files that a value holds.
+
+    Args:
+        log: the path of the log.
+        value: a list, a dict with one of them deep within, or an object that has one as `data`.
+    """
+    note(log, "read")
+    files = [value["a"][1]["b"]] if isinstance(value, dict) else value if isinstance(value, list) else [value.data]
+    return [content_at(file) for file in files]
+
+
+@workflow
+def appends(file: Any) -> str:
+    """Change a file, and return what is in it then."""
+    with Path(file).open("a") as writer:
+        writer.write("+")
+    return content_at(file)
+
+
+@workflow
+def returns_reader(log: str, file: Any) -> Any:
+    """Return a node that reads a file.
+
+    Args:
+        log: the path of the log.
+        file: its path.
+    """
+    return reads(log, File(file)).set_name("reader")
+
+
+@workflow
+def returns_file(log: str, path: str, text: str) -> Any:
+    """Write a text, if there is one, and return the file within containers.
+
+    Args:
+        log: the path of the log.
+        path: of the file.
+        text: what is written.
+    """
+    note(log, "write")
+    if text:
+        Path(path).write_text(text)
+    return {"deep": [File(path)]}
+
+
+@workflow
+def returns_file_later(log: str, path: str, text: str) -> Any:
+    """Return a node that writes a text, and the file with it.
+
+    Args:
+        log: the path of the log.
+        path: of the file.
+        text: what is written.
+    """
+    return returns_file(log, path, text).set_name("writer")["deep"]
+
+
+@workflow
+def returns_shipped(path: str) -> Any:
+    """Write a folder, and return it with its content."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    (Path(path) / "part.txt").write_text("shipped")
+    return File(path, ship=True)

@@ -13,6 +13,12 @@ def core(test: Tested) -> Tested:
     return test
 
 
+def thorough(test: Tested) -> Tested:
+    """Mark a standard test as one that takes long for what it adds: a test session may leave it out."""
+    test.is_thorough = True  # type: ignore[attr-defined]
+    return test
+
+
 class StandardTests:
     """Base of a conformance suite. A class that is part of one is defined with ``suite=True``.
 
@@ -20,11 +26,12 @@ class StandardTests:
     unless its test is marked with ``@pytest.mark.xfail(reason=...)``.
 
     Attributes:
-        tier: "whole" for an engine or a kind of store; "core" for a variant of one, such as another task runner. A
-            test session may leave out the standard tests of variants that are not part of the core.
+        tier: "whole" for an engine or a kind of store; "core" for a variant of one, such as another task runner, and
+            for an engine whose calls take long; "extra" for what differs from an engine by the way to it alone, such
+            as a client. A test session may leave out standard tests of the last two that are not part of the core.
     """
 
-    tier: ClassVar[Literal["whole", "core"]] = "whole"
+    tier: ClassVar[Literal["whole", "core", "extra"]] = "whole"
 
     def __init_subclass__(cls, *, suite: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)

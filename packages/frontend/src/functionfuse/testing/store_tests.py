@@ -24,12 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from functionfuse.backends.base import BaseWorkflow
 from functionfuse.errors import CorruptRecord, InvalidNameError, LostRace, OptionError, TaskNotFound
-from functionfuse.stores import Store
+from functionfuse.run_reader import RunReader
+from functionfuse.runs import list_runs, read_run
+from functionfuse.stores import RecipeStore, Store, objects_of, runs_of
+from functionfuse.testing.functions import same
 from functionfuse.testing.standard_tests import StandardTests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from functionfuse.backends.execution import Run
 
 WORKFLOW = "conformance"
 
@@ -369,6 +375,123 @@ class StoreTests(StandardTests, suite=True):
         assert store.list_tasks(WORKFLOW, "with_prefix?x") == ["with_prefix x", "with_prefix/x"]
         assert store.list_tasks(WORKFLOW, "with_prefix/*") == ["with_prefix/x"]
 
+    # Results by recipe, of stores that find them
+
+    @pytest.mark.parametrize("size", [10, 20_000_000])
+    def test_a_recipe_finds_a_result_under_any_name(self, store: Any, size: int) -> None:
+        """A name gets the result without another copy; the names know it from then on."""
+        _finds_results(store)
+        value = b"v" * size
+        store.save("one", "a", value, recipe={"digest": "d1", "code": "1"}, meta={"seconds": 0.5})
+        asked = {"a": "d1", "b": "d1", "c": "d2"}
+        assert set(store.find_results("one", asked)) == set(store.find_results("two", asked)) == {"a", "b"}
+        assert not store.has_task("two", "b")
+        assert store.link_results("two", {"b": "d1"}) == {}
+        assert store.read_task("two", "b") == value
+        info = store.info("two", "b")
+        assert (info["name"], info["workflow"], info["recipe"]) == ("b", "two", {"digest": "d1", "code": "1"})
+        assert info["meta"] == store.result_info("two", "d1")["meta"] == {"seconds": 0.5}
+        assert store.list_tasks("two") == ["b"]
+        assert store.list_workflows() == ["one", "two"]
+
+    def test_a_result_stays_when_its_name_gets_another(self, store: Any) -> None:
+        """A parameter that is set back finds what was made with it."""
+        _finds_results(store)
+        for digest in ("d1", "d2"):
+            store.save(WORKFLOW, "a", digest, recipe={"digest": digest})
+        for digest in ("d1", "d1", "d2", "d1"):
+            assert set(store.find_results(WORKFLOW, {"a": digest})) == {"a"}
+            store.link_results(WORKFLOW, {"a": digest})
+            assert store.read_task(WORKFLOW, "a") == digest
+
+    def test_many_recipes_are_one_question(self, store: Any) -> None:
+        """As few are."""
+        _finds_results(store)
+        for number in range(3):
+            store.save(WORKFLOW, f"n{number}", number, recipe={"digest": f"d{number}"})
+        store.link_results(WORKFLOW, {"other": "d1"})
+        asked = {"n0": "d0", "n1": "d0", "other": "d1", **{f"absent {n}": f"absent {n}" for n in range(500)}}
+        assert set(store.find_results(WORKFLOW, asked)) == {"n0", "n1", "other"}
+        assert set(store.find_results(WORKFLOW, {})) == set()
+
+    @pytest.mark.parametrize("number", [3, 150])
+    def test_many_names_get_their_results_at_once(self, store: Any, number: int) -> None:
+        """Those that have theirs keep them; which could not get one is told."""
+        _finds_results(store)
+        for n in range(number):
+            store.save("one", f"n{n}", n, recipe={"digest": f"d{n}"})
+        store.link_results("two", {"n1": "d0"})
+        wanted = {f"n{n}": f"d{n}" for n in range(number)}
+        for _ in range(2):
+            problems = store.link_results("two", {**wanted, "m": "absent"})
+            assert list(problems) == ["m"]
+            assert isinstance(problems["m"], TaskNotFound)
+            assert [store.read_task("two", f"n{n}") for n in range(number)] == list(range(number))
+        assert not store.has_task("two", "m")
+
+    @pytest.mark.parametrize("number", [3, 150])
+    def test_many_footers_at_once(self, store: Any, number: int) -> None:
+        """Of the names that have a result."""
+        _finds_results(store)
+        for n in range(number):
+            store.save(WORKFLOW, f"n{n}", n, recipe={"digest": f"d{n}"})
+        infos = store.infos(WORKFLOW, [*(f"n{n}" for n in range(number)), "absent"])
+        assert {name: info["recipe"]["digest"] for name, info in infos.items()} == {
+            f"n{n}": f"d{n}" for n in range(number)
+        }
+        assert store.infos("nowhere", ["a"]) == store.infos(WORKFLOW, []) == {}
+
+    def test_the_last_name_takes_the_result_with_it(self, store: Any) -> None:
+        """What another name has, too, stays; what no name has is found no more."""
+        _finds_results(store)
+        store.save("one", "a", [1], recipe={"digest": "d1"})
+        store.link_results("two", {"b": "d1"})
+        store.remove_workflow("one")
+        assert store.read_task("two", "b") == [1]
+        assert set(store.find_results("one", {"a": "d1"})) == {"a"}
+        store.remove_task("two", "b")
+        assert set(store.find_results("one", {"a": "d1"})) == set()
+        assert "d1" in str(store.link_results("one", {"a": "d1"})["a"])
+        with pytest.raises(TaskNotFound, match="d1"):
+            store.result_info("one", "d1")
+
+    def test_states_of_objects_are_found_among_states(self, store: Any) -> None:
+        """A call has one recipe, which finds its result and the state after it."""
+        _finds_results(store)
+        store.save(WORKFLOW, "a", "result", recipe={"digest": "d1"})
+        assert set(store.find_results(objects_of(WORKFLOW), {"a": "d1"})) == set()
+        store.save(objects_of(WORKFLOW), "a", "state", recipe={"digest": "d1"})
+        store.link_results(objects_of("other"), {"b": "d1"})
+        store.link_results("other", {"b": "d1"})
+        assert [store.read_task(name, "b") for name in (objects_of("other"), "other")] == ["state", "result"]
+
+    def test_footers_tell_equal_content(self, store: Any) -> None:
+        """Of what was saved by any save; another value has another digest."""
+        _finds_results(store)
+        np = pytest.importorskip("numpy", reason="numpy is not installed")
+        values = [1, 2, "1", [1], np.zeros(50_000), np.zeros(50_001), np.zeros((5, 10_000)), b"x" * 70_000]
+        digests = [store.save(WORKFLOW, "a", value)["content_digest"] for value in values]
+        assert len(set(digests)) == len(values)
+        assert [store.save("other", "b", value)["content_digest"] for value in values] == digests
+        assert store.info("other", "b")["content_digest"] == digests[-1]
+
+    def test_equal_results_are_remembered(self, store: Any) -> None:
+        """Nothing at first; of a result that is there."""
+        _finds_results(store)
+        assert store.equal_results() == {}
+        store.save(WORKFLOW, "a", 1, recipe={"digest": "d1"})
+        store.equate_results(WORKFLOW, "d1", "d2")
+        assert store.equal_results() == {"d1": "d2"}
+        with pytest.raises(TaskNotFound, match="d3"):
+            store.equate_results(WORKFLOW, "d3", "d1")
+
+    def test_only_a_recipe_with_a_digest_finds(self, store: Any) -> None:
+        """Neither other recipes, nor what was created once and for all."""
+        _finds_results(store)
+        store.save(WORKFLOW, "a", 1, recipe={"code": "d1"})
+        store.save(WORKFLOW, "b", 1, recipe={"digest": "d1"}, create=True)
+        assert set(store.find_results(WORKFLOW, {"a": "d1", "b": "d1"})) == set()
+
     # Removing
 
     def test_removing_one(self, store: Any) -> None:
@@ -464,6 +587,130 @@ class StoreTests(StandardTests, suite=True):
             store.save(name, "a", 1)
         assert store.list_workflows() in ([], [WORKFLOW])
 
+    # Runs
+
+    def test_runs_are_listed(self, store: Any) -> None:
+        """Newest first, of all workflows, or of one, or with labels; a store that has the verbs says the same."""
+        made = [_run(store, WORKFLOW, {"n": "1"}), _run(store, "other", {}), _run(store, WORKFLOW, {"n": "2"})]
+        assert [run.id for run in list_runs(store)] == made[::-1]
+        assert [run.id for run in list_runs(store, WORKFLOW)] == [made[2], made[0]]
+        assert [run.id for run in list_runs(store, labels={"n": "1"})] == [made[0]]
+        assert read_run(store).id == made[2]
+        assert read_run(store, "latest", "other").id == made[1]
+        first = read_run(store, made[0])
+        assert (first.workflow, first.state, first.labels) == (WORKFLOW, "finished", {"n": "1"})
+        assert {name: step.state for name, step in first.steps.items()} == {"a": "finished", "b": "finished"}
+        if isinstance(store, RunReader) or hasattr(store, "diff"):
+            assert store.runs() == list_runs(store)
+            assert store.run(made[0]) == first
+            assert not store.diff(made[0], made[2])
+
+    def test_an_unknown_run(self, store: Any) -> None:
+        """Is not found, with close ids and where to look."""
+        with pytest.raises(TaskNotFound, match="there are no runs in this store"):
+            read_run(store)
+        made = _run(store, WORKFLOW, {})
+        with pytest.raises(TaskNotFound, match=rf"runs\(\) lists.*did you mean '{made}'"):
+            read_run(store, made[:-1])
+        with pytest.raises(TaskNotFound, match="there are no runs of workflow 'other'"):
+            read_run(store, made, "other")
+
+    def test_runs_belong_to_their_workflow(self, store: Any) -> None:
+        """They are no workflow and no results, and go with it."""
+        _run(store, WORKFLOW, {})
+        assert store.list_workflows() == [WORKFLOW]
+        assert store.list_tasks(WORKFLOW) == ["a", "b"]
+        store.remove_workflow(WORKFLOW)
+        assert store.list_workflows() == []
+        assert list(list_runs(store, WORKFLOW)) == []
+
+    @pytest.mark.parametrize("mutate", ["cut", "empty"])
+    def test_a_damaged_run(self, store: Any, mutate: str) -> None:
+        """Is listed with the problem, beside the others."""
+        damaged, sound = _run(store, WORKFLOW, {}), _run(store, WORKFLOW, {})
+        self.damage(store, runs_of(WORKFLOW), damaged, {"cut": _cut_in_half, "empty": _emptied}[mutate])
+        newer, older = list_runs(store)
+        assert (newer.id, newer.state, newer.problem) == (sound, "finished", "")
+        assert (older.id, older.state) == (damaged, "damaged")
+        assert older.problem
+        assert "damaged: " in str(list_runs(store))
+        with pytest.raises(CorruptRecord):
+            read_run(store, damaged)
+
+    # Collecting results, of stores that do
+
+    def test_results_of_the_last_runs_are_kept(self, store: Any) -> None:
+        """One that no name has any more goes when no kept run had it, and names stay; a dry run says so before."""
+        _collects(store)
+        digests = [_run_with(store, number) for number in (1, 2, 3)]
+        for keep_runs in (None, 3):
+            assert store.gc(keep_runs=keep_runs, older_than=0) == []
+        assert store.gc(keep_runs=1) == []  # nothing is a day old
+        expected = store.gc(keep_runs=2, older_than=0, dry_run=True)
+        assert _found(store, digests) == digests
+        removed = store.gc(keep_runs=2, older_than=0)
+        assert removed == expected == [digests[0]]
+        assert removed.freed == expected.freed > 0
+        assert digests[0] in str(removed)
+        assert _found(store, digests) == digests[1:]
+        assert store.gc(keep_runs=1, older_than=0) == [digests[1]]
+        assert store.read_task(WORKFLOW, "a") == 3
+        _run_with(store, 3)
+        assert store.gc(keep_runs=1, older_than=0) == []
+
+    def test_a_result_with_a_name_anywhere_is_kept(self, store: Any) -> None:
+        """Whoever made it, and under which name."""
+        _collects(store)
+        for size, digest in ((10, "d1"), (2_000_000, "d2")):
+            store.save(WORKFLOW, "a", b"v" * size, recipe={"digest": digest})
+            store.link_results("other", {f"b{size}": digest})
+            store.link_results(WORKFLOW, {f"c{size}": digest})
+        store.save(WORKFLOW, "a", 3, recipe={"digest": "d3"})
+        store.save(objects_of(WORKFLOW), "a", "state", recipe={"digest": "d4"})
+        assert store.gc(keep_runs=1, older_than=0, grace=0) == []
+        assert len(store.read_task("other", "b10") + store.read_task(WORKFLOW, "c2000000")) == 2_000_010
+        store.save(WORKFLOW, "c10", 3)
+        store.save("other", "b10", 3)
+        assert "d1" in store.gc(keep_runs=1, older_than=0, grace=0)
+        assert _found(store, ["d1", "d2", "d3"]) == ["d2", "d3"]
+        assert store.read_task(objects_of(WORKFLOW), "a") == "state"
+
+    def test_results_take_no_more_than_they_may(self, store: Any) -> None:
+        """Those go that no name has, first the one that was used least recently, whatever runs had them."""
+        _collects(store)
+        digests = [_run_with(store, bytes([number]) * 1_000_000) for number in range(4)]
+        assert store.gc(older_than=0, max_size="1 GB") == []
+        assert store.gc(older_than=0, max_size="2.5 MB") == digests[:2]
+        assert store.gc(max_size=0) == []  # nothing is a day old
+        assert store.gc(older_than=0, keep_runs=None, max_size=0) == digests[2:3]
+        assert store.read_task(WORKFLOW, "a") == b"\3" * 1_000_000
+
+    def test_a_damaged_record_of_a_run_keeps_results(self, store: Any) -> None:
+        """It may refer to them."""
+        _collects(store)
+        digests = [_run_with(store, number) for number in (1, 2)]
+        newest = list_runs(store)[0].id
+        self.damage(store, runs_of(WORKFLOW), newest, _cut_in_half)
+        kept = store.gc(keep_runs=1, older_than=0)
+        assert kept == []
+        assert newest in kept.problem
+        _run_with(store, 3)
+        assert store.gc(keep_runs=1, older_than=0) == digests
+
+    @pytest.mark.parametrize(
+        "limits",
+        [
+            {"keep_runs": 0}, {"keep_runs": -1}, {"keep_runs": True}, {"keep_runs": "10"}, {"max_size": -1},
+            {"max_size": "much"}, {"max_size": 1.5}, {"older_than": -1}, {"older_than": "a day"}, {"grace": -1},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_limits_that_are_refused(self, store: Any, limits: dict[str, Any]) -> None:
+        """By name."""
+        _collects(store)
+        with pytest.raises(OptionError, match=next(iter(limits))):
+            store.gc(**limits)
+
     # Copies
 
     def test_a_pickled_store_is_the_same_store(self, store: Any) -> None:
@@ -475,6 +722,48 @@ class StoreTests(StandardTests, suite=True):
         assert copy.always_read is True
         copy.save(WORKFLOW, "b", 3)
         assert copy.list_tasks(WORKFLOW) == ["a", "b"]
+
+
+def _finds_results(store: Any) -> None:
+    if not isinstance(store, RecipeStore):
+        pytest.skip("it finds results by their names alone")
+
+
+def _collects(store: Any) -> None:
+    _finds_results(store)
+    if not hasattr(store, "gc"):
+        pytest.skip("it keeps all results")
+
+
+def _found(store: Any, digests: list[str]) -> list[str]:
+    """Return which recipes find a result."""
+    return sorted(store.find_results(WORKFLOW, {digest: digest for digest in digests}), key=digests.index)
+
+
+class _InOrder(BaseWorkflow):
+    """Makes one call at a time, in this process."""
+
+    def execute(self, run: Run) -> None:
+        for task in run.in_order():
+            run.perform_here(task)
+
+
+def _run(store: Any, workflow_name: str, labels: dict[str, str]) -> str:
+    """Run a small workflow with a store; return the id of the run."""
+    workflow = _InOrder(same(same(1).set_name("a")).set_name("b"), workflow_name=workflow_name)
+    workflow.set_storage(store)
+    workflow.run(reuse="never", labels=labels)
+    return list_runs(store, workflow_name)[0].id
+
+
+def _run_with(store: Any, value: object) -> str:
+    """Run a small workflow with a store; return the digest of the recipe of its only step."""
+    workflow = _InOrder(same(value).set_name("a"), workflow_name=WORKFLOW)
+    workflow.set_storage(store)
+    workflow.run()
+    digest = read_run(store, "latest", WORKFLOW).steps["a"].recipe
+    assert digest is not None
+    return digest
 
 
 def script_classes() -> dict[str, type]:

@@ -8,8 +8,9 @@ import tempfile
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
+from functionfuse._typing import HasResult, R
 from functionfuse.backends.addons._kfp.client.local import execute_locally
 from functionfuse.backends.addons._kfp.client.monitor import RunMonitor
 from functionfuse.backends.addons._kfp.client.outcomes import ReadOnlyStore, StepOutcomes
@@ -24,27 +25,28 @@ from functionfuse.backends.addons._kfp.compile.query import KFPQuery
 from functionfuse.backends.addons._kfp.pod.plan import POD_VARIABLE
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.options import COMMON_OPTIONS
-from functionfuse.backends.session import Session, refuse_blocked
+from functionfuse.backends.session import Session
 from functionfuse.errors import OptionError, PlanError
 from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Unpack
 
     from functionfuse.backends.addons._kfp.client.server import KFPServer
     from functionfuse.backends.addons._kfp.compile.limits import Sizes
     from functionfuse.backends.addons._kfp.compile.package import PipelinePackage
     from functionfuse.backends.execution import Run
     from functionfuse.backends.options import OnError, Reuse
-    from functionfuse.nodes import Item, Node
+    from functionfuse.backends.spec import RunOptions
     from functionfuse.plan import Plan
 
 
-class KFPWorkflow(BaseWorkflow):
+class KFPWorkflow(BaseWorkflow[R]):
     """Runs a graph on Kubeflow Pipelines: each node is a task with a pod of its own, or shares one in a group.
 
     Args:
-        nodes: nodes, or items of nodes, whose results `run` returns.
+        nodes: nodes, items of nodes, or sweeps, whose results `run` returns.
         workflow_name: names the pipeline, and the results in a store.
         baseimage: image of pods that have no other; it needs Python of this program's minor version, and what the
             nodes import, but neither kfp nor Function Fuse. ``python:3.x`` by default.
@@ -71,10 +73,47 @@ class KFPWorkflow(BaseWorkflow):
     supports = COMMON_OPTIONS | {"engine", "environment", "image", "packages"}
     grants = dict.fromkeys(("cpus", "gpus", "memory", "accelerator"), math.inf)
     secret_sources = frozenset({"env", "file", "k8s"})
+    early_cutoff = False  # a pipeline is compiled before its first pod starts
+    verifies = False
 
+    @overload
+    def __init__(
+        self: KFPWorkflow[list[Any]],
+        first: HasResult[Any],
+        second: HasResult[Any],
+        /,
+        *others: HasResult[Any],
+        workflow_name: str,
+        baseimage: str | None = ...,
+        registry_credentials: Mapping[str, str] | None = ...,
+        kfp_host: str | None = ...,
+        namespace: str | None = ...,
+        experiment: str | None = ...,
+        pipeline_root: str | None = ...,
+        code: str = ...,
+        image_pull_secrets: Sequence[str] = ...,
+        scope: str = ...,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
-        *nodes: Node | Item,
+        node: HasResult[R],
+        /,
+        *,
+        workflow_name: str,
+        baseimage: str | None = ...,
+        registry_credentials: Mapping[str, str] | None = ...,
+        kfp_host: str | None = ...,
+        namespace: str | None = ...,
+        experiment: str | None = ...,
+        pipeline_root: str | None = ...,
+        code: str = ...,
+        image_pull_secrets: Sequence[str] = ...,
+        scope: str = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        *nodes: HasResult[Any],
         workflow_name: str,
         baseimage: str | None = None,
         registry_credentials: Mapping[str, str] | None = None,
@@ -100,6 +139,11 @@ class KFPWorkflow(BaseWorkflow):
         copied = super().__copy__()
         copied._images, copied._server = copy(self._images), copy(self._server)
         return copied
+
+    @property
+    def shares_files(self) -> bool:  # type: ignore[override]  # it depends on the server
+        """Whether pods have the files of this machine, as those of `kfp.local` do."""
+        return self._server.host is None
 
     # -- settings
 
@@ -208,24 +252,14 @@ class KFPWorkflow(BaseWorkflow):
         path.write_text(dockerfile(code, self._images.baseimage), encoding="utf-8")
         return str(path)
 
-    def run_local(
-        self,
-        *,
-        on_error: OnError = "raise",
-        reuse: Reuse = "recipe",
-        check_arguments: bool = False,
-        verbose: bool = False,
-    ) -> Any:
+    def run_local(self, *, verbose: bool = False, **options: Unpack[RunOptions]) -> R:
         """Run the pipeline under `kfp.local`, each pod a process of this machine, and return the results.
 
         Images, resources and Secrets have no effect. Artifacts go to ``pipeline_root`` if that is a folder.
 
         Args:
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
             verbose: whether the log of `kfp.local` and what nodes print is shown.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -233,27 +267,18 @@ class KFPWorkflow(BaseWorkflow):
             EngineError: `kfp.local` failed, or this system is neither Linux nor macOS.
         """
         self._refuse_in_pod()
-        session = self._session(on_error, reuse, check_arguments=check_arguments)
-        return session.run(partial(self.execute, session=session, verbose=verbose))
+        session = self._session(shares_files=True, **options)
+        results: R = session.run(partial(self.execute, session=session, verbose=verbose))
+        return results
 
     # -- with a server
 
-    def run(
-        self,
-        *,
-        on_error: OnError = "raise",
-        reuse: Reuse = "recipe",
-        check_arguments: bool = False,
-        timeout: float | None = None,
-    ) -> Any:
+    def run(self, *, timeout: float | None = None, **options: Unpack[RunOptions]) -> R:
         """Submit a run, wait for it, and return the results from the store; without a server, run locally.
 
         Args:
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
             timeout: seconds to wait for the run on the server, which does not end with that.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -261,13 +286,21 @@ class KFPWorkflow(BaseWorkflow):
             EngineError: the server does not answer, or ended the run.
             OptionError: the workflow has no store.
         """
-        if self._server.host is None:
-            return self.run_local(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
         self._refuse_in_pod()
+        if options.get("inline"):
+            return super().run(**options)
+        if self._server.host is None:
+            return self.run_local(**options)
         if self._store is None:
             raise OptionError("results come back through a store: set_storage(...); submit() runs without one")
-        session = self._session(on_error, reuse, check_arguments=check_arguments)
-        return session.run(partial(self.execute, session=session, server=self._server.connect(), timeout=timeout))
+        if options.get("on_interrupt", "stop") != "stop":
+            raise OptionError('pods of a run on a server cannot be let finish: on_interrupt="stop"')
+        if options.get("capsules"):
+            raise OptionError("pods on a server keep failure capsules in the store; leave the folder capsules= out")
+        session = self._session(**options)
+        execute = partial(self.execute, session=session, server=self._server.connect(), timeout=timeout)
+        results: R = session.run(execute)
+        return results
 
     def submit(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", name: str | None = None) -> KFPRun:
         """Start a run on the server, and return a handle of it.
@@ -282,21 +315,22 @@ class KFPWorkflow(BaseWorkflow):
             PlanError: the pipeline is too large to run.
         """
         self._refuse_in_pod()
-        session = self._session(on_error, reuse)
+        session = self._session(on_error=on_error, reuse=reuse)
         server = self._server.connect()
-        if self._store is not None:
-            self._store.new_workflow(self.workflow_name)
-        run = session.begin()
-        package = not_empty(self._make_package(session, run.root.plan))
+        run = session.start()
+        try:
+            monitor = self._start(server, session, not_empty(self._make_package(session, run.root.plan)), run, name)
+        except BaseException as error:
+            session.ended(error)
+            raise
 
         def results() -> Any:
             if run.lost is not None and not run.failed:
                 raise run.lost
             values = run.results()
-            return values if session.spec.returns_list else values[0]
+            return session.spec.returned(values)
 
-        monitor = self._start(server, session, package, run, name)
-        return KFPRun(monitor, None if self._store is None else results)
+        return KFPRun(monitor, None if self._store is None else results, session.ended)
 
     def schedule(self, *, cron: str, name: str, on_error: OnError = "raise", reuse: Reuse = "never") -> KFPSchedule:
         """Create a recurring run, which the server starts by the clock.
@@ -341,7 +375,7 @@ class KFPWorkflow(BaseWorkflow):
             verbose: whether the log of `kfp.local` is shown.
             timeout: seconds to wait for the run on the server.
         """
-        session = session or self._session("raise", "recipe")
+        session = session or self._session(shares_files=server is None)
         package = self._make_package(session, run.root.plan, local=server is None)
         if not package.pods:
             return
@@ -355,18 +389,16 @@ class KFPWorkflow(BaseWorkflow):
             server.cancel(monitor.run_id)
             raise
 
-    def _session(self, on_error: OnError, reuse: Reuse, *, check_arguments: bool = False) -> Session:
+    def _session(self, *, shares_files: bool = False, **options: Unpack[RunOptions]) -> Session:
         store = None if self._store is None else ReadOnlyStore(self._store)
-        spec = self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
-        return Session(spec, observers=self._observers, run_store=store)
+        spec = self.spec(**options)._replace(shares_files=shares_files)
+        return Session(spec, observers=self._observers, run_store=store, runs=self._runs)
 
     def _planned_package(self, on_error: OnError, reuse: Reuse) -> PipelinePackage:
         """Return the pipeline of a plan that does not run now."""
         self._refuse_in_pod()
-        session = self._session(on_error, reuse)
-        plan = session.plan()
-        refuse_blocked(plan, session.spec.backend)
-        return not_empty(self._make_package(session, plan))
+        session = self._session(on_error=on_error, reuse=reuse)
+        return not_empty(self._make_package(session, session.plan_to_run()))
 
     def _make_package(self, session: Session, plan: Plan, *, local: bool = False) -> PipelinePackage:
         options = PackageOptions(
@@ -386,8 +418,14 @@ class KFPWorkflow(BaseWorkflow):
             write_package(package, path)
             run_id = server.submit(path, name or self.workflow_name)
         outcomes = StepOutcomes(run, session.spec.wanted)
-        continue_on_error = package.definition.continue_on_error
-        return RunMonitor(server, run_id, package.pods, outcomes, continue_on_error=continue_on_error)
+        return RunMonitor(
+            server,
+            run_id,
+            package.pods,
+            outcomes,
+            continue_on_error=session.spec.on_error == "continue",
+            checks_failures=package.definition.checks_failures,
+        )
 
     def _refuse_in_pod(self) -> None:
         """Raise PlanError in a pod: its node imports the user's program, which would start the same run again."""

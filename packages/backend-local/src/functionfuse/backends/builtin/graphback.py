@@ -5,21 +5,24 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._local.picture import Pictured, PictureError, draw, graphviz_package
+from functionfuse.backends.spec import check_run_options
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from functionfuse._typing import HasResult
     from functionfuse.backends.execution import Run
-    from functionfuse.backends.options import OnError, Reuse
-    from functionfuse.nodes import Item, Node
+    from functionfuse.backends.spec import RunOptions
 
 __all__ = ["GraphWorkflow", "PictureError"]
 
 
-class GraphWorkflow(Pictured, BaseWorkflow):
+class GraphWorkflow(Pictured, BaseWorkflow[str]):
     """Writes the picture of a graph to ``<doc_path>/<workflow_name>.<format>``, and its DOT source beside it.
 
     Args:
@@ -36,7 +39,7 @@ class GraphWorkflow(Pictured, BaseWorkflow):
 
     def __init__(
         self,
-        *nodes: Node | Item,
+        *nodes: HasResult[Any],
         workflow_name: str,
         doc_path: str | Path = ".",
         format: str = "svg",
@@ -52,19 +55,11 @@ class GraphWorkflow(Pictured, BaseWorkflow):
         self._format = format
         self._view = view
 
-    def run(  # nothing runs
-        self,
-        *,
-        on_error: OnError = "raise",  # noqa: ARG002
-        reuse: Reuse = "recipe",  # noqa: ARG002
-        check_arguments: bool = False,  # noqa: ARG002
-    ) -> str:
+    def run(self, **options: Unpack[RunOptions]) -> str:
         """Draw the graph; nothing of it runs.
 
         Args:
-            on_error: without effect; as for other backends.
-            reuse: without effect; as for other backends.
-            check_arguments: without effect; as for other backends.
+            options: as for other backends, without effect.
 
         Returns:
             The path of the picture.
@@ -73,7 +68,9 @@ class GraphWorkflow(Pictured, BaseWorkflow):
             PictureError: the packages for pictures are not installed; or no installed program draws the format, and
                 the DOT source is written nevertheless.
             OptionError: the folder cannot be written to.
+            UsageError: there is no such option.
         """
+        check_run_options(options)
         graphviz = graphviz_package()
         dot = self.graph()
         base = self._folder / re.sub(r"[^\w .,()+-]", "_", self.workflow_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import httpx
 from prefect import Flow
@@ -13,7 +13,9 @@ from prefect.exceptions import CancelledRun, PrefectException
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from functionfuse._typing import HasResult, R
 from functionfuse.backends.addons._prefect.options import allowed_name, checked_flow_options, checked_task_args
+from functionfuse.backends.addons._prefect.placement import granted_by
 from functionfuse.backends.addons._prefect.run import execute_in_flow
 from functionfuse.backends.addons._prefect.server import start_temporary_server
 from functionfuse.backends.addons._prefect.workers import refuse_unguarded_main
@@ -25,12 +27,12 @@ from functionfuse.errors import EngineUnreachable, OptionError, RunCancelled
 from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Unpack
     from uuid import UUID
 
     from functionfuse.backends.execution import Run
-    from functionfuse.backends.options import OnError, Reuse
-    from functionfuse.nodes import Item, Node
+    from functionfuse.backends.spec import RunOptions, RunSpec
 
 _UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")  # Prefect's words for it
 
@@ -49,11 +51,14 @@ class PrefectQuery(Query):
         return self._set(engine={"task_args": checked_task_args(args)})
 
 
-class PrefectWorkflow(BaseWorkflow):
+class PrefectWorkflow(BaseWorkflow[R]):
     """Runs a graph as a flow of Prefect: every node is a task run, under the node's own name.
 
+    Nodes that say what they need are placed by task runners of Ray and Dask (there, "GPU" is "gpus", and others are
+    custom resources); Prefect's own ones grant no resources.
+
     Args:
-        nodes: nodes, or items of nodes, whose results `run` returns.
+        nodes: nodes, items of nodes, or sweeps, whose results `run` returns.
         workflow_name: under which a store keeps the results; the name of the flow.
         scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
@@ -61,7 +66,31 @@ class PrefectWorkflow(BaseWorkflow):
     query_class = PrefectQuery
     supports = COMMON_OPTIONS | {"engine", "tags"}
 
-    def __init__(self, *nodes: Node | Item, workflow_name: str, scope: str = "graph") -> None:
+    @property
+    def grants(self) -> Mapping[str, float]:  # type: ignore[override]
+        """The resources that the task runner grants: none, but for those of Ray and Dask."""
+        return granted_by(self._flow_options.get("task_runner"))
+
+    @overload
+    def __init__(
+        self: PrefectWorkflow[list[Any]],
+        first: HasResult[Any],
+        second: HasResult[Any],
+        /,
+        *others: HasResult[Any],
+        workflow_name: str,
+        scope: str = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        node: HasResult[R],
+        /,
+        *,
+        workflow_name: str,
+        scope: str = ...,
+    ) -> None: ...
+    def __init__(self, *nodes: HasResult[Any], workflow_name: str, scope: str = "graph") -> None:
         super().__init__(*nodes, workflow_name=workflow_name, scope=scope)
         self._flow_options: dict[str, Any] = {}
         self._flow: Flow[Any, Any] | None = None
@@ -92,7 +121,10 @@ class PrefectWorkflow(BaseWorkflow):
 
         The flow can be pickled, for a process that serves it: nodes stay here, and their steps go with it.
         """
-        spec, observers = self.spec(), tuple(self._observers)
+        return self._flow_of(self.spec())
+
+    def _flow_of(self, spec: RunSpec) -> Flow[Any, Any]:
+        observers, runs = tuple(self._observers), self._runs
 
         def functionfuse_flow(  # types that Prefect reads
             on_error: str = "raise", reuse: str = "recipe", check_arguments: bool = False
@@ -100,7 +132,7 @@ class PrefectWorkflow(BaseWorkflow):
             chosen = spec._replace(on_error=checked_on_error(on_error), reuse=checked_reuse(reuse))
             if check_arguments:
                 chosen = chosen.with_argument_check()
-            session = Session(chosen, observers=observers)
+            session = Session(chosen, observers=observers, runs=runs)
             try:
                 return session.run(partial(execute_in_flow, reuse=chosen.reuse, limits=spec.options.limits))
             except RunCancelled as cancelled:
@@ -113,15 +145,11 @@ class PrefectWorkflow(BaseWorkflow):
         self._flow = Flow(functionfuse_flow, **{**defaults, **self._flow_options})
         return self._flow
 
-    def run(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> Any:
+    def run(self, **options: Unpack[RunOptions]) -> R:
         """Run the graph in a flow run, and return the results of the nodes that the workflow was given.
 
         Args:
-            on_error: "raise" stops at the first failure, once what is running has ended and is stored;
-                "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Raises:
             NodeError: a node failed; its `__cause__` is what the function raised.
@@ -131,9 +159,14 @@ class PrefectWorkflow(BaseWorkflow):
             EngineError: a worker process of a pool, which is being started, runs the script again.
         """
         refuse_unguarded_main(self.workflow_name)
+        if options.get("inline"):
+            return super().run(**options)
         try:
             start_temporary_server()
-            return self.generate_flow()(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
+            spec = self.spec(**options)
+            check_arguments = options.get("check_arguments", False)
+            flow: Callable[..., R] = self._flow_of(spec)
+            return flow(on_error=spec.on_error, reuse=spec.reuse, check_arguments=check_arguments)
         except CancelledRun as cancelled:
             raise RunCancelled(str(cancelled)) from cancelled
         except (RuntimeError, httpx.TransportError) as error:

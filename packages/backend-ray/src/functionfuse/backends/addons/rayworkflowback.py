@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from functionfuse._typing import R
 from functionfuse._warning import warn_user
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflow._controller import actor, driver
@@ -15,27 +17,39 @@ from functionfuse.backends.addons.rayworkflow._dag.graphs import GraphRun, graph
 from functionfuse.backends.addons.rayworkflow._dag.serialization import SERIALIZER
 from functionfuse.backends.addons.rayworkflow._graph.events import start_event_channel
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
-from functionfuse.backends.addons.rayworkflow.exceptions import WorkflowExecutionError, WorkflowNotFoundError
+from functionfuse.backends.addons.rayworkflow._graph.interrupts import start_interrupts
+from functionfuse.backends.addons.rayworkflow.exceptions import (
+    WorkflowCancellationError,
+    WorkflowExecutionError,
+    WorkflowNotFoundError,
+)
 from functionfuse.backends.builtin import rayback
+from functionfuse.backends.expanding import refuse_blocked
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.plugins import InitializerPlugin, initializer
+from functionfuse.backends.run_records import close_cancelled
 from functionfuse.backends.serialization import unserializable
-from functionfuse.backends.session import refuse_blocked
+from functionfuse.backends.spec import arranged
+from functionfuse.backends.texts import mask_message
 from functionfuse.backends.worker_state import WorkerOutdated
-from functionfuse.errors import EngineError, NodeError, WorkflowFailed
+from functionfuse.errors import EngineError, NodeError, RunCancelled, WorkflowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Unpack
 
     from functionfuse.backends.addons.rayworkflow._graph.graph import GraphOutcome
     from functionfuse.backends.addons.rayworkflow.common import WorkflowStatus
     from functionfuse.backends.observers import Event
-    from functionfuse.backends.options import OnError, Reuse
-    from functionfuse.backends.spec import RunSpec
+    from functionfuse.backends.spec import RunOptions, RunSpec
     from functionfuse.plan import Plan, Step
 
 
-class RayWorkflow(rayback.RayWorkflow):
+_POLL = 0.1  # seconds
+_RESUME = "what had finished is stored: resume() goes on from there"
+
+
+class RayWorkflow(rayback.RayWorkflow[R]):
     """Runs a graph on a Ray cluster, durably.
 
     It is a workflow of `functionfuse.backends.addons.rayworkflow` whose id is the workflow's name. Every node's
@@ -50,43 +64,41 @@ class RayWorkflow(rayback.RayWorkflow):
     """
 
     _event_channel: Any = None  # the actor that events come from
+    _interrupts: Any = None  # the actor that lets the run end, with on_interrupt="finish"
 
-    def run(  # type: ignore[override]
-        self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False
-    ) -> Any:
+    def run(self, **options: Unpack[RunOptions]) -> R:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
         When this process is killed meanwhile the run goes on, and `output` returns what comes of it; Ctrl-C
         cancels it. With observers, the run waits for them at each event.
 
         Args:
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
             WorkflowFailed: nodes failed, with ``on_error="continue"``; it carries the report.
             EngineError: a run of this name is going on.
+            RunCancelled: somebody called `cancel`.
         """
-        self.start(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
+        if options.get("inline"):
+            return super().run(**options)
+        self.start(**options)
         try:
             return self.output()
-        except KeyboardInterrupt:
-            self.cancel()
+        except KeyboardInterrupt as interrupt:
+            self._end()
+            interrupt.add_note(f"the run was interrupted; {_RESUME}")
             raise
 
-    def start(self, *, on_error: OnError = "raise", reuse: Reuse = "recipe", check_arguments: bool = False) -> None:
-        """Let the graph run in the cluster, and return. For the arguments see `run`.
+    def start(self, **options: Unpack[RunOptions]) -> None:
+        """Let the graph run in the cluster, and return.
 
         Args:
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
+            options: those of `run`.
         """
-        session = self.session(on_error=on_error, reuse=reuse, check_arguments=check_arguments)
+        session = self.session(**options)
+        self._runs.completed.clear()
         if self._store is not None:
             self._store.new_workflow(self.workflow_name)
         plan = session.plan()
@@ -104,11 +116,37 @@ class RayWorkflow(rayback.RayWorkflow):
         """Return the status of the run. WorkflowNotFoundError when there is none."""
         return rayworkflow.get_status(self.workflow_name)
 
-    def cancel(self) -> None:
-        """Stop the run. What it stored stays, and another run takes it."""
-        rayworkflow.cancel(self.workflow_name)
+    def cancel(self) -> bool:
+        """Stop the run, or let what runs finish, as its `on_interrupt` says.
 
-    def resume(self, *, allow_changed_code: bool = False) -> Any:
+        What it stored stays, and `resume` goes on from there, or another run takes it.
+
+        Returns:
+            Whether it was going on.
+        """
+        try:
+            is_going_on = self.status() in ("RUNNING", "PENDING")
+        except WorkflowNotFoundError:
+            return False
+        if is_going_on and self._interrupts is not None:
+            ray.get(self._interrupts.request.remote())
+        else:
+            rayworkflow.cancel(self.workflow_name)
+        return is_going_on
+
+    def _end(self) -> None:
+        """End the run after Ctrl-C, and wait for that; a second Ctrl-C stops what is let finish."""
+        try:
+            self.cancel()
+            with suppress(Exception):  # what it raises, Ray would log
+                self.output()
+        except KeyboardInterrupt:
+            self._interrupts = None
+            self.cancel()
+            with suppress(Exception):
+                self.output()
+
+    def resume(self, *, allow_changed_code: bool = False) -> R:
         """Let a run go on that its cluster left, or that failed, and return its results.
 
         The graph is the one that was stored when the run began.
@@ -121,15 +159,22 @@ class RayWorkflow(rayback.RayWorkflow):
         """
         return self._results_of(driver.resume(self.workflow_name, allow_changed_code))
 
-    def output(self) -> Any:
+    def output(self) -> R:
         """Return the results of the run, once it has ended; errors are raised as by `run`."""
         return self._results_of(self.workflow_name)
 
-    def _results_of(self, workflow_id: str) -> Any:
+    def _results_of(self, workflow_id: str) -> R:
         located = driver.locate_output(workflow_id)
         received = self._listen(located)
+        while self._interrupts is not None and not ray.wait([located], timeout=_POLL)[0]:
+            pass  # while Ray waits, two signals are one
         try:
             outcome: GraphOutcome = driver.fetch(located)
+        except WorkflowCancellationError as error:
+            if self._store is not None and hasattr(self._store, "list_tasks"):
+                with suppress(Exception):  # it stays an interrupted one
+                    close_cancelled(self._store, self.workflow_name, self.runs())
+            raise RunCancelled(f"the run of workflow {self.workflow_name!r} was cancelled; {_RESUME}") from error
         except WorkflowExecutionError as error:
             failure = error.__cause__
             if isinstance(failure, WorkerOutdated):
@@ -137,10 +182,12 @@ class RayWorkflow(rayback.RayWorkflow):
             if not isinstance(failure, GraphFailed):
                 raise
             self._warn(failure.warnings)
+            self._runs.completed.update(failure.completed)
             reported = _as_received(pickle.loads(failure.serialized), received)
             raise reported from reported.__cause__
         self._warn(outcome.warnings)
-        return outcome.results[0] if len(self._given) == 1 else list(outcome.results)
+        results: R = arranged(outcome.results, self._given)
+        return results
 
     def _listen(self, located: Any) -> dict[str, NodeError]:
         """Pass events on to observers until a run has ended; return the errors among them by name."""
@@ -156,7 +203,7 @@ class RayWorkflow(rayback.RayWorkflow):
             reported: Event = pickle.loads(ray.get(event))
             if reported.error is not None:
                 received[reported.error.name] = reported.error
-            events.report(reported.kind, reported.name, reported.seconds, reported.error)
+            events.pass_on(reported)
         self._event_channel = None
         return received
 
@@ -167,12 +214,13 @@ class RayWorkflow(rayback.RayWorkflow):
     def _serialized(self, spec: RunSpec, plan: Plan) -> bytes:
         store = b"" if spec.store is None else SERIALIZER.dumps(spec.store)
         channel, self._event_channel = start_event_channel() if self._observers else ("", None)
-        plugins = {step.name: step.options.plugin for step in plan if step.action == "run" and step.options.plugin}
+        interrupts, self._interrupts = start_interrupts() if spec.on_interrupt == "finish" else ("", None)
+        plugins = {step.name: step.options.plugin for step in plan if step.may_run and step.options.plugin}
         prepared = {name: InitializerPlugin(initializer(plugin, name)) for name, plugin in plugins.items()}
         steps, options = list(plan), spec.options.with_plugins(prepared)
         planned = spec._replace(steps=steps, options=options, store=None, has_options=False, has_recipes=True)
         try:
-            return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps)))
+            return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps), interrupts))
         except Exception as error:
             raise _unserializable_step(steps, error) from error
 
@@ -189,6 +237,7 @@ class RayWorkflow(rayback.RayWorkflow):
 def _as_received(error: BaseException, received: dict[str, NodeError]) -> BaseException:
     """Return an error as observers received it, as the same object."""
     if isinstance(error, NodeError):
+        mask_message(error)
         return received.get(error.name, error)
     if isinstance(error, WorkflowFailed):
         error.report.failed = {name: received.get(name, failed) for name, failed in error.report.failed.items()}

@@ -6,10 +6,11 @@ import math
 import sys
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import ray
 
+from functionfuse._typing import HasResult, R
 from functionfuse.backends.base import BaseWorkflow
 from functionfuse.backends.builtin._ray.connection import connect
 from functionfuse.backends.builtin._ray.options import check_remote_args
@@ -22,10 +23,10 @@ from functionfuse.original import takes_original_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Literal, Unpack
 
     from functionfuse.backends.execution import Run
-    from functionfuse.backends.options import OnError, Reuse
-    from functionfuse.nodes import Item, Node
+    from functionfuse.backends.spec import RunOptions
     from functionfuse.stores import Store
 
 
@@ -47,11 +48,11 @@ class RayQuery(Query):
         return self._set(engine={"remote_args": dict(remote_args)})
 
 
-class RayWorkflow(BaseWorkflow):
+class RayWorkflow(BaseWorkflow[R]):
     """Runs a graph on a Ray cluster: nodes are tasks, stateful objects are actors.
 
     Args:
-        nodes: nodes, or items of nodes, whose results `run` returns.
+        nodes: nodes, items of nodes, or sweeps, whose results `run` returns.
         workflow_name: under which a store keeps the results.
         ray_init_args: arguments of ``ray.init``, which is called here unless Ray is initialised already; then they
             must hold already.
@@ -62,12 +63,36 @@ class RayWorkflow(BaseWorkflow):
     """
 
     query_class = RayQuery
+    pickler = "ray.cloudpickle"
+    collapses_objects = False
+    grows = True
     supports = COMMON_OPTIONS | {"engine", "environment", "packages"}
     grants = dict.fromkeys(("cpus", "gpus", "memory", "accelerator", "custom"), math.inf)
 
+    @overload
+    def __init__(
+        self: RayWorkflow[list[Any]],
+        first: HasResult[Any],
+        second: HasResult[Any],
+        /,
+        *others: HasResult[Any],
+        workflow_name: str,
+        ray_init_args: Mapping[str, Any] | None = ...,
+        scope: str = ...,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
-        *nodes: Node | Item,
+        node: HasResult[R],
+        /,
+        *,
+        workflow_name: str,
+        ray_init_args: Mapping[str, Any] | None = ...,
+        scope: str = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        *nodes: HasResult[Any],
         workflow_name: str,
         ray_init_args: Mapping[str, Any] | None = None,
         scope: str = "graph",
@@ -88,14 +113,17 @@ class RayWorkflow(BaseWorkflow):
         """
         super().set_storage(adapted_to_ray(storage, self.workflow_name))
 
+    @overload
+    def run(
+        self, return_results: Literal[True] = ..., max_pending_tasks: int = ..., **options: Unpack[RunOptions]
+    ) -> R: ...
+    @overload
+    def run(self, return_results: bool, max_pending_tasks: int = ..., **options: Unpack[RunOptions]) -> Any: ...
     def run(
         self,
         return_results: bool = True,
         max_pending_tasks: int = MOST_PENDING,
-        *,
-        on_error: OnError = "raise",
-        reuse: Reuse = "recipe",
-        check_arguments: bool = False,
+        **options: Unpack[RunOptions],
     ) -> Any:
         """Run the graph, and return the results of the nodes that the workflow was given.
 
@@ -103,10 +131,7 @@ class RayWorkflow(BaseWorkflow):
             return_results: without it the results stay in the cluster, and ObjectRefs are returned.
             max_pending_tasks: how many tasks Ray has at a time, without a limit if it is 0; each takes about 8 KiB of
                 this process.
-            on_error: "raise" stops at the first failure; "continue" runs all that does not depend on it.
-            reuse: "recipe", "name" or "never"; see `plan`.
-            check_arguments: whether a node fails that changes an argument in place; arguments are fingerprinted before
-                and after each node for that.
+            options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
 
         Raises:
             NodeError: a node failed; its ``__cause__`` is what the function raised.
@@ -114,17 +139,22 @@ class RayWorkflow(BaseWorkflow):
         """
         if not isinstance(max_pending_tasks, int) or max_pending_tasks < 0:
             raise OptionError(f"max_pending_tasks must be a whole number, 0 or more, got {max_pending_tasks!r}")
+        if options.get("inline"):
+            return super().run(**options)
         with self._running:
             self._started_ray |= connect(self._ray_init_args)  # it may have been shut down
             return run_on_ray(
-                self.spec(on_error=on_error, reuse=reuse, check_arguments=check_arguments),
+                self.spec(**options),
                 observers=self._observers,
+                runs=self._runs,
                 return_results=return_results,
                 most_pending=max_pending_tasks or sys.maxsize,
             )
 
-    def run_async(self, **options: Any) -> Future[Any]:
+    def run_in_background(self, **options: Any) -> Future[Any]:
         """Run the graph in a thread; return a Future of what ``run(return_results=False)`` returns: references.
+
+        `run_async` is for an event loop, as on every backend: it is awaited, and returns the results.
 
         Args:
             options: those of `run`, but for ``return_results``.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 POSIX = os.name == "posix"
 _BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 READ = os.O_RDONLY | _BINARY
+LOOK = READ | getattr(os, "O_NOATIME", 0)  # without being noted as a use
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
 
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
@@ -157,18 +158,35 @@ def move_exclusively(source: str, target: str) -> None:
     if not POSIX:
         Path(source).rename(target)  # refuses an existing target there
         return
+    if link_file(source, target):
+        with suppress(OSError):  # a second name of what is public now; gc takes it
+            os.unlink(source)  # noqa: PTH108
+        return
+    # No hard links (exFAT, some network shares): the best that is left has a gap between two calls.
+    if Path(target).exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.replace(source, target)  # noqa: PTH105
+
+
+def link_file(source: str, target: str) -> bool:
+    """Give a file a second name; return False where the system cannot.
+
+    Args:
+        source: path of the file.
+        target: its second path.
+
+    Raises:
+        FileExistsError: there is a file of that name.
+    """
+    if not POSIX:
+        return False
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in _NO_LINKS and error.errno != errno.EXDEV:
             raise
-        # No hard links (exFAT, some network shares): the best that is left has a gap between two calls.
-        if Path(target).exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
-        os.replace(source, target)  # noqa: PTH105
-    else:
-        with suppress(OSError):  # a second name of what is public now; gc takes it
-            os.unlink(source)  # noqa: PTH108
+        return False
+    return True
 
 
 def _sync_file(path: str) -> None:

@@ -20,12 +20,13 @@ def has_live_drafts(folder: str) -> bool:
     return any(is_live(name, age) for name, age in _drafts(folder))
 
 
-def sweep_drafts(folder: str, grace: float) -> list[str]:
+def sweep_drafts(folder: str, grace: float, *, dry_run: bool = False) -> list[str]:
     """Delete drafts whose writers have ended, and old ones of unknown writers.
 
     Args:
         folder: where the drafts are.
         grace: seconds that the draft of an unknown writer is kept.
+        dry_run: delete nothing.
 
     Returns:
         The names of the deleted drafts.
@@ -34,8 +35,9 @@ def sweep_drafts(folder: str, grace: float) -> list[str]:
     for name, age in _drafts(folder):
         if is_stale(name, age, grace):
             path = str(Path(folder, name))
-            with os_errors("remove", path):
-                unlink_quietly(path)
+            if not dry_run:
+                with os_errors("remove", path):
+                    unlink_quietly(path)
             swept.append(name)
     return swept
 

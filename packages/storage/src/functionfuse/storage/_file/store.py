@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from functionfuse.errors import OptionError
 
 from .._record.signing import check_reference, load_key
+from .._store.collecting import check_keep_runs, check_max_size
 from .._store.store import RecordStore
 from .transport import FileTransport
 
@@ -24,6 +25,10 @@ class FileStore(RecordStore):
             file stays as it is. Not done on Windows, network file systems, and for signed stores.
         sign_key: `"env:VARIABLE"` or `"file:/path"`: where to find a key of at least 32 bytes. Results
             are signed with it, and others are refused.
+        keep_runs: results that no name has any more are kept that the last runs of each workflow had, this number
+            of them; None keeps all. See `gc`; runs remove others when they end, at most once an hour.
+        max_size: bytes, or text like `"10 GiB"`, that results may take; beyond that, those that no name has are
+            removed though runs had them. None for no limit.
 
     Raises:
         OptionError: an argument cannot be used.
@@ -37,10 +42,14 @@ class FileStore(RecordStore):
         durable: bool = True,
         mmap: bool = True,
         sign_key: str | None = None,
+        keep_runs: int | None = 10,
+        max_size: int | str | None = None,
     ) -> None:
         check_flag("durable", durable)
         check_flag("mmap", mmap)
         check_reference(sign_key)
+        check_keep_runs(keep_runs)
+        check_max_size(max_size)
         load_key(sign_key)  # better now than after the first long task
         # Mapped bytes can change after their signature was checked.
         transport = FileTransport(
@@ -48,8 +57,15 @@ class FileStore(RecordStore):
             durable=durable,
             mapping=mmap and sign_key is None,
         )
-        super().__init__(transport, sign_key=sign_key)
-        self._options = {"path": transport.path, "durable": durable, "mmap": mmap, "sign_key": sign_key}
+        super().__init__(transport, sign_key=sign_key, keep_runs=keep_runs, max_size=max_size)
+        self._options = {
+            "path": transport.path,
+            "durable": durable,
+            "mmap": mmap,
+            "sign_key": sign_key,
+            "keep_runs": keep_runs,
+            "max_size": max_size,
+        }
 
     @staticmethod
     def parse_location(location: str) -> dict[str, Any]:

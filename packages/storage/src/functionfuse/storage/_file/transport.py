@@ -21,14 +21,16 @@ from functionfuse.errors import CorruptRecord, StorageError
 
 from .._store.drafts import new_draft_name
 from .._store.layout import BLOBS, DRAFTS, RECORD, TRASH
-from .._store.transport import Absent, Blobs, RecordExists, Sink
+from .._store.transport import Absent, Blobs, Link, RecordExists, Sink, Use
 from .blobs import FileBlobs
 from .disk import (
     CREATE,
+    LOOK,
     POSIX,
     READ,
     exclusive_access,
     fresh_memory,
+    link_file,
     move_exclusively,
     os_errors,
     read_into,
@@ -40,13 +42,15 @@ from .root import is_on_network, open_root
 from .sink import FileSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Set
 
 T = TypeVar("T")
 
 _MAPPED = 1 << 20  # bytes from which mapping is faster than reading
 MOST_MAPS = 256  # before Python 3.13 every map holds a file descriptor
 _TRIES = 5
+_FEW = 100  # records that are looked up one by one sooner than by a listing
+_MINUTE = 60.0  # how exactly reads are noted
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -113,8 +117,79 @@ class FileTransport:
         except Absent:
             return []
 
-    def exists(self, folder: str, stem: str) -> bool:
-        return os.path.lexists(self.location(folder, stem))
+    def present(self, folder: str, stems: Collection[str]) -> Set[str]:
+        if len(stems) > _FEW:
+            return set(self.stems(folder)).intersection(stems)
+        return {stem for stem in stems if os.path.lexists(self.location(folder, stem))}
+
+    def identities(self, folder: str, stems: Iterable[str] | None = None) -> Mapping[str, Hashable]:
+        path = self._folder(folder)
+        if stems is not None:
+            found: dict[str, Hashable] = {}
+            for stem in stems:
+                with suppress(OSError):
+                    status = os.lstat(self.location(folder, stem))
+                    found[stem] = status.st_dev, status.st_ino
+            return found
+        cut = -len(RECORD)
+        with os_errors("list", path):
+            try:
+                device = os.stat(path).st_dev  # noqa: PTH116
+                with os.scandir(path) as entries:
+                    return {e.name[:cut]: (device, e.inode()) for e in entries if e.name.endswith(RECORD)}
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+
+    def uses(self, folder: str) -> Mapping[str, Use]:
+        path = self._folder(folder)
+        cut = -len(RECORD)
+        uses = {}
+        with os_errors("list", path):
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if entry.name.endswith(RECORD):
+                            with suppress(FileNotFoundError):
+                                uses[entry.name[:cut]] = _use(entry.stat(follow_symlinks=False))
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        return uses
+
+    def mark_used(self, folder: str, stem: str) -> bool:
+        path = self.location(folder, stem)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # of another user
+            return os.path.lexists(path)
+        return True
+
+    def remove_unused(self, folder: str, uses: Mapping[str, Use]) -> Set[str]:
+        with os_errors("make folder", self._draft_folder(folder)):
+            os.makedirs(self._draft_folder(folder), exist_ok=True)  # noqa: PTH103
+        removed = {stem for stem, use in uses.items() if self._remove_unused(folder, stem, use)}
+        if removed and self.durable:  # before what they refer to is removed
+            with os_errors("sync", self._folder(folder)), suppress(FileNotFoundError):
+                sync_folder(self._folder(folder))
+        return removed
+
+    def _remove_unused(self, folder: str, stem: str, use: Use) -> bool:
+        path = self.location(folder, stem)
+        draft = f"{self._draft_folder(folder)}{os.sep}{new_draft_name()}"
+        with os_errors("remove", path):
+            try:
+                if _use(os.lstat(path)) != use:
+                    return False
+                os.rename(path, draft)  # noqa: PTH104  from now on nobody can mark it
+                is_unused = _use(os.lstat(draft)) == use
+                if not is_unused:
+                    with suppress(FileExistsError):  # it was saved anew
+                        move_exclusively(draft, path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            unlink_quietly(draft)
+            return is_unused
 
     def location(self, folder: str, stem: str) -> str:
         return f"{self._folder(folder)}{os.sep}{stem}{RECORD}"
@@ -122,7 +197,7 @@ class FileTransport:
     def tail(self, folder: str, stem: str, length: int) -> tuple[bytes, int]:
         path = self.location(folder, stem)
         with os_errors("read", path):
-            descriptor = _open(path)
+            descriptor = _open(path, LOOK)
             try:
                 size = os.fstat(descriptor).st_size
                 if size > length:
@@ -149,9 +224,12 @@ class FileTransport:
         *,
         may_replace: Callable[[], bool],
         create: bool,
+        link: Link | None = None,
     ) -> T:
         if not may_replace():
             raise RecordExists
+        if link is not None and not os.path.lexists(self._folder(link.folder)):
+            self.make_folder(link.folder)
         draft, descriptor = self._start_draft(folder)
         blobs = self.blobs(folder)
         try:
@@ -165,6 +243,8 @@ class FileTransport:
                         os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if link is not None:
+                self._link(draft, link)
             self._commit(draft, self.location(folder, stem), may_replace if create else None)
         except BaseException as error:
             links = _links(draft)
@@ -175,9 +255,24 @@ class FileTransport:
             if not links and isinstance(error, Exception):
                 raise self._interrupted(folder) from error
             raise
-        if self.durable:
-            self._sync_record(folder)
+        if self.durable:  # what has its name is found, also if its other one is lost
+            self._sync_record(link.folder if link is not None and link.is_made else folder)
         return result
+
+    def link(self, folder: str, stem: str, link: Link) -> None:
+        path = self.location(folder, stem)
+        if not os.path.lexists(path):
+            raise Absent
+        if not os.path.lexists(self._folder(link.folder)):
+            self.make_folder(link.folder)
+        try:
+            self._link(path, link)
+        except StorageError:
+            if not os.path.lexists(path):  # it was collected at this moment
+                raise Absent from None
+            raise
+        if self.durable and link.is_made:
+            self._sync_record(link.folder)
 
     def remove(self, folder: str, stem: str) -> None:
         path = self.location(folder, stem)
@@ -205,15 +300,26 @@ class FileTransport:
                     ages.append((name, max(0.0, now - Path(path, name).stat().st_mtime)))
         return ages
 
+    def size_of_blobs(self, folder: str) -> int:
+        path = self._blob_folder(folder)
+        sizes = 0
+        with os_errors("list", path), suppress(Absent):
+            blobs = self.blobs(folder)
+            for name in _listdir(path):
+                with suppress(CorruptRecord, FileNotFoundError):
+                    sizes += blobs.size(name)
+        return sizes
+
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
         self.blobs(folder).remove(list(blobs))
 
     def is_writing(self, folder: str) -> bool:
         return has_live_drafts(self._draft_folder(folder))
 
-    def sweep(self, folder: str, grace: float) -> list[str]:  # also of workflows that are half removed
-        shutil.rmtree(Path(self.path, TRASH), ignore_errors=True)
-        return sweep_drafts(self._draft_folder(folder), grace)
+    def sweep(self, folder: str, grace: float, *, dry_run: bool = False) -> list[str]:
+        if not dry_run:
+            shutil.rmtree(Path(self.path, TRASH), ignore_errors=True)  # workflows that are half removed
+        return sweep_drafts(self._draft_folder(folder), grace, dry_run=dry_run)
 
     # How
 
@@ -230,7 +336,9 @@ class FileTransport:
         with os_errors("read", path):
             descriptor = _open(path)
             try:
-                size = os.fstat(descriptor).st_size
+                status = os.fstat(descriptor)
+                size = status.st_size
+                _note_use(descriptor, status)
                 if size >= _MAPPED and self._maps_files():
                     return map_file(descriptor, size)
                 view = memoryview(bytearray(size) if size < _MAPPED else fresh_memory(size))
@@ -292,6 +400,23 @@ class FileTransport:
                         unlink_quietly(target)
         raise StorageError(f"cannot write {target!r}: other writers keep replacing it")
 
+    def _link(self, path: str, link: Link) -> None:
+        """Give a file a second name, where the file system can."""
+        target = self.location(link.folder, link.stem)
+        with os_errors("write", target):
+            try:
+                link.is_made = link_file(path, target)
+            except FileExistsError:
+                second = f"{self._draft_folder(link.folder)}{os.sep}{new_draft_name()}"
+                try:
+                    link.is_made = link_file(path, second)
+                    if link.is_made:
+                        os.replace(second, target)  # noqa: PTH105
+                finally:
+                    unlink_quietly(second)  # it stays where both were names of one file
+            except FileNotFoundError as error:
+                raise self._interrupted(link.folder) from error
+
     def _maps_files(self) -> bool:
         if self._may_map is None:
             self._may_map = self.mapping and POSIX and not is_on_network(self.path)
@@ -313,11 +438,26 @@ def _listdir(path: str) -> list[str]:
         raise Absent from None
 
 
-def _open(path: str) -> int:
+def _open(path: str, flags: int = READ) -> int:
     try:
-        return os.open(path, READ)
+        return os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
         raise Absent from None
+    except PermissionError:
+        if flags == READ:
+            raise
+        return _open(path)  # of another user: every use of it is noted
+
+
+def _use(status: os.stat_result) -> Use:
+    return Use((status.st_dev, status.st_ino), status.st_size, max(status.st_mtime, status.st_atime))
+
+
+def _note_use(descriptor: int, status: os.stat_result) -> None:
+    """Note that a file is read: systems note it at most once a day, or not at all."""
+    if POSIX and time.time() - max(status.st_mtime, status.st_atime) > _MINUTE:
+        with suppress(OSError):  # of another user, or nothing can be written
+            os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
 
 
 def map_file(descriptor: int, size: int) -> memoryview:

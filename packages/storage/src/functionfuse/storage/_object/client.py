@@ -64,6 +64,8 @@ class ObjectEntry:
     """Bytes."""
     modified: float
     """Seconds since the epoch."""
+    version: str
+    """As `ObjectHead.version`; for objects that were written with one `put`, equal for equal content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,11 @@ class Publication:
                 with suppress(StorageError):  # gc takes it
                     self._client.delete(self._draft)
 
+    @property
+    def small(self) -> bytearray:
+        """The record, if it was one write; empty otherwise."""
+        return bytearray() if self._sink.multipart else self._sink.pending
+
     def _start_large(self) -> MultipartUpload:
         if self._condition:
             self._check_replace()  # before much is sent in vain

@@ -14,7 +14,8 @@ from functionfuse.errors import CorruptRecord, StorageError
 
 from .._store.drafts import is_live, is_stale
 from .._store.layout import BLOBS, DRAFTS, RECORD, WORKFLOW
-from .._store.transport import Absent
+from .._store.parallel import in_threads
+from .._store.transport import Absent, Use
 from .blobs import ObjectBlobs
 from .client import UploadMissing
 from .download import read_end, read_whole
@@ -23,15 +24,16 @@ from .root import open_root
 from .writes import put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Set
 
-    from .._store.transport import Blobs, Sink
+    from .._store.transport import Blobs, Link, Sink
     from .client import ObjectClient
 
 T = TypeVar("T")
 
 _TRIES = 5
 _FEW = 10  # keys that tell whether a folder is empty
+_FEW_RECORDS = 100  # that are looked up one by one sooner than by a listing
 
 
 class ObjectTransport:
@@ -79,8 +81,45 @@ class ObjectTransport:
         found = self.client.list_objects(f"{self._folder(folder)}{prefix}", nested=False)
         return [entry.key[start : -len(RECORD)] for entry in found if entry.key.endswith(RECORD)]
 
-    def exists(self, folder: str, stem: str) -> bool:
-        return self.client.head(self._key(folder, stem)) is not None
+    def present(self, folder: str, stems: Collection[str]) -> Set[str]:
+        if len(stems) > _FEW_RECORDS:
+            return set(self.stems(folder)).intersection(stems)
+        return self.identities(folder, stems).keys()
+
+    def identities(self, folder: str, stems: Iterable[str] | None = None) -> Mapping[str, Hashable]:
+        if stems is not None:
+            asked = list(stems)
+            heads = in_threads(lambda stem: self.client.head(self._key(folder, stem)), asked)
+            return {stem: head.version for stem, head in zip(asked, heads, strict=True) if head is not None}
+        start, cut = len(self._folder(folder)), -len(RECORD)
+        found = self.client.list_objects(self._folder(folder), nested=False)
+        return {entry.key[start:cut]: entry.version for entry in found if entry.key.endswith(RECORD)}
+
+    def uses(self, folder: str, prefix: str = "") -> Mapping[str, Use]:
+        start, cut = len(self._folder(folder)), -len(RECORD)
+        found = self.client.list_objects(f"{self._folder(folder)}{prefix}", nested=False)
+        return {
+            entry.key[start:cut]: Use(entry.version, entry.size, entry.modified)
+            for entry in found
+            if entry.key.endswith(RECORD)
+        }
+
+    def mark_used(self, folder: str, stem: str) -> bool:  # noqa: ARG002
+        return True
+
+    def remove_unused(self, folder: str, uses: Mapping[str, Use]) -> Set[str]:
+        listed = self.uses(folder) if len(uses) > _FEW_RECORDS else None
+        removed: set[str] = set()
+        for stem in sorted(uses):
+            if stem in removed:
+                continue
+            now = self.uses(folder, stem) if listed is None else listed
+            group = {one: use for one, use in now.items() if one == stem or one.startswith(f"{stem}@")}
+            if group and all(uses.get(one) == use for one, use in group.items()):
+                self.client.delete(self._key(folder, stem))
+                self.client.delete_many([self._key(folder, one) for one in group if one != stem])
+                removed.update(group)
+        return removed
 
     def location(self, folder: str, stem: str) -> str:
         return self.client.address(self._key(folder, stem))
@@ -99,6 +138,7 @@ class ObjectTransport:
         *,
         may_replace: Callable[[], bool],
         create: bool,
+        link: Link | None = None,
     ) -> T:
         key = self._key(folder, stem)
         if create and not self.conditional:
@@ -117,8 +157,15 @@ class ObjectTransport:
                 create=create,
             )
             with suppress(UploadMissing):
-                return publication.run(fill)
+                result = publication.run(fill)
+                if link is not None and publication.small:
+                    put(self.client, self._key(link.folder, link.stem), publication.small)
+                    link.is_made = True
+                return result
         raise StorageError(f"cannot write {self.client.address(key)!r}: gc with a short grace keeps interfering")
+
+    def link(self, folder: str, stem: str, link: Link) -> None:
+        pass  # a copy would not be free of cost
 
     def remove(self, folder: str, stem: str) -> None:
         self.client.delete(self._key(folder, stem))
@@ -142,6 +189,9 @@ class ObjectTransport:
             ages[blob] = min(age, ages.get(blob, age))
         return list(ages.items())
 
+    def size_of_blobs(self, folder: str) -> int:
+        return sum(entry.size for entry in self.client.list_objects(f"{self._folder(folder)}{BLOBS}/"))
+
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
         with suppress(StorageError):  # what stays is unreferenced: garbage for gc, never wrong
             self.blobs(folder).remove(list(blobs))
@@ -149,15 +199,17 @@ class ObjectTransport:
     def is_writing(self, folder: str) -> bool:
         return any(is_live(name, age) for name, age in self._ages(folder, DRAFTS))
 
-    def sweep(self, folder: str, grace: float) -> list[str]:
+    def sweep(self, folder: str, grace: float, *, dry_run: bool = False) -> list[str]:
         start = self._folder(folder)
         latest = time.time() - grace
         swept = []
         for unfinished in [one for one in self.client.list_uploads(start) if one.started <= latest]:
-            self.client.abort_upload(unfinished.key, unfinished.upload)
+            if not dry_run:
+                self.client.abort_upload(unfinished.key, unfinished.upload)
             swept.append(unfinished.key[len(start) :])
         drafts = [name for name, age in self._ages(folder, DRAFTS) if is_stale(name, age, grace)]
-        self.client.delete_many([f"{start}{DRAFTS}/{name}" for name in drafts])
+        if not dry_run:
+            self.client.delete_many([f"{start}{DRAFTS}/{name}" for name in drafts])
         return swept + drafts
 
     # Keys

@@ -6,9 +6,12 @@ import pickle
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from functionfuse.file_check import with_files
+
 from .._file.store import FileStore
 from .._record.format import OUT_OF_BAND
 from .._record.reading import read_record
+from .._store.lookup import ALL_RESULTS
 from .._store.results import read_rows
 from .._store.transport import Absent
 from .transfer import RemoteFile, this_machine
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: Any) -> Any:
     """Call a method of the `Disk` of a pickled Ray store.
 
-    Ray replaces references among the positional arguments by what they refer to; those in `meta` are looked up here.
+    Ray replaces references among the positional arguments by what they refer to; those in `meta` are looked up here,
+    and files in a result are noted in it.
 
     Args:
         store: the pickled store.
@@ -35,10 +39,13 @@ def perform(store: bytes, verb: str, keywords: Mapping[str, Any], *arguments: An
         arguments: its positional arguments.
     """
     meta = keywords.get("meta")
-    if meta:
+    if meta is not None:
         import ray
 
         known = {key: ray.get(value) if isinstance(value, ray.ObjectRef) else value for key, value in meta.items()}
+        if verb == "save" and "files" not in known:
+            recipe, known = with_files(keywords.get("recipe"), known, arguments[2])
+            keywords = {**keywords, "recipe": recipe}
         keywords = {**keywords, "meta": known}
     return getattr(_disk(store), verb)(*arguments, **keywords)
 
@@ -68,6 +75,8 @@ class RemoteStore(Protocol):
 
     path: str
     durable: bool
+    keep_runs: int | None
+    max_size: int | str | None
     serializers: SerializerRegistry
 
     def caller_of(self, workflow_name: str) -> Callable[..., Any]:
@@ -78,7 +87,7 @@ class Disk(FileStore):
     """The file store as seen by tasks on its machine: results come and go through Ray."""
 
     def __init__(self, store: RemoteStore) -> None:
-        super().__init__(store.path, durable=store.durable)
+        super().__init__(store.path, durable=store.durable, keep_runs=store.keep_runs, max_size=store.max_size)
         self._registry = store.serializers
         self._store = store
 
@@ -135,7 +144,7 @@ class Disk(FileStore):
         """
         fetch = partial(self._records.whole, workflow_name, task_name, check=check is not False)
         try:
-            return read_record(fetch, self._registry, _BlobsToSend(self, workflow_name))
+            return read_record(fetch, self._registry, partial(_blobs_to_send, self))
         except Absent:
             raise self._not_found(workflow_name, task_name) from None
 
@@ -215,6 +224,10 @@ class _BlobsToSend:
         """Return a blob as a file to read parts of."""
         location, machine = self._disk.location_of_blob(self._workflow_name, blob)
         return RemoteFile(location, machine, self._disk._store.caller_of(self._workflow_name), blob)
+
+
+def _blobs_to_send(disk: Disk, footer: Footer) -> _BlobsToSend:
+    return _BlobsToSend(disk, ALL_RESULTS if footer.get("shared") else footer["workflow"])
 
 
 def _reduce_array(array: Any) -> str | tuple[Any, ...]:

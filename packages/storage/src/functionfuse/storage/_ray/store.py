@@ -14,9 +14,12 @@ from functionfuse.original import takes_original_names
 
 from .._file.store import FileStore, check_flag
 from .._record.reading import footer_of, read_record, verify
-from .._record.writing import write_record
+from .._record.writing import digest_of_content, write_record
 from .._serialize.serializers import SerializerRegistry
 from .._store.bound import WorkflowReader, WorkflowSaver, WorkflowStarter
+from .._store.collecting import check_keep_runs, check_max_size
+from .._store.importing import import_original
+from .._store.lookup import ALL_RESULTS
 from .._store.results import Results
 from .._store.store import make_draft
 from .disk import perform, perform_for_client
@@ -61,6 +64,8 @@ class RayStore:
         rayInitArgs: arguments for `ray.init` where Ray is not initialised, like `{"address": "auto"}`.
         timeout: seconds to wait for a result; without it as long as some machine fits `remoteArgs`.
         durable: as for the file store.
+        keep_runs: as for the file store.
+        max_size: as for the file store.
 
     Raises:
         OptionError: an argument cannot be used.
@@ -75,6 +80,8 @@ class RayStore:
         timeout: float | None = None,
         *,
         durable: bool = True,
+        keep_runs: int | None = 10,
+        max_size: int | str | None = None,
     ) -> None:
         self.always_read = False
         """When true, a backend passes on what it reads back after saving, not what the function returned."""
@@ -84,6 +91,10 @@ class RayStore:
         self._timeout = _checked_timeout(timeout)
         check_flag("durable", durable)
         self.durable = durable
+        check_keep_runs(keep_runs)
+        check_max_size(max_size)
+        self.keep_runs = keep_runs
+        self.max_size = max_size
         self.serializers = SerializerRegistry()
         self._serialized = b""
         self._tasks  # noqa: B018  better now than after the first long task
@@ -102,10 +113,20 @@ class RayStore:
     has_task = _on_disk_machine(FileStore.has_task)
     file_exists = has_task
     has_tasks = _on_disk_machine(FileStore.has_tasks)
+    find_results = _on_disk_machine(FileStore.find_results)
+    infos = _on_disk_machine(FileStore.infos)
+    result_info = _on_disk_machine(FileStore.result_info)
+    link_results = _on_disk_machine(FileStore.link_results)
+    equal_results = _on_disk_machine(FileStore.equal_results)
+    equate_results = _on_disk_machine(FileStore.equate_results)
     list_tasks = _on_disk_machine(FileStore.list_tasks)
     remove_task = _on_disk_machine(FileStore.remove_task)
     check_workflow = _on_disk_machine(FileStore.check_workflow)
     gc = _on_disk_machine(FileStore.gc)
+    collect = _on_disk_machine(FileStore.collect)
+    runs = _on_disk_machine(FileStore.runs)
+    run = _on_disk_machine(FileStore.run)
+    diff = _on_disk_machine(FileStore.diff)
 
     @takes_original_names
     def save(
@@ -137,7 +158,7 @@ class RayStore:
             LostRace: with `create`, another writer was first.
             StorageError: the machine is unavailable, or the result could not be written.
         """
-        draft = make_draft(workflow_name, task_name, recipe, meta, uid)
+        draft = make_draft(workflow_name, task_name, recipe, meta, uid, create=create)
         if not _is_object_ref(obj):
             parts = RecordParts()
             try:
@@ -172,8 +193,19 @@ class RayStore:
                 verify(record, footer)
             return record, footer
 
-        blobs = RemoteBlobs(self.caller_of(workflow_name), f"{self.path}/{workflow_name}")
-        return read_record(fetch, self.serializers, blobs)
+        def blobs_of(footer: Footer) -> RemoteBlobs:
+            name = ALL_RESULTS if footer.get("shared") else workflow_name
+            return RemoteBlobs(self.caller_of(name), f"{self.path}/{name}")
+
+        return read_record(fetch, self.serializers, blobs_of)
+
+    def content_digest(self, obj: object) -> str:
+        """Return what the footer of a result would have as `content_digest`; as for the file store.
+
+        Args:
+            obj: the result, which is not stored.
+        """
+        return digest_of_content(obj, self.serializers, {})
 
     def results(self, workflow_name: str, pattern: str = "*") -> Results:
         """Return what there is, without reading it: a sequence of rows; as for the file store.
@@ -183,6 +215,22 @@ class RayStore:
             pattern: a glob over names.
         """
         return Results(workflow_name, self._call("listed", workflow_name, pattern), partial(self._call, "rows"))
+
+    def import_original(self, path: str | os.PathLike[str], *, replace: bool = False) -> dict[str, list[str]]:
+        """Save the results in a folder of the original Function Fuse; as for the file store.
+
+        The folder is one of the machine of this process. Dask arrays are not imported: they are read where the disk
+        of the store is.
+
+        Args:
+            path: of the folder that the original's store had.
+            replace: also save those whose names have results; else these stay.
+
+        Raises:
+            OptionError: an argument cannot be used.
+            StorageError: the path is not a folder of the original, or a result could not be written.
+        """
+        return import_original(self, self.serializers, path, replace=replace)
 
     def register_persistent_serializers(self, *serializers: Serializer | type) -> None:
         """Use these serializers for saving and loading; as for the file store."""
@@ -206,6 +254,8 @@ class RayStore:
             "rayInitArgs": _without_secrets(self._init_args) or None,
             "timeout": self._timeout,
             "durable": self.durable,
+            "keep_runs": self.keep_runs,
+            "max_size": self.max_size,
         }
         return {"kind": "ray", "options": options}
 

@@ -69,9 +69,16 @@ class Footer(TypedDict):
     shape: NotRequired[list[int | None]]  # of arrays and tables; None for sizes not known yet
     sha256: NotRequired[str]
     content: NotRequired[str]  # the blob that holds prefix and segments
+    content_digest: NotRequired[str]  # xxh3, 128 bits, of all segments; not of what has blobs of serializers
+    has_code: NotRequired[bool]  # code of the project, whose changes the digest of the content need not tell
+    shared: NotRequired[bool]  # a result that its recipe finds: its blobs are beside it, whatever its names
+    result: NotRequired[str]  # of a reference: the stem of that result
+    equals: NotRequired[str]  # of an entry in `.same`: its stem
 
 
-_REQUIRED = Footer.__annotations__.keys() - {"shape", "sha256", "content"}
+_REQUIRED = Footer.__annotations__.keys() - {
+    "shape", "sha256", "content", "content_digest", "has_code", "shared", "result", "equals"
+}  # fmt: skip
 
 
 def pack_prefix(version: int = VERSION, oldest: int = OLDEST) -> bytes:

@@ -42,13 +42,17 @@ def footer_of(record: memoryview, key: bytes | None) -> Footer:
     return footer
 
 
-def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: SerializerRegistry, blobs: BlobReader) -> Any:
+def read_record(
+    fetch: Callable[[], tuple[memoryview, Footer]],
+    registry: SerializerRegistry,
+    blobs_of: Callable[[Footer], BlobReader],
+) -> Any:
     """Return the object in a record, from the same moment as its blobs.
 
     Args:
         fetch: returns record and footer.
         registry: of the serializers.
-        blobs: of the workflow.
+        blobs_of: returns access to the blobs of a record.
 
     Raises:
         CorruptRecord: the record is damaged, or a blob is missing.
@@ -57,6 +61,7 @@ def read_record(fetch: Callable[[], tuple[memoryview, Footer]], registry: Serial
     seen = None
     for _ in range(_TRIES):
         record, footer = fetch()
+        blobs = blobs_of(footer)
         try:
             return load_record(record, footer, registry, blobs)
         except Exception as error:

@@ -7,15 +7,18 @@ import platform
 import sys
 import time
 import types
+import weakref
 from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+from xxhash import xxh3_128
 
 from functionfuse.decorator import reduce_class
 from functionfuse.fingerprint.encoding import short
 from functionfuse.fingerprint.library import is_handle
+from functionfuse.fingerprint.project import is_code
 
 from .checksum import crc32
 from .classes import reduced_class
@@ -36,6 +39,9 @@ _PACKAGES = {
     "cloudpickle", "dask", "h5py", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch",
     "xarray", "zarr",
 }  # fmt: skip
+_CODE = (type, types.FunctionType, types.ModuleType)
+_MOST_KNOWN = 10_000
+_no_code: weakref.WeakSet[Any] = weakref.WeakSet()  # classes, functions and modules of libraries
 _PYTHON = platform.python_version()
 _known_packages: dict[frozenset[str], dict[str, str]] = {}
 
@@ -49,6 +55,7 @@ class Draft:
     uid: str
     recipe: dict[str, str] | None
     meta: dict[str, Any]
+    shared: bool = False
 
 
 def write_record(
@@ -97,6 +104,52 @@ def write_record(
     return footer
 
 
+def digest_of_content(obj: object, registry: SerializerRegistry, reducers: Mapping[type, Reducer]) -> str:
+    """Return the digest of what a record of an object would contain; "" where a serializer writes files for it.
+
+    Args:
+        obj: the object.
+        registry: of the serializers.
+        reducers: as for `write_record`.
+    """
+    buffers: list[memoryview] = []
+    stream = _Segments(_Nowhere(), None)
+    try:
+        _Pickler(stream, registry, _NoBlobs(), _keep_large(buffers), reducers).dump(obj)  # type: ignore[arg-type]
+    except _BlobWanted:
+        return ""
+    for buffer in buffers:
+        stream.add_content(buffer)
+    return stream.content.hexdigest()
+
+
+class _BlobWanted(Exception):  # noqa: N818
+    """A serializer wants to write a file."""
+
+
+class _NoBlobs:
+    """Has no place for files of serializers."""
+
+    kind = "file"
+
+    def new(self, suffix: str) -> tuple[str, str]:
+        raise _BlobWanted(suffix)
+
+
+class _Nowhere:
+    """Takes bytes, and keeps none."""
+
+    def write(self, data: object, /) -> None:
+        """Do nothing."""
+
+    def write_blocks(self, data: memoryview, block: int) -> list[int]:  # noqa: ARG002
+        """Do nothing."""
+        return []
+
+    def end_content(self) -> None:
+        """Do nothing."""
+
+
 class _Segments:
     """Passes bytes on, and keeps positions and checksums."""
 
@@ -104,6 +157,7 @@ class _Segments:
         self.table: list[list[Any]] = []
         self.position = len(pack_prefix())
         self.digest = digest
+        self.content = xxh3_128()
         self._sink = sink
         self._start = self.position
         self._crc = 0
@@ -113,6 +167,7 @@ class _Segments:
     def write(self, data: bytes | pickle.PickleBuffer) -> int:
         """Append to the pickle; the pickler calls this."""
         view = memoryview(data).cast("B")
+        self.content.update(view)
         if self.digest:
             self.digest.update(view)
         rest = view
@@ -132,11 +187,17 @@ class _Segments:
             self._crcs.append(self._crc)
         self.table.append([self._start, self.position - self._start, self._crcs])
 
+    def add_content(self, data: memoryview) -> None:
+        """Count a buffer in the digest of the content, and where it begins."""
+        self.content.update(len(data).to_bytes(8, "little"))
+        self.content.update(data)
+
     def add_buffer(self, data: memoryview) -> None:
         """Append a buffer as a segment of its own."""
         if padding := -self.position % ALIGN:
             self._sink.write(bytes(padding))
             self.position += padding
+        self.add_content(data)
         if self.digest:
             self.digest.update(data)
         self.table.append([self.position, len(data), self._sink.write_blocks(data, BLOCK)])
@@ -159,6 +220,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
         self.serializers: dict[str, int] = {}
         self.by_value: list[str] = []
+        self.has_code = False
         self._for_type = registry.for_type
         self._blobs = blobs
 
@@ -169,6 +231,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
             if state is not NotImplemented:
                 self.serializers[serializer.name] = serializer.version
                 return restore, (serializer.name, serializer.version, state)
+        if not self.has_code and isinstance(obj, _CODE) and obj not in _no_code:
+            self.has_code = is_code(obj)
+            if not self.has_code and len(_no_code) < _MOST_KNOWN:
+                _no_code.add(obj)
         if not isinstance(obj, (type, types.FunctionType)):
             kind: Any = type(obj)
             if is_handle(kind):
@@ -205,6 +271,7 @@ def _keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bo
 
 def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blobs: Blobs) -> Footer:
     cls = type(obj)
+    blobs_of_serializers = blobs.listed()
     footer = Footer(
         name=draft.name,
         workflow=draft.workflow,
@@ -219,12 +286,18 @@ def _footer(obj: object, draft: Draft, pickler: _Pickler, stream: _Segments, blo
         block=BLOCK,
         segs=stream.table,
         serializers=pickler.serializers,
-        blobs=blobs.listed(),
+        blobs=blobs_of_serializers,
         meta=draft.meta,
     )
     shape = shape_of(obj)
     if shape is not None:
         footer["shape"] = shape
+    if not blobs_of_serializers:
+        footer["content_digest"] = stream.content.hexdigest()
+    if pickler.has_code or pickler.by_value:
+        footer["has_code"] = True
+    if draft.shared:
+        footer["shared"] = True
     if stream.digest:
         footer["sha256"] = stream.digest.hexdigest()
     return footer

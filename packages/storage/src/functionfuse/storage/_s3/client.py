@@ -140,7 +140,8 @@ class S3Client:
         for response in self._pages(prefix, "" if nested else "/", page):
             for entry in response.get("Contents", ()):
                 if not entry["Key"].endswith("/"):  # some server's idea of a folder
-                    yield ObjectEntry(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
+                    modified = entry["LastModified"].timestamp()
+                    yield ObjectEntry(entry["Key"], entry["Size"], modified, entry["ETag"])
 
     def list_folders(self, prefix: str) -> list[str]:
         return [

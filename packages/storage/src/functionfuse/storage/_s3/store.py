@@ -9,6 +9,7 @@ from functionfuse.errors import OptionError
 
 from .._object.transport import ObjectTransport
 from .._record.signing import check_reference, load_key
+from .._store.collecting import check_keep_runs, check_max_size
 from .._store.store import RecordStore
 from .client import S3Client
 from .settings import make_settings, options_of_s3fs
@@ -39,6 +40,8 @@ class S3Store(RecordStore):
         retry_seconds: how long a request is retried that the server throttles, or that gets no response, once the
             store is made; 0 leaves it to botocore, which gives up after a second or two.
         sign_key: as for the file store.
+        keep_runs: as for the file store.
+        max_size: as for the file store.
         key: a literal access key, with `secret` and maybe `token`. Such a store cannot be pickled, and
             `config()` leaves them out.
         secret: see `key`.
@@ -65,6 +68,8 @@ class S3Store(RecordStore):
         workers: int = 4,
         retry_seconds: float = 300.0,
         sign_key: str | None = None,
+        keep_runs: int | None = 10,
+        max_size: int | str | None = None,
         key: str | None = None,
         secret: str | None = None,
         token: str | None = None,
@@ -90,12 +95,15 @@ class S3Store(RecordStore):
             given[name] = value
         literal = {name: given.pop(name) for name in ("key", "secret", "token")}
         check_reference(sign_key)
+        check_keep_runs(keep_runs)
+        check_max_size(max_size)
         load_key(sign_key)  # better now than after the first long task
         self._settings = make_settings(
             path, **given, credentials=credentials, retry_seconds=retry_seconds, literal=literal
         )
-        super().__init__(ObjectTransport(S3Client(self._settings), self._settings.prefix), sign_key=sign_key)
-        self._sign_key = sign_key
+        transport = ObjectTransport(S3Client(self._settings), self._settings.prefix)
+        super().__init__(transport, sign_key=sign_key, keep_runs=keep_runs, max_size=max_size)
+        self._own_options = {"sign_key": sign_key, "keep_runs": keep_runs, "max_size": max_size}
 
     @property
     def path(self) -> str:
@@ -119,6 +127,6 @@ class S3Store(RecordStore):
             "retry_seconds": settings.retry_seconds,
             "anon": settings.anon,
             "verify": settings.verify,
-            "sign_key": self._sign_key,
+            **self._own_options,
         }
         return {"kind": "S3", "options": options}

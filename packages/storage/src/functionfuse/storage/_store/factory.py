@@ -11,8 +11,11 @@ from functionfuse.original import takes_original_names
 from functionfuse.stores import Catalogue, make_store, store_kinds
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from .._serialize.serializers import Serializer
     from .bound import WorkflowReader, WorkflowSaver, WorkflowStarter
+    from .collecting import Collected
     from .results import Results
 
 
@@ -47,12 +50,25 @@ class ResultStore(Catalogue, Protocol):
             pattern: a glob over names.
         """
 
-    def gc(self, workflow_name: str, grace: float = 86400.0) -> list[str]:
-        """Delete what no result refers to; see `FileStore`.
+    def gc(
+        self,
+        workflow_name: str | None = None,
+        grace: float = 86400.0,
+        *,
+        keep_runs: int | EllipsisType | None = ...,
+        older_than: float = 86400.0,
+        max_size: int | str | EllipsisType | None = ...,
+        dry_run: bool = False,
+    ) -> Collected:
+        """Remove results that are not kept, and what no result refers to; see `FileStore`.
 
         Args:
-            workflow_name: of the workflow.
-            grace: seconds for which it is kept.
+            workflow_name: the workflow; None for all.
+            grace: seconds for which blobs, and what writers left, are kept.
+            keep_runs: of how many runs of each workflow results are kept; None for all.
+            older_than: seconds for which a result is kept that was made or read.
+            max_size: bytes that all results may take.
+            dry_run: remove nothing.
         """
 
     def get_writer_funcs(self, workflow_name: str) -> tuple[WorkflowStarter, WorkflowReader, WorkflowSaver]:

@@ -4,11 +4,19 @@
 
     <root>/ffstore.json                             the marker: how names are kept
     <root>/.trash/<uuid>/                           in a folder: workflows that are being removed
+    <root>/.results/<digest>.ffr                    records of results that have a recipe, by its digest
+    <root>/.results/<digest>-state.ffr              those of states of stateful objects
+    <root>/.results/<digest>@<name>.ffr             references to it, of names under which it was not saved
+    <root>/.same/<digest>@<digest>.ffr              two recipes whose results have the same content
+    <root>/.collected/last.ffr                      when a run last let the store collect results
     <root>/<workflow>/.workflow                     in a bucket: the workflow exists, also without results
-    <root>/<workflow>/<task>.ffr                    records
+    <root>/<workflow>/<task>.ffr                    records by name: the same file as the one in `.results`, a copy of
+                                                    a small object, or a reference; and results without a recipe
     <root>/<workflow>/.tmp/<uuid>-<host>-<pid>      drafts: records that are being written; in a bucket an empty
                                                     object that exists while a save with blobs is under way
     <root>/<workflow>/.big/<uuid><suffix>           blobs; without suffix, the content of a large record
+
+Results that have a recipe are written in `.results`, which has drafts and blobs as workflows have.
 """
 
 from __future__ import annotations
@@ -21,9 +29,10 @@ from typing import Any
 from functionfuse.errors import CorruptRecord, OptionError, UnsupportedRecord
 
 MARKER = "ffstore.json"
-FORMAT = 1
+FORMAT = 2
 RECORD = ".ffr"
 WORKFLOW, DRAFTS, BLOBS, TRASH = ".workflow", ".tmp", ".big", ".trash"
+RESULTS, SAME, COLLECTED = ".results", ".same", ".collected"
 
 _SUFFIX = r"(\.[A-Za-z0-9_-]+)*"
 _IS_SUFFIX = re.compile(_SUFFIX)

@@ -7,17 +7,23 @@ import re
 from typing import TYPE_CHECKING
 
 from functionfuse.errors import CorruptRecord, OptionError, StorageError, TaskNotFound, UnsupportedRecord
+from functionfuse.stores import OBJECTS
 
 from .._record.format import TAIL, Footer, tail_length, unpack_footer
 from .._record.names import decode, encode, is_shortened, literal_prefix
 from .._record.reading import check_content, footer_of, verify, verify_digest
 from .._record.signing import load_key
+from .layout import RESULTS
 from .transport import Absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .transport import Transport
+
+STATE = "-state"
+ALL_RESULTS = "\0results"
+"""What stands for the name of a workflow where the results that recipes find are meant, of all workflows."""
 
 
 class Records:
@@ -45,7 +51,16 @@ class Records:
         Raises:
             InvalidNameError: the name is anything but a non-empty string.
         """
-        return encode(name, fold=self.transport.fold)
+        return RESULTS if name == ALL_RESULTS else encode(name, fold=self.transport.fold)
+
+    def stem_of(self, workflow: str, digest: str) -> str:
+        """Return the stem of the result that a recipe finds.
+
+        Args:
+            workflow: name of a workflow; states of stateful objects are other results than those of its tasks.
+            digest: of the recipe.
+        """
+        return encode(digest, fold=self.transport.fold) + STATE * workflow.endswith(OBJECTS)
 
     def find(self, workflow: str, task: str) -> Footer | None:
         """Return the footer of a result, or None when there is none of exactly this name.
@@ -108,25 +123,44 @@ class Records:
         Raises:
             Absent: there is no record.
             CorruptRecord: it is damaged.
-            TaskNotFound: it is of another task.
+            TaskNotFound: it is of another task, or refers to a result that was removed.
         """
         folder, stem = self.encode(workflow), self.encode(task)
+        record, footer = self._whole(folder, stem, check=check)
+        if (footer["name"], footer["workflow"]) != (task, workflow):
+            raise TaskNotFound(
+                f"{self.transport.location(folder, stem)!r} holds {footer['name']!r} of workflow "
+                f"{footer['workflow']!r}, not {task!r} of workflow {workflow!r}"
+            )
+        result = footer.get("result")
+        if result is None:
+            return record, footer
+        try:
+            record, found = self._whole(RESULTS, result, check=check)
+        except Absent:
+            raise TaskNotFound(f"result {task!r} of workflow {workflow!r} was removed under its other names") from None
+        if self.stem_of(found["workflow"], (found["recipe"] or {}).get("digest", "")) != result:
+            raise CorruptRecord(f"{self.transport.location(RESULTS, result)!r} is the result of another recipe")
+        return record, found
+
+    def _whole(self, folder: str, stem: str, *, check: bool) -> tuple[memoryview, Footer]:
         location = self.transport.location(folder, stem)
         key = self.key()
         try:
             record, footer = self._record_and_content(folder, stem, key)
+            if footer.get("result") is not None:
+                return record, footer
             if key is not None:
                 verify_digest(record, footer)
             if check:
                 verify(record, footer)
         except (CorruptRecord, UnsupportedRecord) as error:
             raise type(error)(f"{location!r}: {error}") from error
-        if (footer["name"], footer["workflow"]) != (task, workflow):
-            raise TaskNotFound(
-                f"{location!r} holds {footer['name']!r} of workflow {footer['workflow']!r}, "
-                f"not {task!r} of workflow {workflow!r}"
-            )
         return record, footer
+
+    def folder_of_blobs(self, footer: Footer) -> str:
+        """Return the folder that the blobs of a record are in."""
+        return RESULTS if footer.get("shared") else self.encode(footer["workflow"])
 
     def _record_and_content(self, folder: str, stem: str, key: bytes | None) -> tuple[memoryview, Footer]:
         """Return what holds the segments of a record, a blob maybe, and its footer."""
@@ -135,10 +169,10 @@ class Records:
             record = self.transport.whole(folder, stem)
             footer = footer_of(record, key)
             blob = footer.get("content")
-            if blob is None:
+            if blob is None or footer.get("result") is not None:
                 return record, footer
             try:
-                content = self.transport.content(folder, blob)
+                content = self.transport.content(self.folder_of_blobs(footer), blob)
             except CorruptRecord:
                 if blob == missing:
                     raise

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from functionfuse.errors import CorruptRecord, OptionError, StorageError, UnsupportedRecord
+from functionfuse.errors import CorruptRecord, StorageError, UnsupportedRecord
 
+from .collecting import Collected
+from .layout import RESULTS
 from .transport import Absent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Set
+
     from .._record.format import Footer
+    from .collecting import ResultCollector
     from .lookup import Records
     from .transport import Transport
 
@@ -38,30 +44,71 @@ def check_workflow(records: Records, workflow: str, pattern: str) -> list[tuple[
     return sorted(problems)
 
 
-def collect(records: Records, workflow: str, grace: float) -> list[str]:
-    """Delete unreferenced blobs and what writers that have ended left; return the names of what was deleted.
+def collect(
+    records: Records, folders: Iterable[str], results: ResultCollector, grace: float, *, dry_run: bool
+) -> Collected:
+    """Remove results that are not kept, unreferenced blobs, and what writers that have ended left.
 
     Args:
         records: of the store.
-        workflow: name of the workflow.
-        grace: seconds for which it is kept.
-
-    Raises:
-        OptionError: `grace` is no number of seconds.
+        folders: encoded names of the workflows whose blobs and leftovers are removed, beside those of results.
+        results: which results are removed.
+        grace: seconds for which blobs and leftovers are kept.
+        dry_run: remove nothing.
     """
-    if not isinstance(grace, (int, float)) or not grace >= 0:
-        raise OptionError(f"grace must be 0 seconds or more, got {grace!r}")
-    transport, folder = records.transport, records.encode(workflow)
-    # The order matters. A blob is listed before its writer is looked for, and its writer before its record:
-    # so whoever wrote a blob that is listed here is still seen writing, or its record is seen.
-    ages = transport.blob_ages(folder)
-    limit = max(grace, _DAY) if transport.is_writing(folder) else grace
-    referenced = _referenced(records, folder) if ages else set()
-    unreferenced = []
-    if referenced is not None:
-        unreferenced = [blob for blob, age in ages if age >= limit and blob not in referenced]
-        transport.remove_blobs(folder, unreferenced)
-    return sorted(unreferenced) + sorted(transport.sweep(folder, grace))
+    removals = results.collect()
+    gone = {stem for removal in removals for stem in removal.uses}
+    leftovers = _Leftovers(records, grace, dry_run=dry_run)
+    left = [name for folder in (*folders, RESULTS) for name in leftovers.collect(folder, gone)]
+    freed = sum(removal.size for removal in removals) + leftovers.freed
+    rows = [removal.cells() for removal in removals] + [(name, "nothing refers to it") for name in left]
+    return Collected([*(removal.stem for removal in removals), *left], freed, rows, results.problem)
+
+
+class _Leftovers:
+    """Removes what nothing refers to, folder by folder."""
+
+    def __init__(self, records: Records, grace: float, *, dry_run: bool) -> None:
+        self.freed = 0
+        self._records = records
+        self._transport = records.transport
+        self._grace = grace
+        self._dry_run = dry_run
+
+    def collect(self, folder: str, gone: Set[str]) -> list[str]:
+        """Remove it from one folder; return the names of what was removed.
+
+        Args:
+            folder: encoded name of the workflow.
+            gone: stems of results that are not there any more, or would not be.
+        """
+        transport = self._transport
+        # The order matters. A blob is listed before its writer is looked for, and its writer before its record:
+        # so whoever wrote a blob that is listed here is still seen writing, or its record is seen.
+        ages = transport.blob_ages(folder)
+        limit = max(self._grace, _DAY) if transport.is_writing(folder) else self._grace
+        old = [blob for blob, age in ages if age >= limit]
+        referenced = self._referenced(folder, gone) if old else set()
+        unreferenced = [] if referenced is None else [blob for blob in old if blob not in referenced]
+        for blob in unreferenced:
+            with suppress(CorruptRecord):
+                self.freed += transport.blobs(folder).size(blob)
+        if unreferenced and not self._dry_run:
+            transport.remove_blobs(folder, unreferenced)
+        return sorted(unreferenced) + sorted(transport.sweep(folder, self._grace, dry_run=self._dry_run))
+
+    def _referenced(self, folder: str, gone: Set[str]) -> set[str] | None:
+        """Return the blobs that records refer to; None when a record cannot be read."""
+        if folder != RESULTS:
+            return _referenced(self._records, [(folder, stem) for stem in self._transport.stems(folder)])
+        # A name may have a result that another save of the same recipe has replaced since.
+        known = self._transport.identities(RESULTS)
+        places = [(RESULTS, stem) for stem in known if stem not in gone or not self._dry_run]
+        same = set(known.values())
+        for holder in self._transport.folders():
+            named = self._transport.identities(holder)
+            places += [(holder, stem) for stem, identity in named.items() if identity not in same]
+        return _referenced(self._records, places)
 
 
 def _problem(records: Records, workflow: str, name: str) -> str:
@@ -72,7 +119,7 @@ def _problem(records: Records, workflow: str, name: str) -> str:
         except StorageError as error:
             return str(error)
         try:
-            return _check_blobs(records.transport, records.encode(workflow), footer)
+            return _check_blobs(records.transport, records.folder_of_blobs(footer), footer)
         except CorruptRecord as error:
             if _is_stored(records, workflow, name, footer):
                 return str(error)
@@ -95,10 +142,10 @@ def _is_stored(records: Records, workflow: str, name: str, footer: Footer) -> bo
     return now is not None and now["blobs"] == footer["blobs"]
 
 
-def _referenced(records: Records, folder: str) -> set[str] | None:
+def _referenced(records: Records, places: Iterable[tuple[str, str]]) -> set[str] | None:
     """Return the blobs that records refer to; None when a record cannot be read."""
     referenced: set[str] = set()
-    for stem in records.transport.stems(folder):
+    for folder, stem in places:
         try:
             footer = records.footer_at(folder, stem, None)
         except Absent:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
 
+from functionfuse._tables import SHOWN, Table
 from functionfuse.errors import StorageError
 
-from .tables import SHOWN, Table
+from .parallel import in_threads
 from .transport import Absent
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .._record.format import Footer
     from .lookup import Records
 
-_READERS = 8  # footers that are read at the same time
 _HEADER = ("name", "type", "shape", "size", "created", "took")
 
 
@@ -50,7 +49,7 @@ class Result:
             self.name,
             self.type,
             _readable_shape(self.shape),
-            _readable_size(self.size),
+            readable_size(self.size),
             created,
             _readable_duration(self.duration),
         )
@@ -108,8 +107,7 @@ def read_rows(records: Records, workflow_name: str, listed: Sequence[tuple[str, 
         workflow_name: of the workflow.
         listed: names of results, each with the stem of its record.
     """
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda one: _read(records, workflow_name, *one), listed))
+    return in_threads(lambda one: _read(records, workflow_name, *one), listed)
 
 
 def workflows_table(title: str, counts: Sequence[tuple[str, int]], more: int) -> Table:
@@ -163,7 +161,8 @@ def _readable_shape(shape: tuple[int | None, ...] | None) -> str:
     return " x ".join("?" if size is None else f"{size:,}" for size in shape) or "scalar"
 
 
-def _readable_size(size: float) -> str:
+def readable_size(size: float) -> str:
+    """Return a number of bytes as a text."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -6,10 +6,11 @@ in `RecordStore`, once; a transport moves bytes and makes them visible atomicall
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Set
 
     from zarr.abc.store import Store
 
@@ -24,6 +25,27 @@ class Absent(Exception):  # noqa: N818
 
 class RecordExists(Exception):  # noqa: N818
     """There is a valid record, of another writer."""
+
+
+@dataclass
+class Link:
+    """A second name that a record gets as it is published, where that costs no copy of much content."""
+
+    folder: str
+    stem: str
+    is_made: bool = False
+    """Whether the record has got it."""
+
+
+class Use(NamedTuple):
+    """What a listing tells of a record: which one it is, and when it was last used."""
+
+    identity: Hashable
+    """As in `Transport.identities`, of all records of a folder."""
+    size: int
+    """Bytes."""
+    used: float
+    """When it was last written or read, in seconds since the epoch; in a bucket, written."""
 
 
 class Sink(Protocol):
@@ -144,12 +166,42 @@ class Transport(Protocol):
             prefix: of the wanted stems; others may be returned too.
         """
 
-    def exists(self, folder: str, stem: str) -> bool:
-        """Return True if there is a record.
+    def present(self, folder: str, stems: Collection[str]) -> Set[str]:
+        """Return those of some stems that there are records of.
+
+        Args:
+            folder: encoded name of the workflow.
+            stems: encoded names of tasks.
+        """
+
+    def identities(self, folder: str, stems: Iterable[str] | None = None) -> Mapping[str, Hashable]:
+        """Return by stem what tells records apart: equal only for records with the same bytes.
+
+        Args:
+            folder: encoded name of the workflow.
+            stems: of the few records that are asked for; without it, of all, with one listing. What was returned for
+                some is not to be compared with what was returned for all.
+        """
+
+    def uses(self, folder: str) -> Mapping[str, Use]:
+        """Return by stem what a listing tells of the records in a folder."""
+
+    def mark_used(self, folder: str, stem: str) -> bool:
+        """Note that a record is used now, so that `remove_unused` leaves it; return False if there is none.
+
+        Without effect in a bucket, where a new reference to the record does that.
 
         Args:
             folder: encoded name of the workflow.
             stem: encoded name of the task.
+        """
+
+    def remove_unused(self, folder: str, uses: Mapping[str, Use]) -> Set[str]:
+        """Remove records that nothing has used since they were listed, and return their stems.
+
+        Args:
+            folder: encoded name of the workflow.
+            uses: what was listed of them, with the references to them (`<stem>@...`).
         """
 
     def location(self, folder: str, stem: str) -> str:
@@ -191,6 +243,7 @@ class Transport(Protocol):
         *,
         may_replace: Callable[[], bool],
         create: bool,
+        link: Link | None = None,
     ) -> T:
         """Make what `fill` writes the record atomically, and return what it returned.
 
@@ -203,10 +256,23 @@ class Transport(Protocol):
             may_replace: called before a record is replaced, and maybe when there is none; returns False to refuse.
             create: a record of another writer that becomes visible meanwhile is treated alike; else the last writer
                 wins.
+            link: a second name for the record; without `create`.
 
         Raises:
             RecordExists: `may_replace` returned False.
             StorageError: the record could not be written.
+        """
+
+    def link(self, folder: str, stem: str, link: Link) -> None:
+        """Give a record a second name, in the place of another record, where that costs no copy.
+
+        Args:
+            folder: encoded name of the workflow.
+            stem: encoded name of the task.
+            link: the second name.
+
+        Raises:
+            Absent: there is no such record; known only where it is linked.
         """
 
     def remove(self, folder: str, stem: str) -> None:
@@ -237,6 +303,9 @@ class Transport(Protocol):
     def blob_ages(self, folder: str) -> list[tuple[str, float]]:
         """Return the blobs in a folder, with seconds since each was last written."""
 
+    def size_of_blobs(self, folder: str) -> int:
+        """Return the bytes of all blobs in a folder."""
+
     def remove_blobs(self, folder: str, blobs: Iterable[str]) -> None:
         """Delete blobs; those that do not exist are no error.
 
@@ -248,10 +317,11 @@ class Transport(Protocol):
     def is_writing(self, folder: str) -> bool:
         """Return True if a save into this folder may be under way."""
 
-    def sweep(self, folder: str, grace: float) -> list[str]:
+    def sweep(self, folder: str, grace: float, *, dry_run: bool = False) -> list[str]:
         """Delete what writers that have ended left; return its names.
 
         Args:
             folder: encoded name of the workflow.
             grace: seconds that what unknown writers left is kept.
+            dry_run: delete nothing.
         """

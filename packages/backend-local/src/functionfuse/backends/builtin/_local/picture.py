@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.backends.node_states import counted
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import graphviz
 
+    from functionfuse.backends.node_states import NodeState
     from functionfuse.graph import Graph
     from functionfuse.nodes import Node
 
@@ -38,7 +43,17 @@ def graphviz_package() -> Any:
     return graphviz
 
 
-def digraph(graph: Graph, name: str) -> graphviz.Digraph:
+_STYLES: dict[str, dict[str, str]] = {
+    "stored": {"style": "rounded,filled", "fillcolor": "#d5efd5"},
+    "finished": {"style": "rounded,filled", "fillcolor": "#d5efd5"},
+    "failed": {"style": "rounded,filled,bold", "fillcolor": "#f8d0cc", "color": "#b3261e"},
+    "blocked": {"style": "rounded,filled,dashed", "fillcolor": "#f8d0cc", "color": "#b3261e"},
+    "skipped": {"style": "rounded,dashed"},
+}
+"""How a node with a state is drawn; one that has to run is as without states."""
+
+
+def digraph(graph: Graph, name: str, states: Mapping[str, NodeState] = MappingProxyType({})) -> graphviz.Digraph:
     """Return a graph in the DOT language.
 
     A call is a box with the node's name. A stateful object and the calls of its methods are drawn in a cluster.
@@ -46,6 +61,7 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
     Args:
         graph: the graph.
         name: of the digraph.
+        states: of nodes by name, which colours and lines show, with a count below.
 
     Raises:
         PictureError: the package graphviz is not installed.
@@ -61,9 +77,15 @@ def digraph(graph: Graph, name: str) -> graphviz.Digraph:
         if owner is not None:
             box = clusters.setdefault(owner, _cluster(len(clusters), owner._target.qualname))
         label = None if ids[node] == node_name else _label(node_name)
-        box.node(ids[node], label, _attributes={"shape": "component"} if owner is node else {})
+        look = {"shape": "component"} if owner is node else {}
+        if node_name in states:
+            known = states[node_name]
+            look |= {**_STYLES.get(known.state, {}), "tooltip": _label(f"{node_name}: {known.text}")}
+        box.node(ids[node], label, _attributes=look)
     for cluster in clusters.values():
         dot.subgraph(cluster)
+    if any(known.state in _STYLES for known in states.values()):
+        dot.attr(label=_label(counted(states)), labelloc="b", fontsize="11")
     for parent, child in graph.edges():
         dot.edge(ids[graph.nodes[parent]], ids[graph.nodes[child]])
     return dot
@@ -98,20 +120,27 @@ def draw(dot: graphviz.Digraph, picture_format: str) -> bytes:
 
 
 class Pictured:
-    """A workflow that is shown as a picture in a notebook, or as text if no picture can be drawn."""
+    """A workflow that is shown as a picture in a notebook, or as a table if no picture can be drawn."""
 
     dag: Graph
     workflow_name: str
+    states: Callable[[], dict[str, NodeState]]
 
     def graph(self) -> graphviz.Digraph:
         """Return the graph as an object of the ``graphviz`` package, which can be styled and rendered."""
         return digraph(self.dag, self.workflow_name)
 
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        picture = self._repr_svg_()
+        if picture is None:
+            return super()._repr_mimebundle_(**options)  # type: ignore[misc, no-any-return]
+        return {"image/svg+xml": picture}
+
     def _repr_svg_(self) -> str | None:
         if len(self.dag) > LARGEST_IN_NOTEBOOK:
             return None
         try:
-            return draw(self.graph(), "svg").decode()
+            return draw(digraph(self.dag, self.workflow_name, self.states()), "svg").decode()
         except PictureError:
             return None
 

@@ -6,21 +6,23 @@ import multiprocessing
 import os
 from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from functionfuse.backends.calls import Outcome
+from functionfuse.backends.collapsed import targets_of
 from functionfuse.backends.driver_state import DriverState
 from functionfuse.backends.serialization import worker_died
 from functionfuse.errors import EngineError
 
+from .placement import placement, places_calls
 from .processes import end_with_process, forget_pool_of_parent, refuse_inherited
 from .serialization import deserialized_outcome, perform_serialized, send_main_by_value, serializer
 from .throttle import BATCH_CALLS, BATCH_SECONDS, MOST_BYTES, Throttle, perform_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.backends.calls import Call
     from functionfuse.backends.frames import Task
@@ -29,11 +31,19 @@ if TYPE_CHECKING:
 NATIVE_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
+_TELL_WHAT_RUNS = frozenset({"concurrent.futures.thread", "concurrent.futures.process", "loky.process_executor"})
+"""Modules of the executors whose futures cannot be cancelled once their calls have begun; those of Dask can."""
+
+
 class SharedPool:
     """An executor of the user.
 
     Args:
         executor: the executor.
+
+    Attributes:
+        places_calls: whether it takes what each call needs.
+        tells_what_runs: whether its futures tell calls that run from those that have not begun.
 
     Raises:
         EngineError: it was started in the process that this one was forked from.
@@ -42,6 +52,8 @@ class SharedPool:
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.in_process = isinstance(executor, ThreadPoolExecutor)
+        self.tells_what_runs = not _TELL_WHAT_RUNS.isdisjoint(base.__module__ for base in type(executor).__mro__)
+        self.places_calls = places_calls(executor)
         refuse_inherited(executor)
 
     def kill(self) -> None:
@@ -56,6 +68,8 @@ class OwnPool:
     """
 
     in_process = False
+    tells_what_runs = True
+    places_calls = False
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -92,14 +106,16 @@ class PooledCall:
         outcome: how it ended; None as long as it has not, or when it was dropped.
         crashes: how often its worker died.
         alone: whether nothing else may run at the same time.
+        needs: the resources by which the executor places it.
     """
 
-    __slots__ = ("alone", "call", "crashes", "data", "name", "outcome")
+    __slots__ = ("alone", "call", "crashes", "data", "name", "needs", "outcome")
 
-    def __init__(self, name: str, call: Call) -> None:
+    def __init__(self, name: str, call: Call, needs: Mapping[str, float]) -> None:
         self.name = name
         self.call = call
         self.data = b""
+        self.needs = needs
         self.outcome: Outcome | None = None
         self.crashes = 0
         self.alone = False
@@ -146,12 +162,13 @@ class PoolEngine:
         Raises:
             NodeError: the call cannot be pickled for a worker.
         """
-        pooled = PooledCall(task.name, call)
+        options = task.step.options
+        pooled = PooledCall(task.name, call, options.needs if self._pool.places_calls and options.resources else {})
         if not self._pool.in_process:
             pooled.data = serializer.call(call, task.name)
             self._bytes += len(pooled.data)
         seconds = self._throttle.expected(call)
-        if seconds > BATCH_SECONDS:
+        if seconds > BATCH_SECONDS or pooled.needs:
             self._give([pooled])
             return pooled
         self._batch.append(pooled)
@@ -160,14 +177,18 @@ class PoolEngine:
             self._give_batch()
         return pooled
 
-    def wait(self) -> PooledCall:
-        """Return the next call that ended, or was dropped."""
+    def wait(self, seconds: float) -> PooledCall | None:
+        """Return the next call that ended, or was dropped; None when there is none for so long."""
         while not self._ended:
             self._give_batch()
             if self._suspects and not self._submitted:
                 self._give([self._suspects.popleft()])
-            else:
-                self._receive(self._done_futures.get())
+                continue
+            try:
+                future = self._done_futures.get(timeout=seconds)
+            except Empty:
+                return None
+            self._receive(future)
         return self._ended.popleft()
 
     def outcome(self, handle: PooledCall) -> Outcome | None:
@@ -186,8 +207,9 @@ class PoolEngine:
         self._ended.extend([*self._batch, *self._suspects])
         self._batch.clear()
         self._suspects.clear()
-        for future in list(self._submitted):  # a cancelled one is done too
-            future.cancel()
+        if at_once or self._pool.tells_what_runs:  # else what runs would be lost
+            for future in list(self._submitted):  # a cancelled one is done too
+                future.cancel()
         if at_once:
             self._pool.kill()
 
@@ -202,8 +224,10 @@ class PoolEngine:
                 future: Future[Any] = self._pool.executor.submit(perform_batch, [pooled.call for pooled in calls])
             else:
                 data = [pooled.data for pooled in calls]
-                state = self._driver.of(pooled.call.target for pooled in calls)
-                future = self._pool.executor.submit(perform_serialized, data, state, uuid4().hex, os.getpid())
+                state = self._driver.of(target for pooled in calls for target in targets_of(pooled.call))
+                future = self._pool.executor.submit(
+                    perform_serialized, data, state, uuid4().hex, os.getpid(), **placement(calls[0].needs)
+                )
         except BrokenExecutor as error:
             self._worker_died(calls, error)
             return

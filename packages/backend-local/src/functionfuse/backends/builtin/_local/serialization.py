@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import cloudpickle
 
-from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.calls import Outcome
+from functionfuse.backends.performing import perform
 from functionfuse.backends.serialization import Serializer, deserialized_outcome
 from functionfuse.backends.workers import watch_driver
 

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from functionfuse.backends.calls import perform
+from functionfuse.backends.performing import perform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect.cache_policies import CachePolicy
 
+from functionfuse.file_check import STALE
 from functionfuse.fingerprint import RecipeBook, Unfingerprintable
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class CacheLookups:
     def of(self, task: Task) -> Lookup:
         """Return the lookup of a node; one without a recipe, or that must run every time, runs."""
         recipe, options = self._recipe(task), task.step.options
-        return Lookup(recipe, self._refresh or not recipe or options.log)
+        is_stale = task.step.reason.startswith(STALE)  # the cache has the same result
+        return Lookup(recipe, self._refresh or not recipe or options.log or is_stale)
 
     def _recipe(self, task: Task) -> str:
         frame, step = task

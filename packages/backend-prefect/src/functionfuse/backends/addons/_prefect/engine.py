@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,16 @@ from prefect.states import Cancelled, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from functionfuse.backends.calls import Outcome
+from functionfuse.backends.calls import MemberOutcomes, Outcome
+from functionfuse.backends.collapsed import targets_of
 from functionfuse.backends.driver_state import DriverState
-from functionfuse.errors import NodeError, RunCancelled
+from functionfuse.errors import EngineError, NodeError, RunCancelled
 
 from .artifact import parents_of
 from .options import TaskFactory, is_cached, reads_parameters
 from .outcomes import SubmittedCall, read_outcome, worker_error
 from .parameters import parameters_of, placeholders, signature_of
+from .placement import placed
 from .serialization import SerializedCall, SerializedParameter, serializer
 from .task import NodeFunction
 from .task_runs import TaskRuns
@@ -28,6 +31,7 @@ from .workers import end_workers, guard_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
     from inspect import Signature
 
     from prefect.client.schemas.objects import State
@@ -123,25 +127,36 @@ class PrefectEngine:
         lookup = self._lookups.of(task) if is_cached(options) else None
         prefect_task = self._factory.make(name, target, function, options, lookup)
         edges = self._task_runs.edges(task, signature, list(parameters))
+        placement = self._placement(task)
         self._functions.add(function)  # it may begin, and Ctrl-C may come, before its future is here
-        future: PrefectFuture[Any] = self._task_runner.submit(prefect_task, parameters, dependencies=edges)
-        self._submitted[future] = SubmittedCall(name, call, function, time.perf_counter())
+        with placement:
+            future: PrefectFuture[Any] = self._task_runner.submit(prefect_task, parameters, dependencies=edges)
+        self._submitted[future] = SubmittedCall(name, call, function, time.perf_counter(), task)
         self._follow(future, task)
         return future
 
+    def _placement(self, task: Task) -> AbstractContextManager[Any]:
+        try:
+            return placed(self._task_runner, task.step.options.resources)
+        except EngineError as error:
+            name = task.name
+            self._table.record(name, "Failed", "run", 0.0)
+            raise NodeError(f"node {name!r} cannot run: {error}", name=name) from error
+
     @staticmethod
     def _serialized(driver: DriverState, call: Call, name: str) -> SerializedCall:
-        return SerializedCall(serializer.call(call, name), driver.of([call.target]))
+        return SerializedCall(serializer.call(call, name), driver.of(targets_of(call)))
 
-    def wait(self) -> PrefectFuture[Any]:
-        """Wait until a submitted call has ended, and return its future.
+    def wait(self, seconds: float = inf) -> PrefectFuture[Any] | None:
+        """Wait until a submitted call has ended, and return its future; None when none has for so long.
 
         Raises:
             RunCancelled: somebody cancelled the flow run.
         """
+        end = time.monotonic() + seconds
         while True:
-            future = self._next_ended()
-            if future not in self._shown:
+            future = self._next_ended(end)
+            if future is None or future not in self._shown:
                 return future
             self._shown.remove(future)
             self.show_reused()
@@ -164,8 +179,20 @@ class PrefectEngine:
         self._has_ended = True
         if isinstance(outcome.error, KeyboardInterrupt):
             raise outcome.error
-        self._table.record(submitted.name, "Failed" if outcome.error else "Completed", "run", outcome.seconds)
+        self._record(submitted, outcome)
         return outcome
+
+    def _record(self, submitted: SubmittedCall, outcome: Outcome) -> None:
+        """Record how a call ended, and for a collapsed step how those of its members did."""
+        if isinstance(outcome.value, MemberOutcomes):
+            for name, (ended, _) in outcome.value.by_name.items():
+                if ended is not None:
+                    full_name = submitted.task.frame.full_name(name)
+                    self._table.record(full_name, "Failed" if ended.error else "Completed", "run", ended.seconds)
+        else:
+            for member in submitted.task.members:
+                state = "Failed" if outcome.error else "Completed"
+                self._table.record(member.name, state, "run", outcome.seconds)
 
     def stop(self, *, at_once: bool) -> None:
         """Abandon what runs, and leave no task run behind that seems to run.
@@ -213,7 +240,9 @@ class PrefectEngine:
                 pass
             if not self._shown:
                 return
-            self._shown.remove(self._next_ended())
+            ended = self._next_ended()
+            assert ended is not None
+            self._shown.remove(ended)
 
     def _show(self, task: Task) -> None:
         parents = self._task_runs.inputs(task.frame, parents_of(task.step))
@@ -226,18 +255,22 @@ class PrefectEngine:
     # -- task runs
 
     def _follow(self, future: PrefectFuture[Any], task: Task) -> None:
-        self._task_runs.add(task, future.task_run_id)
+        for member in task.members:
+            self._task_runs.add(member, future.task_run_id)
         future.add_done_callback(self._ended.put)
 
-    def _next_ended(self) -> PrefectFuture[Any]:
-        """Wait for a task run to end, and ask now and then whether the flow run is cancelled."""
+    def _next_ended(self, end: float = inf) -> PrefectFuture[Any] | None:
+        """Wait for a task run to end, until some time, and ask now and then whether the flow run is cancelled."""
         while True:
-            left = self._polled + POLL_SECONDS - time.monotonic()
+            now = time.monotonic()
+            left = self._polled + POLL_SECONDS - now
             if left <= 0:
                 self._refuse_cancelled()
                 continue
             with suppress(Empty):
-                return self._ended.get(timeout=left)
+                return self._ended.get(timeout=max(0.0, min(left, end - now)))
+            if time.monotonic() >= end:
+                return None
 
     def _refuse_cancelled(self) -> None:
         """Raise RunCancelled if somebody cancelled the flow run."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from functionfuse.backends.calls import Call
+    from functionfuse.backends.frames import Task
 
     from .task import NodeFunction
 
@@ -33,12 +34,14 @@ class SubmittedCall(NamedTuple):
         call: the call.
         function: makes it.
         started: when it was submitted, by `time.perf_counter`.
+        task: what it is for.
     """
 
     name: str
     call: Call
     function: NodeFunction
     started: float
+    task: Task
 
 
 def read_outcome(future: PrefectFuture[Any], submitted: SubmittedCall, seconds: float) -> Outcome:

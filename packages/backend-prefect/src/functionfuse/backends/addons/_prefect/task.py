@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 from prefect.results import should_persist_result
 
-from functionfuse.backends.calls import Outcome, perform
+from functionfuse.backends.calls import Outcome
+from functionfuse.backends.performing import perform
 from functionfuse.backends.serialization import unserializable_result
 from functionfuse.backends.texts import has_text
 from functionfuse.backends.workers import watch_driver

@@ -53,18 +53,23 @@ class WorkerStopped(Exception):  # noqa: N818  what stopped it is in it
 
 
 def guard_workers(runner: TaskRunner[Any]) -> None:
-    """Let the processes of a pool report errors of every kind.
+    """Let the processes of a pool report errors of every kind, and die at any time.
 
     The thread that reads their results ends with an error that is no Exception, and all futures of the pool stay
     without a result. Prefect raises such errors itself: SystemExit, where its own part of a task run fails.
 
+    A process that is killed while it sends a message (log lines, events) leaves the queue of messages locked. Python
+    would then wait for that queue for ever when the program ends, even if the program has nothing left to send.
+
     Args:
         runner: the task runner, which has been started.
     """
-    executor = runner._executor if isinstance(runner, ProcessPoolTaskRunner) else None
-    if executor is not None:
-        submit: Any = executor.submit
-        vars(executor).setdefault("submit", partial(submit, _guarded))
+    if not isinstance(runner, ProcessPoolTaskRunner) or runner._executor is None:
+        return
+    submit: Any = runner._executor.submit
+    vars(runner._executor).setdefault("submit", partial(submit, _guarded))
+    if runner._subprocess_message_queue is not None:
+        runner._subprocess_message_queue.cancel_join_thread()
 
 
 def _guarded(function: Callable[[], Any]) -> Any:

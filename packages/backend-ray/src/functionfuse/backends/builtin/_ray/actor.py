@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.backends.calls import Call, Expansion, perform
+from functionfuse.backends.calls import Call, Expansion
+from functionfuse.backends.performing import perform
 from functionfuse.stores import objects_of, state_of
 
 from .serialized import deserialize_step
@@ -37,8 +38,8 @@ class StatefulObjectActor:
         self._done = 0
         self._stores_state = True
 
-    def make(self, position: str, serialized: bytes, *values: Any) -> None:
-        """Call the constructor.
+    def make(self, position: str, serialized: bytes, *values: Any) -> Any:
+        """Call the constructor, and return nothing, or what was recorded.
 
         Args:
             position: of the call.
@@ -48,7 +49,7 @@ class StatefulObjectActor:
         self._method_at(position)
         owner, values = loaded(self._owner, values)
         step, call = deserialize_step(serialized, owner, values)
-        self._complete(step, call, perform(call))
+        return self._complete(step, call, perform(call))
 
     def adopt(self, done: int, store: bytes, workflow_name: str, name: str) -> None:
         """Take the object from the state that is stored after a step.

@@ -111,6 +111,10 @@ class ActorHandle:
             self._done.append(call)
             self._deaths = 0
 
+    def end(self) -> None:
+        """Kill the actor, whatever it runs."""
+        ray.kill(self._actor)
+
     def revive(self) -> bool:
         """Bring the object to its last known state, in another actor if this one died.
 

@@ -8,6 +8,7 @@ import ray
 import ray.experimental
 from ray.exceptions import RayError, RayTaskError
 
+from functionfuse.backends.calls import Outcome
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.serialization import worker_died
 from functionfuse.errors import CorruptRecord, TaskNotFound
@@ -16,6 +17,7 @@ from .signals import StepFailed
 
 if TYPE_CHECKING:
     from functionfuse.backends.frames import Task
+    from functionfuse.backends.recording import CallRecord
 
     from .signals import StoredResultUnreadable
 
@@ -46,8 +48,8 @@ def errors_of(references: list[Any], *, is_client: bool) -> dict[Any, Exception]
     return errors
 
 
-def cause_of(task: Task, error: Exception, seconds: float) -> tuple[BaseException, str, float]:
-    """Return the cause of a node's failure, what the message says of the call, and how long the step took.
+def outcome_of(task: Task, error: Exception, seconds: float) -> tuple[Outcome, str]:
+    """Return the outcome of a step that failed, and what the message says of the call.
 
     Args:
         task: the task that failed.
@@ -55,13 +57,25 @@ def cause_of(task: Task, error: Exception, seconds: float) -> tuple[BaseExceptio
         seconds: since it was submitted.
     """
     if isinstance(error, StepFailed):
-        return error.error(), error.detail, error.seconds
+        record = _fetched(error.record)
+        return Outcome(None, None, error.error(), error.seconds, record=record, line=error.line), error.detail
     if isinstance(error, RayError):
-        return worker_died(task.name, task.step.target.qualname, error), "", seconds
+        died = worker_died(task.name, task.step.target.qualname, error)
+        return Outcome(None, None, died, seconds), ""
     # Raised by Ray around the call: the type of the result is not known here.
     cause = TypeError(f"the result cannot be pickled, or what it was given cannot be unpickled: {error}")
     cause.__cause__ = error
-    return cause, "", seconds
+    return Outcome(None, None, cause, seconds), ""
+
+
+def _fetched(record: CallRecord | None) -> CallRecord | None:
+    """Return what was recorded of a call that failed, with its capsule, which a worker may still have."""
+    if record is None or record.capsule is None or isinstance(record.capsule, bytes):
+        return record
+    try:
+        return record._replace(capsule=ray.get(record.capsule))
+    except RayError as error:
+        return record._replace(capsule=None, problem=f"it was lost with its worker: {error}")
 
 
 def storage_error(unreadable: StoredResultUnreadable) -> Exception:

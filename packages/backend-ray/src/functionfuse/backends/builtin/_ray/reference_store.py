@@ -14,11 +14,11 @@ from functionfuse.stores import OBJECTS, state_of
 
 from .actor_handle import ActorHandle
 from .serialized import StorageRequest
-from .stored_results import read_result, save_result
+from .stored_results import compare_result, read_result, save_result
 from .values import Promise, reference_to, remote_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from functionfuse.backends.frames import Task
     from functionfuse.stores import Store
@@ -59,9 +59,9 @@ class ReferenceStore:
     def storage_request(self, task: Task) -> StorageRequest | None:
         """Return what the worker that runs a task stores; None if it stores nothing."""
         step = task.step
-        if self.store is None or step.options.log:
+        if self.store is None or step.options.log or step.action == "verify":
             return None
-        recipe = None if step.recipe is None else step.recipe.as_dict()
+        recipe = step.recipe.as_dict() if step.recipe is not None and task.frame.has_recipe(step) else None
         result = self.by_workers and step.target.kind != "constructor"
         state = step.instance is not None and recipe is not None
         return StorageRequest(*self.location, task.name, recipe, result, state) if result or state else None
@@ -114,6 +114,18 @@ class ReferenceStore:
         read = remote_function(read_result)
         return Promise(task_name, read.remote(self.location[0], workflow_name, task_name, known_as))
 
+    def difference(self, workflow_name: str, task_name: str, obj: Any) -> str:
+        """Return how a result that was made again differs from the stored one.
+
+        Args:
+            workflow_name: of the result.
+            task_name: of the result.
+            obj: the promise of the new result.
+        """
+        compare = remote_function(compare_result)
+        found: str = ray.get(compare.remote(self.location[0], workflow_name, task_name, obj.reference))
+        return found
+
     def read_stored(self, step_name: str, task_name: str) -> Promise:
         """Return a promise of a result that a worker stored in this run.
 
@@ -123,6 +135,15 @@ class ReferenceStore:
         """
         promise = self.read_task(self.location[1], task_name)
         return Promise(step_name, promise.reference, task_name)
+
+    def finish(self, names: Sequence[str]) -> None:
+        """Wait until the saves of results have ended; `failures` tells which failed.
+
+        Args:
+            names: of the results.
+        """
+        while not {*self._saves.values(), *(name for name, _ in self._waiting)}.isdisjoint(names):
+            self._proceed(_CHECK_SECONDS)
 
     def failures(self) -> list[tuple[str, Exception]]:
         """Wait for all saves, and return the names and errors of those that failed."""
@@ -154,7 +175,7 @@ class ReferenceStore:
         reference, recipe = reference_to(obj, task_name), options.get("recipe")
         if self._submit is not None:
             seconds = getattr(obj, "seconds", None)
-            meta = None if seconds is None else {"seconds": seconds}
+            meta = {} if seconds is None else {"seconds": seconds}
             return partial(self._submit, "save", workflow_name, task_name, reference, recipe=recipe, meta=meta)
         save = remote_function(save_result)
         return partial(save.remote, self.location[0], workflow_name, task_name, recipe, reference)

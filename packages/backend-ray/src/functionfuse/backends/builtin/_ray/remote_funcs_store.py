@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from functionfuse.backends.stores_by_name import StoreByName, missing_verbs
-from functionfuse.stores import OBJECTS
+from functionfuse.stores import is_hidden
 
 from .values import remote_function
 
@@ -67,7 +67,7 @@ class RemoteFuncsStore(StoreByName):
             names: names of results.
         """
         exists = getattr(self._read_object, "file_exists", None)
-        if exists is None or workflow_name.endswith(OBJECTS):
+        if exists is None or is_hidden(workflow_name):
             return super().has_tasks(workflow_name, names)
         names = list(names)
         if hasattr(exists, "remote"):
@@ -88,7 +88,7 @@ class RemoteFuncsStore(StoreByName):
         """
         if verb == "read_task":
             return _submitted(self._read_object.read_task, self._remote_args, task_name)
-        if workflow_name.endswith(OBJECTS):
+        if is_hidden(workflow_name):
             return ray.put(None)
         return self._save_func.remote(task_name, args)
 

@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError
 
 from functionfuse._warning import warn_user
 from functionfuse.backends.calls import Outcome
-from functionfuse.backends.frames import StoredResultLost
+from functionfuse.backends.frames import CollapsedTask, StoredResultLost
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.ready import Ready
 from functionfuse.backends.session import Session
@@ -24,8 +24,9 @@ from functionfuse.plan import fill
 from .actor_handle import ActorHandle
 from .cancellation import cancel_tasks
 from .machines import has_autoscaler, missing_on_machines, removed_placement_group
+from .members import with_values
 from .options import options_of_actors, options_of_tasks
-from .outcomes import cause_of, errors_of, storage_error
+from .outcomes import errors_of, outcome_of, storage_error
 from .reference_store import ReferenceStore
 from .signals import CallOutOfOrder, ControlSignal, GraphReturned, StateNotStored, StoredResultUnreadable
 from .submitter import TaskSubmitter
@@ -34,11 +35,13 @@ from .values import Promise, fetch_results, reference_to, references_for_user, r
 from .worker import raise_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Task
+    from functionfuse.backends.interruption import Runs
     from functionfuse.backends.observers import Observer
+    from functionfuse.backends.recording import CallRecord
     from functionfuse.backends.spec import RunSpec
 
 _SHORT, _LONG, _LONGEST = 0.005, 0.1, 1.0  # seconds to wait before what ended is settled
@@ -73,6 +76,7 @@ def run_on_ray(
     *,
     observers: Sequence[Observer] = (),
     saved: Collection[str] = (),
+    runs: Runs | None = None,
     return_results: bool = True,
     most_pending: int = MOST_PENDING,
 ) -> Any:
@@ -82,6 +86,7 @@ def run_on_ray(
         spec: what to run.
         observers: called with each event.
         saved: as for `Session`.
+        runs: as for `Session`.
         return_results: whether results are returned, rather than references to them.
         most_pending: how many tasks Ray has at a time.
 
@@ -98,7 +103,7 @@ def run_on_ray(
         return (fetch_results if return_results else references_for_user)(spec.wanted, references)
 
     store = None if spec.store is None else ReferenceStore(spec.store, spec.workflow_name)
-    session = Session(spec, observers=observers, run_store=store, saved=saved)
+    session = Session(spec, observers=observers, run_store=store, saved=saved, runs=runs)
     return session.run(partial(execute_on_ray, most_pending=most_pending), collect)
 
 
@@ -110,7 +115,10 @@ def execute_on_ray(run: Run, most_pending: int = MOST_PENDING) -> None:
         most_pending: how many tasks Ray has at a time.
     """
     store = run.store if isinstance(run.store, ReferenceStore) else ReferenceStore(None, run.root.plan.workflow_name)
-    RayRun(run, store, most_pending=most_pending, ahead=not run.is_observed).execute()
+    ahead = not run.log.is_observed
+    if run.interruption.on_interrupt == "finish":  # of the tasks that Ray has, it is not known which run
+        most_pending, ahead = min(most_pending, max(1, int(ray.cluster_resources().get("CPU", 1)))), False
+    RayRun(run, store, most_pending=most_pending, ahead=ahead).execute()
 
 
 class RayRun:
@@ -150,6 +158,7 @@ class RayRun:
         """
         try:
             while True:
+                self._run.interrupted()
                 self._submit_ready()
                 if self._run.failed:
                     self._cancel()
@@ -164,14 +173,23 @@ class RayRun:
             raise
 
     def _cancel(self) -> None:
-        """Cancel the tasks that wait, and interrupt those that run."""
-        references = [pending.promise.reference for pending in self._pending.values()]
-        if references:
-            cancel_tasks(references).wait(_ASKED)
-        if references and not self._is_client:
-            ended, _ = ray.wait(references, num_returns=len(references), timeout=_CANCELLED, fetch_local=False)
-            errors_of(ended, is_client=False)  # else Ray logs them as errors that nobody handles
+        """Cancel the tasks that wait, and interrupt those that run; end the processes of those that go on."""
+        tasks = {pending.promise.reference: pending for pending in self._pending.values()}
         self._pending.clear()
+        if not tasks:
+            return
+        cancel_tasks(list(tasks)).wait(_ASKED)
+        ended, running = ray.wait(list(tasks), num_returns=len(tasks), timeout=_CANCELLED, fetch_local=False)
+        for handle in {tasks[reference].handle for reference in running}:
+            if handle is not None:
+                handle.end()
+        calls = [reference for reference in running if tasks[reference].handle is None]
+        if calls:  # such as one that sleeps
+            cancel_tasks(calls, force=True).wait(_ASKED)
+        if running and not self._is_client:
+            ended += ray.wait(running, num_returns=len(running), timeout=_CANCELLED, fetch_local=False)[0]
+        if not self._is_client:
+            errors_of(ended, is_client=False)  # else Ray logs them as errors that nobody handles
 
     # -- submission
 
@@ -180,7 +198,8 @@ class RayRun:
             task = self._ready.pop()
             if task is None:
                 return
-            self._run.started(task)
+            for member in task.members:
+                self._run.started(member)
             try:
                 self._check_machines(task)
                 pending = self._submit(task)
@@ -192,8 +211,14 @@ class RayRun:
                 self._run.settle(task, Outcome(None, None, reason, 0.0))
                 continue
             self._pending[self._completion_of(pending)] = pending
-            if self._ahead and task.step.target not in self._unpredictable:
+            if self._ahead and self._is_predictable(task):
                 self._run.promise(task, *_provided(pending))
+
+    def _is_predictable(self, task: Task) -> bool:
+        """Return True if a task will have its result with this call, as far as is known."""
+        if isinstance(task, CollapsedTask) or task.step.target in self._unpredictable:
+            return False
+        return not task.step.options.resources or not task.frame.plan[task.step.name].options.grows
 
     def _completion_of(self, pending: PendingTask) -> Any:
         """Return the reference that shows how a task ended."""
@@ -232,6 +257,9 @@ class RayRun:
         those take long.
         """
         patience = min(_LONG, max(_SHORT, _EACH * len(self._pending)))
+        # While Ray waits, two signals are one: a second Ctrl-C has to find this process out of that.
+        longest = _LONG if self._run.interruption.on_interrupt == "finish" else _LONGEST
+        waited = 0.0
         oldest = list(itertools.islice(self._pending, _OLDEST))
         while True:
             ended, _ = ray.wait(oldest, num_returns=len(oldest), timeout=patience, fetch_local=False)
@@ -240,16 +268,26 @@ class RayRun:
                 ended, _ = ray.wait(every, num_returns=len(every), timeout=0, fetch_local=False)
             if ended:
                 break
-            if patience == _LONGEST:
+            self._run.interrupted()
+            waited += patience
+            if waited > _LONGEST:
+                waited = 0.0
                 self._check_machines_again()
-            patience = min(_LONGEST, 2 * patience)
+            patience = min(longest, 2 * patience)
         errors = errors_of(ended, is_client=self._is_client)
+        records = self._records_of(reference for reference in ended if reference not in errors)
         for reference in sorted(ended, key=lambda reference: self._pending[reference].number):
             pending, error = self._pending.pop(reference), errors.get(reference)
             if error is not None and self._has_pending_parent(pending.task):
                 self._pending[reference] = pending  # the error may be the parent's: that one comes first
             else:
-                self._settle(pending, error)
+                self._settle(pending, error, records.get(reference))
+
+    def _records_of(self, ended: Iterable[Any]) -> dict[Any, CallRecord]:
+        """Return what was recorded of the calls of tasks that ended well, with one request for all."""
+        kept = {reference: self._pending[reference].promise.record for reference in ended}
+        kept = {reference: record for reference, record in kept.items() if record is not None}
+        return dict(zip(kept, ray.get(list(kept.values())), strict=True)) if kept else {}
 
     def _check_machines_again(self) -> None:
         """Raise NodeError when a task waits for a machine that went away."""
@@ -257,17 +295,24 @@ class RayRun:
         for pending in self._pending.values():
             self._check_machines(pending.task)
 
-    def _settle(self, pending: PendingTask, error: Exception | None) -> None:
+    def _settle(self, pending: PendingTask, error: Exception | None, record: CallRecord | None = None) -> None:
         task = pending.task
         seconds = time.perf_counter() - pending.since
-        if error is None:
+        if error is not None and pending.promise.others:
+            errors_of(pending.promise.others, is_client=self._is_client)  # else Ray logs them, too
+        if error is None and isinstance(task, CollapsedTask):
+            _confirm(pending)
+            outcomes = with_values(ray.get(pending.promise.reference), pending.promise.of_members())
+            self._run.settle(task, Outcome(outcomes, None, None, seconds))
+        elif error is None:
             _confirm(pending)
             value, handle = _provided(pending)
-            self._run.settle(task, Outcome(value, handle, None, seconds))
+            seconds = seconds if record is None else record.usage.seconds
+            self._run.settle(task, Outcome(value, handle, None, seconds, record=record))
         elif isinstance(error, StoredResultUnreadable):
             self._lose(error)
-        elif not task.frame.failed.keys().isdisjoint((*task.step.needs, *task.step.after)):
-            self._run.skip(task)
+        elif not isinstance(task, CollapsedTask) and self._run.skip(task):
+            return
         elif self._must_run_again(task, error):
             self._ready.withdraw(task)
             if pending.handle is not None and task.name in pending.handle.recovered:
@@ -277,8 +322,8 @@ class RayRun:
         elif isinstance(error, ControlSignal):
             self._settle_signal(pending, error)
         else:
-            cause, detail, seconds = cause_of(task, error, seconds)
-            self._run.settle(task, Outcome(None, None, cause, seconds), detail=detail)
+            outcome, detail = outcome_of(task, error, seconds)
+            self._run.settle(task, outcome, detail=detail)
 
     def _lose(self, unreadable: StoredResultUnreadable) -> None:
         """Record a stored result that is missing or damaged; raise another error of the store."""
@@ -310,7 +355,8 @@ class RayRun:
             self._unpredictable.add(task.step.target)
             is_graph = isinstance(signal, GraphReturned)
             value = signal.args[0] if is_graph else _promise_instead(pending, _argument(task, signal.args[0]))
-        self._run.settle(task, Outcome(value, pending.handle, None, seconds=signal.args[-1]))
+        seconds, record = signal.args[-2:]
+        self._run.settle(task, Outcome(value, pending.handle, None, seconds, record=record))
 
     def _must_run_again(self, task: Task, error: Exception) -> bool:
         """Return True if a task did not run because what it takes was not available yet, or is not any more."""

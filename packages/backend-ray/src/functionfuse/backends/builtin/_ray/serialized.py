@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from functionfuse.backends.options import Retry
+    from functionfuse.backends.recording import CallRecord, Recording
     from functionfuse.backends.secrets import Secret
     from functionfuse.decorator import Target
     from functionfuse.plan import Ref
@@ -57,28 +58,38 @@ class ReturnLayout(NamedTuple):
         whole: whether the result itself is needed, beside items of it.
         keys: of the items that other steps take.
         seconds: whether the duration is returned too.
+        record: whether what was recorded of the call is returned too.
     """
 
     whole: bool
     keys: tuple[Any, ...]
     seconds: bool
+    record: bool = False
 
     @property
     def num_returns(self) -> int:
         """Return how many values the task returns."""
-        return 1 + len(self.keys) + self.seconds
+        return 1 + len(self.keys) + self.seconds + self.record
 
-    def values(self, result: Any, seconds: float) -> tuple[Any, ...]:
+    def values(self, result: Any, seconds: float, record: CallRecord | None) -> tuple[Any, ...]:
         """Return the values; an item that does not exist is replaced by a `MissingItem`.
 
         Args:
             result: what the step returned.
             seconds: how long the step took.
+            record: what was recorded of its call.
         """
-        items = [self._item(result, key) for key in self.keys]
-        return (unchanged(result) if self.whole else None, *items, *([seconds] if self.seconds else ()))
+        items = [self.item(result, key) for key in self.keys]
+        measured = (*([seconds] if self.seconds else ()), *([record] if self.record else ()))
+        return (unchanged(result) if self.whole else None, *items, *measured)
 
-    def _item(self, result: Any, key: Any) -> Any:
+    def item(self, result: Any, key: Any) -> Any:
+        """Return an item of a result, or a `MissingItem`.
+
+        Args:
+            result: what the step returned.
+            key: of the item.
+        """
         try:
             return unchanged(result[key])
         except Exception as error:
@@ -102,6 +113,7 @@ class SerializedStep(NamedTuple):
     retriable: tuple[type[BaseException], ...]
     layout: ReturnLayout | None
     storage: StorageRequest | None
+    recording: Recording | None
 
     def call(self, target: Target, values: tuple[Any, ...], instance: Any = None) -> Call:
         """Return the call, with the values in the arguments.
@@ -117,7 +129,7 @@ class SerializedStep(NamedTuple):
         by_ref = dict(zip(self.refs, checked_arguments(values, {})[0], strict=True))
         args = tuple(fill(value, by_ref.__getitem__) for value in self.args)
         kwargs = {key: fill(value, by_ref.__getitem__) for key, value in self.kwargs.items()}
-        options = self.initialize, self.retry, self.timeout, self.check_arguments, self.environment
+        options = self.initialize, self.retry, self.timeout, self.check_arguments, self.environment, self.recording
         return Call(target, args, kwargs, instance, *options)
 
 

@@ -10,9 +10,13 @@ from ray import cloudpickle
 from functionfuse.backends.calls import Call, called
 from functionfuse.backends.serialization import Serializer, deserialized_error
 from functionfuse.backends.texts import described
+from functionfuse.backends.tracebacks import user_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from functionfuse.backends.recording import CallRecord
+    from functionfuse.backends.tracebacks import CodeLine
 
 
 serializer = Serializer(cloudpickle.Pickler)
@@ -26,17 +30,29 @@ class StepFailed(Exception):  # noqa: N818
         message: its type and text.
         detail: how the step was called, or what else went wrong.
         seconds: how long the step took, all attempts.
+        record: what was recorded of its call.
+        line: of the user's code that failed.
     """
 
-    def __init__(self, serialized: bytes, message: str, detail: str, seconds: float) -> None:
-        super().__init__(serialized, message, detail, seconds)
+    def __init__(
+        self,
+        serialized: bytes,
+        message: str,
+        detail: str,
+        seconds: float,
+        record: CallRecord | None = None,
+        line: CodeLine | None = None,
+    ) -> None:
+        super().__init__(serialized, message, detail, seconds, record, line)
         self.serialized = serialized
         self.message = message
         self.detail = detail
         self.seconds = seconds
+        self.record = record
+        self.line = line
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.detail}"
+        return f"{self.message}\n  {self.detail}" + ("" if self.line is None else f"\n  {self.line}")
 
     def error(self) -> BaseException:
         """Return what the user's function raised."""
@@ -63,15 +79,15 @@ class ControlSignal(Exception):  # noqa: N818
 
 
 class GraphReturned(ControlSignal):
-    """A step returned nodes: ``args`` are the Expansion, and how many seconds the step took."""
+    """A step returned nodes: ``args`` are the Expansion, how many seconds the step took, and what was recorded."""
 
 
 class ArgumentReturned(ControlSignal):
-    """A step returned a large argument unchanged: ``args`` are the argument's index or keyword, and the seconds."""
+    """A step returned a large argument unchanged: ``args`` are its index or keyword, the seconds, and the record."""
 
 
 class StateNotStored(ControlSignal):
-    """The state of a stateful object cannot be pickled: ``args`` are the call's result, the reason, and the seconds."""
+    """The state of an object cannot be pickled: ``args`` are the call's result, the reason, seconds and record."""
 
 
 class CallOutOfOrder(Exception):  # noqa: N818
@@ -114,7 +130,13 @@ def checked_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple
 
 
 def step_failure(
-    error: BaseException, call: Call | None, seconds: float, detail: str = "", *, attempts: int = 1
+    error: BaseException,
+    call: Call | None,
+    seconds: float,
+    detail: str = "",
+    *,
+    attempts: int = 1,
+    record: CallRecord | None = None,
 ) -> StepFailed:
     """Return what a worker raises for an error, so that it can be pickled.
 
@@ -124,10 +146,12 @@ def step_failure(
         seconds: how long the step took.
         detail: what the message says, without a call.
         attempts: how many there were.
+        record: what was recorded of the call.
     """
+    line = None
     if call is not None:
-        detail = called(call, attempts)
-    return StepFailed(serializer.error(error), described(error), detail, seconds)
+        detail, line = called(call, attempts), user_line(error)
+    return StepFailed(serializer.error(error), described(error), detail, seconds, record, line)
 
 
 def _rebuilt(kind: type[ControlSignal], content: tuple[Any, ...], mark: str) -> ControlSignal:

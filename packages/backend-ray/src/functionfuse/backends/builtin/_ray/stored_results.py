@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from functionfuse.errors import CorruptRecord, TaskNotFound
+from functionfuse.backends.stored import difference_to_stored
+from functionfuse.errors import CorruptRecord, StorageError, TaskNotFound
+from functionfuse.file_check import with_files
 from functionfuse.stores import objects_of, state_of
 
 from .serialized import deserialize_store
@@ -66,4 +68,20 @@ def save_result(store: bytes, workflow_name: str, name: str, recipe: Any, value:
         recipe: that the result is stored with.
         value: the result.
     """
-    deserialize_store(store).save(workflow_name, name, value, recipe=recipe)
+    recipe, meta = with_files(recipe, {}, value)
+    deserialize_store(store).save(workflow_name, name, value, recipe=recipe, meta=meta)
+
+
+def compare_result(store: bytes, workflow_name: str, name: str, value: Any) -> str:
+    """Return how a result that was made again differs from the stored one.
+
+    Args:
+        store: the pickled store.
+        workflow_name: under which the store has the result.
+        name: of the result's step.
+        value: the new result.
+    """
+    try:
+        return difference_to_stored(deserialize_store(store), workflow_name, name, value)
+    except StorageError as error:
+        return f"it cannot be compared: {error}"

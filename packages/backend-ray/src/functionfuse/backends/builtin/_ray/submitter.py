@@ -9,8 +9,11 @@ from weakref import WeakKeyDictionary
 import ray
 from ray import cloudpickle
 
+from functionfuse.backends.calls import Call
 from functionfuse.backends.carried import Carried
+from functionfuse.backends.collapsed import OUTSIDE, Member, Members, with_refs
 from functionfuse.backends.driver_state import DriverState
+from functionfuse.backends.frames import CollapsedTask
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import initializer
 from functionfuse.backends.serialization import unserializable
@@ -21,14 +24,15 @@ from functionfuse.targets import ClassTarget, Method
 from .actor_handle import ActorHandle
 from .connection import surroundings_of_driver
 from .literals import LargeLiterals
+from .members import MembersRequest, perform_collapsed
 from .options import options_of_actors, options_of_tasks
 from .serialized import ReturnLayout, SerializedStep
 from .signals import RetriableStepFailed
-from .values import Promise, reference_to
-from .worker import performing_function, step_function, storing_step_function
+from .values import Promise, reference_to, remote_function
+from .worker import performing_function, recorded_step_function, step_function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from functionfuse.backends.execution import Run
     from functionfuse.backends.frames import Frame, Task
@@ -42,7 +46,9 @@ if TYPE_CHECKING:
 
 _LITERAL = ""  # stands for the name of a step in references to large values
 # Options that are honoured before a call is made, so that nothing wraps the user's function.
-_BEFORE_THE_CALL = frozenset({"resources", "packages", "cache", "version", "ignore", "log", "engine"})
+_BEFORE_THE_CALL = frozenset(
+    {"resources", "packages", "failed_inputs", "cache", "max_age", "version", "ignore", "log", "engine"}
+)
 
 
 class TaskSubmitter:
@@ -71,6 +77,8 @@ class TaskSubmitter:
             StoredResultLost: a stored result that the step takes cannot be read.
             Exception: what pickling the step raised; `error_of` names the cause.
         """
+        if isinstance(task, CollapsedTask):
+            return self._submit_collapsed(task), None
         storage, layout = self._store.storage_request(task), self._layout(task)
         handle = None if task.step.target.kind == "function" else self._handle(task)
         if handle is None:
@@ -102,10 +110,15 @@ class TaskSubmitter:
             options["retry_exceptions"] = [RetriableStepFailed]
         count = 1 if layout is None else layout.num_returns
         if _is_plain(step) and not retriable:
-            function = self._function(step.target, layout, options, stores=storage is not None)
+            recording, location = self._run.recording(task), None
             args, kwargs = self._arguments(task)
             if storage is not None:
-                args = (pickle.dumps((storage.name, storage.recipe)), *args)
+                location = self._store.location
+                args = (pickle.dumps((storage.name, storage.recipe, recording)), *args)
+            elif recording is not None:
+                location = b"", ""
+                args = (pickle.dumps((name, None, recording)), *args)
+            function = self._function(step.target, layout, options, location=location)
         else:
             function = self._function(step.target, None, options, performs=True)
             args, kwargs = self._serialized(task, storage, layout, retriable), {}
@@ -114,11 +127,70 @@ class TaskSubmitter:
         # What options(name=...).remote(...) comes to, without making a class for every task.
         return function._remote(args=args, kwargs=kwargs, name=name, num_returns=count)
 
+    def _submit_collapsed(self, task: CollapsedTask) -> Promise:
+        """Submit a collapsed step; the items of its promise are the results of members that others take."""
+        uses, name = task.frame.uses, task.name
+        inside = [member.step.name for member in task.members]
+        outside: dict[Ref, Any] = {}
+        members = [self._member(member, inside, outside, name) for member in task.members]
+        keys = tuple(key for key in inside if key in uses or self._store.by_reference)
+        storage = {member.step.name: self._store.storage_request(member) for member in task.members}
+        request = MembersRequest(
+            tuple(outside),
+            ReturnLayout(whole=True, keys=keys, seconds=False),
+            {key: one for key, one in storage.items() if one is not None},
+        )
+        content = Members(members, keys, keeps_states=False, stops=self._run.stops_on_error)
+        targets = dict.fromkeys(member.step.target for member in task.members)
+        carried = Carried(cloudpickle.dumps(content), self._driver.of(targets))
+        options = {} if task.step.options is NO_OPTIONS else options_of_tasks(task.step.options)
+        references = (
+            remote_function(perform_collapsed)
+            .options(**options, name=name, num_returns=1 + len(keys))
+            .remote(pickle.dumps(request), carried, *outside.values())
+        )
+        promise = Promise.of(references if keys else [references], request.layout, task.step.name, "")
+        promise.request = request
+        return promise
+
+    def _member(self, task: Task, inside: Collection[str], outside: dict[Ref, Any], reader: str) -> Member:
+        """Return a member of a collapsed step; Refs to other than members stand for references in `outside`."""
+        step, options, take = task.step, task.step.options, self._run.taker(task)
+
+        def stand_in(reference: Any) -> Ref:
+            ref = Ref(OUTSIDE, (len(outside),))
+            outside[ref] = reference
+            return ref
+
+        def value_of(ref: Ref) -> Ref:
+            return ref if ref.step in inside else stand_in(reference_to(take(ref), reader))
+
+        def without_large(value: Any) -> Any:
+            reference = self._literals.reference(value)
+            return value if reference is None else stand_in(reference)
+
+        args, kwargs = with_refs(step, value_of)
+        call = Call(
+            step.target,
+            tuple(map(without_large, args)),
+            {key: without_large(value) for key, value in kwargs.items()},
+            None,
+            None if options.plugin is None else initializer(options.plugin, task.name),
+            options.retry,
+            options.timeout,
+            options.check_arguments,
+            options.environment,
+            self._run.recording(task),
+        )
+        parents = tuple(name for name in (*step.needs, *step.after) if name in inside)
+        return Member(step.name, call, parents, None, step.is_tolerated)
+
     def _submit_call(
         self, task: Task, handle: ActorHandle, storage: StorageRequest | None, layout: ReturnLayout | None
     ) -> Any:
         target, name = task.step.target, task.name
-        if isinstance(target, Method) and storage is None and layout is None and _is_plain(task.step):
+        is_plain = storage is None and layout is None and not self._run.is_recorded and _is_plain(task.step)
+        if isinstance(target, Method) and is_plain:
             return handle.call(target.name, name, *self._arguments(task))
         if storage is not None and storage.state:
             handle.storing[name] = storage.result
@@ -148,25 +220,25 @@ class TaskSubmitter:
         layout: ReturnLayout | None,
         options: Mapping[str, Any],
         *,
-        stores: bool = False,
+        location: tuple[bytes, str] | None = None,
         performs: bool = False,
     ) -> Any:
         """Return the remote function of a decorated one, or of its serialized steps: one for each set of options."""
-        key = target, stores, performs, repr(layout), repr(options)
+        key = target, location, performs, repr(layout), repr(options)
         function = self._functions.get(key)
         if function is None:
             carried, name = self._carried(target), target.qualname
             if performs:
                 made = performing_function(carried, name)
-            elif stores:
-                made = storing_step_function(carried, layout, name, *self._store.location)
+            elif location is not None:
+                made = recorded_step_function(carried, layout, name, *location)
             else:
                 made = step_function(carried, layout, name)
             function = self._functions[key] = ray.remote(**options)(made) if options else ray.remote(made)
         return function
 
     def _arguments(self, task: Task) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        take, given = task.frame.take, self._literals.given
+        take, given = self._run.taker(task), self._literals.given
         args, kwargs = task.step.arguments(lambda ref: reference_to(take(ref), task.name))
         return tuple(map(given, args)), {key: given(value) for key, value in kwargs.items()}
 
@@ -185,7 +257,8 @@ class TaskSubmitter:
         refs = tuple({ref for value in (*step.args, *step.kwargs.values()) for ref in refs_within(value)})
         resumed = step.resumes.keys() & {ref.step for ref in refs}
         states = {name: self._run.read_state(frame, step.resumes[name]) for name in resumed}
-        taken = [ref.take(states[ref.step]) if ref.step in states else frame.take(ref) for ref in refs]
+        take = self._run.taker(task)
+        taken = [ref.take(states[ref.step]) if ref.step in states else take(ref) for ref in refs]
         literals: dict[Ref, Any] = {}
 
         def without_large(value: Any) -> Any:
@@ -212,23 +285,25 @@ class TaskSubmitter:
             retriable,
             layout,
             storage,
+            self._run.recording(task),
         )
         references = [*(reference_to(value, task.name) for value in taken), *literals.values()]
         return cloudpickle.dumps(serialized), *references
 
     def _layout(self, task: Task) -> ReturnLayout | None:
         frame, step = task
+        record = self._run.log.uses_records
         if step.target.kind == "constructor":
-            return None
+            return ReturnLayout(whole=True, keys=(), seconds=False, record=True) if record else None
         items = self._items.get(frame)
         if items is None:
             items = self._items[frame] = _item_use(frame)
         keys = tuple(items.keys.get(step.name, {}).values())
         # Else the worker that makes the result stores it, and knows how long it took.
         seconds = self._store.by_reference and not step.options.log
-        if not keys and not seconds:
+        if not keys and not seconds and not record:
             return None
-        return ReturnLayout(seconds or step.name in items.whole, keys, seconds)
+        return ReturnLayout(not keys or seconds or step.name in items.whole, keys, seconds, record)
 
 
 class _ItemUse(NamedTuple):

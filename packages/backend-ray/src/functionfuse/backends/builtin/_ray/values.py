@@ -51,6 +51,8 @@ class Promise:
         reference: an ObjectRef of the result.
         stored_as: the name under which a worker stores the result itself, if one does.
         seconds: a reference to the duration, where that is asked for.
+        record: a reference to what was recorded of the call, likewise.
+        request: of a collapsed step, what its task does besides calls.
     """
 
     def __init__(self, name: str, reference: Any, stored_as: str = "") -> None:
@@ -58,6 +60,8 @@ class Promise:
         self.reference = reference
         self.stored_as = stored_as
         self.seconds: Any = None
+        self.record: Any = None
+        self.request: Any = None
         self._items: dict[str, Promise] = {}
 
     @classmethod
@@ -75,8 +79,22 @@ class Promise:
         promise = cls(name, references[0], stored_as)
         items = references[1 : 1 + len(layout.keys)]
         promise._items = {repr(key): cls(name, item) for key, item in zip(layout.keys, items, strict=True)}
-        promise.seconds = references[-1] if layout.seconds else None
+        rest = list(references[1 + len(layout.keys) :])
+        promise.seconds = rest.pop(0) if layout.seconds else None
+        promise.record = rest.pop() if layout.record else None
         return promise
+
+    @property
+    def others(self) -> list[Any]:
+        """The ObjectRefs of what the task returns besides the result."""
+        items = [item.reference for item in self._items.values()]
+        return [*items, *(reference for reference in (self.seconds, self.record) if reference is not None)]
+
+    def of_members(self) -> dict[str, Promise]:
+        """Return the promises of results of a collapsed step's members, by their names."""
+        names: tuple[str, ...] = self.request.layout.keys
+        others = {name: Promise(name, None, self.request.stored_as(name)) for name in self.request.storage}
+        return others | {name: Promise(name, self[name].reference, self.request.stored_as(name)) for name in names}
 
     def __getitem__(self, key: Any) -> Promise:
         """Return an item of the result, which is passed on without the rest."""

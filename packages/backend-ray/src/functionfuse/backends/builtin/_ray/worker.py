@@ -6,11 +6,15 @@ import pickle
 import time
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import cloudpickle
 
-from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, evaluate, perform
+from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, evaluate
+from functionfuse.backends.external_inputs import changed_file
+from functionfuse.backends.performing import perform
 from functionfuse.backends.worker_state import WorkerOutdated
 from functionfuse.errors import StorageError
+from functionfuse.file_check import with_files
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of
 
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from functionfuse.backends.carried import Carried
+    from functionfuse.backends.recording import CallRecord
     from functionfuse.plan import Ref
 
     from .serialized import SerializedStep
 
 LARGE = 1 << 20  # bytes of an argument that is not copied when it is returned
+_INLINE = 64 << 10  # bytes of a capsule that travels with the error
 
 
 def step_function(carried: Carried, layout: ReturnLayout | None, name: str) -> Callable[..., Any]:
@@ -55,29 +61,31 @@ def step_function(carried: Carried, layout: ReturnLayout | None, name: str) -> C
             raise
         except BaseException as error:
             raise step_failure(error, Call(target, args, kwargs), time.perf_counter() - start) from None
-        return _returned(layout, value, args, kwargs, time.perf_counter() - start)
+        return _returned(layout, value, args, kwargs, time.perf_counter() - start, None)
 
     step.__name__ = step.__qualname__ = name
     return step
 
 
-def storing_step_function(
+def recorded_step_function(
     carried: Carried, layout: ReturnLayout | None, name: str, store: bytes, workflow_name: str
 ) -> Callable[..., Any]:
-    """Return such a function that also stores its result; its first argument is a pickled (name, recipe).
+    """Return such a function whose call is recorded, or its result stored.
+
+    Its first argument is a pickled (name, recipe, recording).
 
     Args:
         carried: the decorated function.
         layout: which values the task returns, if more than the result.
         name: of the decorated function.
-        store: the pickled store.
+        store: the pickled store; empty if the result is not stored.
         workflow_name: under which the store has the results.
     """
 
     def step(record: bytes, /, *args: Any, **kwargs: Any) -> Any:
-        node, recipe = pickle.loads(record)
-        call = Call(*loaded(carried, *checked_arguments(args, kwargs)))
-        storage = StorageRequest(store, workflow_name, node, recipe, result=True, state=False)
+        node, recipe, recording = pickle.loads(record)
+        call = Call(*loaded(carried, *checked_arguments(args, kwargs)))._replace(recording=recording)
+        storage = StorageRequest(store, workflow_name, node, recipe, result=True, state=False) if store else None
         return _complete(storage, layout, call, perform(call))
 
     step.__name__ = step.__qualname__ = name
@@ -187,8 +195,11 @@ def _complete(
     *,
     stores_state: bool = False,
 ) -> Any:
+    record = outcome.record
     if outcome.error is not None:
-        raise step_failure(outcome.error, call, outcome.seconds, attempts=outcome.attempts)
+        if record is not None and record.capsule is not None and len(record.capsule) > _INLINE:
+            record = record._replace(capsule=ray.put(record.capsule))  # all that depends on the step gets the error
+        raise step_failure(outcome.error, call, outcome.seconds, attempts=outcome.attempts, record=record)
     value = None if call.target.kind == "constructor" else outcome.value
     reason = ""
     if storage is not None:
@@ -196,13 +207,15 @@ def _complete(
             # An end after the state is stored leaves no stored result whose object has to be made again.
             if storage.state and stores_state:
                 reason = _store_state(storage, outcome)
+            if storage.recipe is not None and changed_file((*call.args, *call.kwargs.values())):
+                storage = storage._replace(recipe=None)
             if storage.result and type(value) is not Expansion:
-                value = _store_result(storage, value, outcome)
+                value = store_result(storage, value, outcome)
         except Exception as error:
             raise step_failure(error, None, outcome.seconds, "it ran, but its result cannot be stored") from None
     if reason and type(value) is not Expansion:
-        raise StateNotStored(value, reason, outcome.seconds)
-    return _returned(layout, value, call.args, call.kwargs, outcome.seconds)
+        raise StateNotStored(value, reason, outcome.seconds, record)
+    return _returned(layout, value, call.args, call.kwargs, outcome.seconds, record)
 
 
 def _store_state(storage: StorageRequest, outcome: Outcome) -> str:
@@ -217,25 +230,37 @@ def _store_state(storage: StorageRequest, outcome: Outcome) -> str:
     return ""
 
 
-def _store_result(storage: StorageRequest, value: Any, outcome: Outcome) -> Any:
+def store_result(storage: StorageRequest, value: Any, outcome: Outcome) -> Any:
+    """Store a result, and return what consumers of it take.
+
+    Args:
+        storage: where, and under which name.
+        value: the result.
+        outcome: of the call.
+    """
     store = deserialize_store(storage.store)
-    meta = {"seconds": outcome.seconds, **storage.meta}
-    store.save(storage.workflow_name, storage.name, value, recipe=storage.recipe, meta=meta)
+    recipe, meta = with_files(storage.recipe, {"seconds": outcome.seconds, **storage.meta}, value)
+    store.save(storage.workflow_name, storage.name, value, recipe=recipe, meta=meta)
     return store.read_task(storage.workflow_name, storage.name) if store.always_read else value
 
 
 def _returned(
-    layout: ReturnLayout | None, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], seconds: float
+    layout: ReturnLayout | None,
+    value: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    seconds: float,
+    record: CallRecord | None,
 ) -> Any:
     """Return what a task returns for a result, or raise the control signal that replaces it."""
     if type(value) is Expansion:
-        raise GraphReturned(value, seconds)
+        raise GraphReturned(value, seconds, record)
     if layout is not None:
-        return layout.values(value, seconds)
+        return layout.values(value, seconds, record)
     if value is not None and _is_large_and_constant(value):
         for index, argument in (*enumerate(args), *kwargs.items()):
             if argument is value:
-                raise ArgumentReturned(index, seconds)
+                raise ArgumentReturned(index, seconds, record)
     return unchanged(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -38,15 +39,21 @@ class EventServer:
         self._pid = 0
         self.last_pod = ""
 
-    def receive_while(self, is_alive: Callable[[], bool]) -> None:
+    def receive_while(self, is_alive: Callable[[], bool], is_interrupted: Callable[[], bool]) -> None:
         """Receive events until the engine has ended.
 
         Args:
             is_alive: returns True while the engine runs.
+            is_interrupted: returns True when pods that start now are to be refused; raises when all are to end.
         """
         while is_alive():
+            if is_interrupted():
+                self._listener.close()
+                time.sleep(_ACCEPT_TIMEOUT)
+                continue
             with suppress(TimeoutError):
                 self._serve(self._listener.accept()[0])
+        is_interrupted()
 
     def stop(self) -> None:
         """Kill the pod that runs, and refuse the connections of later ones."""

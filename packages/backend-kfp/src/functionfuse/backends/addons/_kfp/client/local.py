@@ -91,11 +91,11 @@ def execute_locally(
             if not steps:
                 raise EngineError(f"kfp.local failed: {ended.log}")
             outcomes.worker_died(steps, ended.log)
-        if run.lost is not None:
+        if run.lost is not None or run.interruption.requested:
             return
-        if package.definition.continue_on_error:
+        if package.definition.checks_failures:
             outcomes.skip_remaining()
-        if not run.report.failed:
+        if not run.has_failures:
             outcomes.collect(read)
 
 
@@ -118,14 +118,18 @@ def _run_pipeline(
             workspace_root=str(scratch / "work"),
         )
         engine = stack.enter_context(LocalEngine(pipeline, None if verbose else log))
+        outcomes.run.interruption.at_stop(events.stop)
         try:
-            events.receive_while(engine.is_alive)
+            events.receive_while(engine.is_alive, outcomes.run.interrupted)
         except BaseException:
             events.stop()
             engine.join()
             raise
         log.flush()
-        if engine.error is None or outcomes.explained:
+        if engine.error is None or outcomes.run.interruption.requested:
+            return None
+        if outcomes.explained:
+            outcomes.count_failure()
             return None
         lines = (scratch / "log").read_text(encoding="utf-8").splitlines()[-20:]
         return UnreportedExit(events.last_pod, "\n".join([str(engine.error), *lines]))

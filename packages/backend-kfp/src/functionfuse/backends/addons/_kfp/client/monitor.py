@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.errors import EngineError, NodeError, RunCancelled
 
 from ..pod.messages import FAILED, FINISHED, LOST, parse_log
+from ..pod.plan import CHECK_FAILURES
 from ..pod.serialization import deserialize_error
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class RunMonitor:
         pods: the pods of the run.
         outcomes: receives the outcomes of steps.
         continue_on_error: whether steps that do not depend on a failure still run.
+        checks_failures: whether a task of the run looks for failures, because steps run after one.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class RunMonitor:
         outcomes: StepOutcomes,
         *,
         continue_on_error: bool,
+        checks_failures: bool,
     ) -> None:
         self.server = server
         self.run_id = run_id
@@ -47,6 +50,7 @@ class RunMonitor:
         self._by_title = {pod.title: pod for pod in pods}
         self._outcomes = outcomes
         self._continue_on_error = continue_on_error
+        self._checks_failures = checks_failures
 
     def wait(self, timeout: float | None, report: Callable[[Any], object] = bool) -> str:
         """Poll until the run ends, and return its state then.
@@ -84,6 +88,8 @@ class RunMonitor:
         """
         state = self.wait(timeout, self._receive)
         if state == "SUCCEEDED":
+            if self._checks_failures:
+                self._report_tolerated(self.server.get_run(self.run_id))
             for pod in self._pods.values():
                 self._finish(pod)
         elif state == "FAILED":
@@ -105,18 +111,28 @@ class RunMonitor:
         return pod.steps if pod is not None else ()
 
     def _receive(self, run: Any) -> None:
+        self._outcomes.run.interrupted()
         for detail in _details(run):
             steps = self._steps(detail.display_name)
             if detail.state in ("RUNNING", "SUCCEEDED"):
                 for step in steps:
                     self._outcomes.started(step.name)
-            if detail.state == "SUCCEEDED" and not self._continue_on_error:
+            if detail.state == "SUCCEEDED" and not self._checks_failures:
                 for step in steps:
                     self._outcomes.finished(step.name, _seconds(detail))
 
     def _finish(self, pod: Pod) -> None:
         for step in pod.steps:
             self._outcomes.finished(step.name, 0.0)
+
+    def _report_tolerated(self, run: Any) -> None:
+        """Report the failures that did not stop the run, which the task that looks for them has in its log."""
+        for detail in _details(run):
+            if detail.display_name == CHECK_FAILURES:
+                for pod in _pod_names(detail):
+                    for failure in (parse_log(FAILED, self.server.pod_log(self.run_id, pod)) or {}).values():
+                        self._outcomes.failed_anywhere(deserialize_error(failure))
+        self._outcomes.skip_remaining()
 
     def _report_failures(self, run: Any) -> None:
         """Report the failures that the logs of failed pods hold."""
@@ -138,6 +154,8 @@ class RunMonitor:
             self._outcomes.failed_anywhere(deserialize_error(failure))
         if not failures:
             self._report_unexplained(failed, messages, run)
+        if self._checks_failures and not self._continue_on_error:
+            self._settle_finished(run)
         if self._continue_on_error:
             self._outcomes.skip_remaining()
             ended = {detail.display_name for detail in _details(run) if detail.state == "SUCCEEDED"}

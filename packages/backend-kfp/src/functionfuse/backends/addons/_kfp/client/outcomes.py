@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.recording import CallRecord
     from functionfuse.plan import Ref, Step
     from functionfuse.stores import Store
 
@@ -30,7 +31,7 @@ class StepOutcomes:
 
     def __init__(self, run: Run, wanted: Iterable[Ref]) -> None:
         self.run = run
-        self._steps = {step.name: step for step in run.root.plan if step.action == "run"}
+        self._steps = {step.name: step for step in run.root.plan if step.may_run}
         self._wanted = set(wanted_outputs(run.root.plan, wanted))
         self._open = dict.fromkeys(self._steps)
         self._started: set[str] = set()
@@ -38,7 +39,8 @@ class StepOutcomes:
     @property
     def explained(self) -> bool:
         """True if it is known why the run ended."""
-        return bool(self.run.report.failed) or self.run.lost is not None
+        report = self.run.report
+        return self.run.lost is not None or not report.failed.keys() <= set(report.tolerated)
 
     def receive(self, kind: str, name: str, *details: Any) -> None:
         """Receive an event of a pod.
@@ -55,9 +57,9 @@ class StepOutcomes:
         elif name in self._steps:
             self._receive_own(kind, name, *details)
         else:
-            seconds, failure = details
+            seconds, failure, record = details
             error = None if failure is None else deserialize_error(failure)
-            self.run.record(kind, name, seconds, error)  # type: ignore[arg-type]
+            self.run.log.noted(kind, name, seconds, error, record)  # type: ignore[arg-type]
 
     def lost(self, name: str, cause: str) -> None:
         """Record that a pod could not read a stored result that the plan reuses.
@@ -74,19 +76,20 @@ class StepOutcomes:
             self._started.add(name)
             self.run.started(Task(self.run.root, self._steps[name]))
 
-    def finished(self, name: str, seconds: float) -> None:
+    def finished(self, name: str, seconds: float, record: CallRecord | None = None) -> None:
         """Settle a step that finished.
 
         Args:
             name: of the step.
             seconds: how long it took.
+            record: what was recorded of its call.
         """
         if name not in self._open:
             return
         self.started(name)
         del self._open[name]
         step, root = self._steps[name], self.run.root
-        self.run.settle(Task(root, step), Outcome(None, None, None, seconds))
+        self.run.settle(Task(root, step), Outcome(None, None, None, seconds, record=record))
         root.values.pop(name, None)  # they are read from the store, or collected
         root.values.pop(step.instance or name, None)
 
@@ -97,17 +100,19 @@ class StepOutcomes:
             if output.step in self._steps and output.step not in root.failed:
                 root.values[output.taken_as] = read(output)
 
-    def failed(self, name: str, seconds: float, error: NodeError) -> None:
+    def failed(self, name: str, seconds: float, error: NodeError, record: CallRecord | None = None) -> None:
         """Settle a step that failed, or in whose graph a step failed.
 
         Args:
             name: of the step.
             seconds: how long it took.
             error: why it failed.
+            record: what was recorded of its call.
         """
         if name in self._open:
             del self._open[name]
-            self.run.settle(Task(self.run.root, self._steps[name]), Outcome(None, None, error, seconds))
+            outcome = Outcome(None, None, error, seconds, record=record)
+            self.run.settle(Task(self.run.root, self._steps[name]), outcome)
 
     def failed_anywhere(self, error: NodeError) -> None:
         """Settle the step that an error names, or the step that returned the graph of that one."""
@@ -129,19 +134,31 @@ class StepOutcomes:
         function = self._steps[name].target.qualname
         self.failed(name, 0.0, worker_died(name, function, EngineError(log), " while it ran"))
 
+    def count_failure(self) -> None:
+        """Let the run fail, after a step failed in the graph that another one returned, and ended the pod with that."""
+        if self.run.lost is None and not self.run.has_failures:
+            self.run.count_failure(list(self.run.report.failed.values())[-1])
+
     def skip_remaining(self) -> None:
         """Settle the steps that did not run because of a failure."""
         for name in list(self._open):
             if self.run.skip(Task(self.run.root, self._steps[name])):
                 del self._open[name]
 
-    def _receive_own(self, kind: str, name: str, seconds: float | None = None, failure: bytes | None = None) -> None:
+    def _receive_own(
+        self,
+        kind: str,
+        name: str,
+        seconds: float | None = None,
+        failure: bytes | None = None,
+        record: CallRecord | None = None,
+    ) -> None:
         if kind == "started":
             self.started(name)
         elif kind == "finished":
-            self.finished(name, seconds or 0.0)
+            self.finished(name, seconds or 0.0, record)
         elif failure is not None:
-            self.failed(name, seconds or 0.0, deserialize_error(failure))
+            self.failed(name, seconds or 0.0, deserialize_error(failure), record)
 
 
 class ReadOnlyStore:

@@ -20,15 +20,22 @@ class KFPRun:
     Args:
         monitor: follows the run.
         results: returns the results from the store; None without one.
+        ended: called when the run has ended, with the error if it failed; it writes the record of the run.
 
     Attributes:
         run_id: its id.
         url: its page in the dashboard.
     """
 
-    def __init__(self, monitor: RunMonitor, results: Callable[[], Any] | None) -> None:
+    def __init__(
+        self,
+        monitor: RunMonitor,
+        results: Callable[[], Any] | None,
+        ended: Callable[[BaseException | None], None],
+    ) -> None:
         self._monitor = monitor
         self._results = results
+        self._ended = ended
         self.run_id = monitor.run_id
         self.url = f"{monitor.server.address}/#/runs/details/{self.run_id}"
 
@@ -59,6 +66,8 @@ class KFPRun:
     def result(self, timeout: float | None = None) -> Any:
         """Wait until the run ends, and return the results of the nodes that the workflow was given, from its store.
 
+        The record of the run in the store tells how it ended from then on.
+
         Args:
             timeout: seconds; None waits without limit.
 
@@ -71,11 +80,18 @@ class KFPRun:
         """
         if self._results is None:
             raise OptionError("results come back through a store: set_storage(...) before submit()")
+        self._monitor.wait(timeout)
         try:
-            self._monitor.settle(timeout)
-            return self._results()
+            self._monitor.settle()
+            results = self._results()
         except StoredResultLost as loss:
+            self._ended(loss.cause)
             raise loss.cause from None
+        except BaseException as error:
+            self._ended(error)
+            raise
+        self._ended(None)
+        return results
 
     def __repr__(self) -> str:
         return f"<run {self.run_id} on {self._monitor.server.address}>"

@@ -20,6 +20,7 @@ import cloudpickle
 import functionfuse
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import InitializerPlugin, initializer
+from functionfuse.backends.recordings import is_stored
 from functionfuse.backends.serialization import by_name, unserializable
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.code import facts_of
@@ -31,7 +32,7 @@ from .settings import settings_of
 from .sources import frontend_sources, imports_in, project_sources, with_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from functionfuse.plan import Step
 
@@ -78,7 +79,7 @@ def archive_code(
         NodeError: a step cannot be pickled; it names the argument.
         OptionError: the store, or the options of queries, cannot be pickled.
     """
-    serializer = _StepSerializer()
+    serializer = _StepSerializer({step.name for pod in pods for step in pod.steps if is_stored(step)})
     entries = {f"pods/{pod.key}": serializer.pod(pod, states) for pod in pods}
     entries |= {f"targets/{number}": data for number, data in enumerate(serializer.targets)}
     entries |= {name: serializer.shared(name, value) for name, value in shared.items()}
@@ -102,12 +103,16 @@ def _settings(pod: Pod) -> dict[str, Any]:
 class _StepSerializer:
     """Serializes steps, and each function once, however many nodes call it.
 
+    Args:
+        stored: names of the steps whose results are stored, where there is a store.
+
     Attributes:
         targets: what steps call, serialized.
         modules: names of the modules that they refer to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Collection[str]) -> None:
+        self._stored = stored
         self.targets: list[bytes] = []
         self.modules: set[str] = set()
         self._numbers: dict[int, int] = {}
@@ -124,6 +129,7 @@ class _StepSerializer:
                 {step.name: states[step.name] for step in pod.steps if step.name in states},
                 {(output.step, output.instance): arguments.index(artifact) for output, artifact in pod.inputs.items()},
                 {(output.step, output.instance): artifact for output, artifact in pod.outputs.items()},
+                [output.step for output in pod.inputs if output.instance is None and output.step in self._stored],
                 pod.is_group,
             )
             return pickle.dumps(([step.name for step in pod.steps], self.dumps(tuple(pod_plan))))

@@ -75,8 +75,9 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
         OptionError: the store cannot be pickled, or settings of nodes contradict each other.
     """
     local, store, workflow_name = options.local, spec.store, spec.workflow_name
-    continue_on_error = spec.on_error == "continue"
-    pods = pods_of(plan, spec.wanted, keep_all=continue_on_error)
+    tolerated = [step.name for step in plan if step.is_tolerated]
+    checks_failures = spec.on_error == "continue" or bool(tolerated)
+    pods = pods_of(plan, spec.wanted, keep_all=checks_failures)
     shared = {
         "options": spec.options,
         "store": store,
@@ -86,6 +87,7 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
         spec=spec._replace(
             steps=(),
             wanted=(),
+            saved=(),
             options=OptionRules(),
             store=None,
             supports=sorted(spec.supports),  # because each process pickles a set in another order
@@ -93,6 +95,7 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
         ),
         lost=dict(options.lost),
         names=[name for name in plan.by_name if "/" in name],
+        tolerated=tolerated,
         has_store=store is not None,
         has_driver_state=shared["driver_state"] is not None,
     )
@@ -110,7 +113,7 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
         image=options.image,
         pull_secrets=options.pull_secrets,
         cache_keys={} if local or store is not None else cache_keys(pods, plan.steps, options.image),
-        continue_on_error=continue_on_error,
+        checks_failures=checks_failures,
         local=local,
     )
     return PipelinePackage(pods, code, definition)

@@ -41,7 +41,7 @@ class PipelineDefinition(NamedTuple):
         image: of pods that have no other.
         pull_secrets: names of Secrets that images are pulled with.
         cache_keys: by pod; a pod without one always runs.
-        continue_on_error: whether steps that do not depend on a failure still run.
+        checks_failures: whether steps run after a failure, so that a task at the end looks for failures.
         local: whether `kfp.local` runs it; retries are then made in the pod.
     """
 
@@ -52,13 +52,15 @@ class PipelineDefinition(NamedTuple):
     image: str
     pull_secrets: Sequence[str]
     cache_keys: Mapping[str, str]
-    continue_on_error: bool
+    checks_failures: bool
     local: bool
 
 
 def make_pipeline(definition: PipelineDefinition) -> Any:
     """Return the pipeline, as `dsl.pipeline` makes it."""
-    taken = {artifact for pod in definition.pods for artifact in pod.arguments}
+    # Who takes failed inputs has a result, in which nothing is left of the failures.
+    tolerated = {pod.key for pod in definition.pods if any(step.is_tolerated for step in pod.steps)}
+    taken = {artifact for pod in definition.pods for artifact in pod.arguments if artifact[0] not in tolerated}
 
     def pipeline() -> None:
         made: dict[tuple[str, str], Any] = {}
@@ -67,7 +69,7 @@ def make_pipeline(definition: PipelineDefinition) -> Any:
             task = _pod_task(definition, pod, code, [made[artifact] for artifact in pod.arguments])
             made.update({(pod.key, artifact): task.outputs[artifact] for artifact in pod.artifacts})
         ends = [output for artifact, output in made.items() if artifact not in taken]
-        if definition.continue_on_error:
+        if definition.checks_failures:
             check = _task(definition, CHECK_FAILURES, definition.image, code, ends, ())
             _configure(definition, check, CHECK_FAILURES, cached=False)
 

@@ -71,8 +71,8 @@ class Pod(NamedTuple):
 
     @property
     def is_group(self) -> bool:
-        """True if a query made it a group, which may have many steps."""
-        return group_of(self.steps[0]) is not None
+        """True if it is a collapsed step, which may have many members."""
+        return self.steps[0].options.group is not None
 
 
 def pods_of(plan: Plan, wanted: Iterable[Ref], *, keep_all: bool = False) -> list[Pod]:
@@ -92,8 +92,8 @@ def pods_of(plan: Plan, wanted: Iterable[Ref], *, keep_all: bool = False) -> lis
     members: dict[str, list[Step]] = {}
     owner: dict[str, str] = {}  # of each step: the group, or the step itself
     for step in plan:
-        if step.action == "run":
-            group = group_of(step)
+        if step.may_run:
+            group = step.options.group
             owner[step.name] = f"step {step.name}" if group is None else f"group {group}"
             members.setdefault(owner[step.name], []).append(step)
     states = states_of(plan.steps).taken
@@ -119,12 +119,6 @@ def wanted_outputs(plan: Plan, wanted: Iterable[Ref]) -> list[PodOutput]:
     """
     last = states_of(plan.steps).last
     return [PodOutput(last[ref.step], ref.step) if ref.step in last else PodOutput(ref.step) for ref in wanted]
-
-
-def group_of(step: Step) -> str | None:
-    """Return the group that a query put a step in."""
-    group: str | None = step.options.engine.get("group")
-    return group
 
 
 def slug(name: str, max_length: int = _MAX_KEY_LENGTH) -> str:
@@ -177,7 +171,7 @@ def _pod(
     inputs: Any = dict.fromkeys(output for step in steps for output in taken[step.name] if output.step not in own)
     read = dict.fromkeys(name for step in steps for name in step.needs if name not in own)
     stored = [plan[name] for name in read if plan[name].action == "reuse"]
-    outputs = _outputs(steps[0], passed) if group_of(steps[0]) is None else _outputs_of_group(steps, passed)
+    outputs = _outputs(steps[0], passed) if steps[0].options.group is None else _outputs_of_group(steps, passed)
     return Pod(key, title, steps, stored, inputs, outputs)
 
 

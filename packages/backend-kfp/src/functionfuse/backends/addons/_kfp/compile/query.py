@@ -41,7 +41,6 @@ class KFPQuery(Query):
                 - ``image``: instead of the workflow's
                 - ``packages``: what pip installs before the node runs
                 - ``caching``: whether Kubeflow Pipelines may take an earlier result
-                - ``group``: a name; all nodes with this one share a pod
 
         Raises:
             OptionError: a setting is unknown, or does not take the value.
@@ -108,5 +107,4 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
         'a list of requirements, like ["numpy>=2"]',
     ),
     "caching": (lambda value: isinstance(value, bool), "True or False"),
-    "group": (_is_non_empty_str, "a name"),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp import kubernetes
 
+from functionfuse.backends.collapsed import shared_options
 from functionfuse.backends.options import Retry, merge
 from functionfuse.backends.secrets import Secret, without_secrets
 from functionfuse.errors import OptionError
@@ -31,7 +32,8 @@ def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for step in steps:
+    resources = shared_options([step.options for step in steps]).resources
+    for step in [step._replace(options=step.options._replace(resources=resources)) for step in steps]:
         for key, value in _settings_of(step, is_alone=len(steps) == 1).items():
             if isinstance(value, dict):
                 merged[key] = {**merged.get(key, {}), **value}

@@ -6,7 +6,7 @@ import ast
 import functools
 import sys
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 _FRONTEND = ("*.py", "backends/*.py", "fingerprint/*.py")
 _POD = ("__init__.py", "pod/*.py")
+_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+_OF_DRIVER = frozenset(
+    f"{name}.py"
+    for name in (
+        *(f"backends/{name}" for name in ("admission", "base", "capsule", "documents", "drive", "driver_state")),
+        *(f"backends/{name}" for name in ("editable_graph", "editor", "inline", "profile", "provenance", "query")),
+        *(f"backends/{name}" for name in ("ready", "reasons", "run_records", "session", "short_texts")),
+        *("fingerprint/uses", "notebooks", "run_diff", "run_reader", "runs"),
+    )
+)
+"""What pods never import; a command line has little room."""
 
 
 def project_sources(names: Iterable[str]) -> dict[str, bytes]:
@@ -76,7 +87,10 @@ def frontend_sources() -> dict[str, bytes]:
     """Return what pods import of Function Fuse and cloudpickle, without docstrings and comments, by path."""
     root = Path(functionfuse.__file__).parent
     files = {
-        f"functionfuse/{path.relative_to(root).as_posix()}": path for glob in _FRONTEND for path in root.glob(glob)
+        f"functionfuse/{path.relative_to(root).as_posix()}": path
+        for glob in _FRONTEND
+        for path in root.glob(glob)
+        if path.relative_to(root).as_posix() not in _OF_DRIVER
     }
     kfp = Path(__file__).parents[1]
     files |= {
@@ -110,13 +124,24 @@ def _file_of(name: str) -> Path | None:
 
 
 def _bare(source: str) -> bytes:
-    """Return a source without what a pod would compile for nothing: docstrings, comments, annotations of functions."""
-    tree = ast.parse(source)
+    """Return a source without what a pod would compile for nothing: docstrings, comments, and what checkers read."""
+    tree = _WithoutTypes().visit(ast.parse(source))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+        if isinstance(node, ast.Module | ast.ClassDef | _FUNCTIONS) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, _FUNCTIONS):
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
     return ast.unparse(tree).encode()
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    """Leaves out what stands under ``if TYPE_CHECKING``."""
+
+    def visit_If(self, node: ast.If) -> Any:
+        self.generic_visit(node)
+        test = ast.unparse(node.test)
+        if test == "TYPE_CHECKING":
+            return node.orelse or ast.Pass()
+        return node.body if test == "not TYPE_CHECKING" else node

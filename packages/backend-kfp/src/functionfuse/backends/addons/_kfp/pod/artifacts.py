@@ -34,6 +34,13 @@ class Failures:
         self.by_step = by_step
 
 
+class WithoutRecipe:
+    """A value that was made from failed inputs, of which its step's recipe does not tell."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
 def create_file(path: str) -> IO[bytes]:
     """Open a new file for writing, and make its folder if that is missing."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -83,6 +90,17 @@ def read_artifact(path: str, key: OutputKey) -> Any:
         path: path of the file.
         key: which output; it matters where the file holds those of a group.
     """
+    value = load_artifact(path, key)
+    return value.value if isinstance(value, WithoutRecipe) else value
+
+
+def load_artifact(path: str, key: OutputKey) -> Any:
+    """Return a value, or `WithoutRecipe`, from the file of an artifact.
+
+    Args:
+        path: path of the file.
+        key: which output; it matters where the file holds those of a group.
+    """
     with _open_content(path, key) as file:
         return pickle.load(file)
 
@@ -114,7 +132,7 @@ def _write(value: object, file: IO[bytes]) -> None:
     try:
         serialize_to(value, file)
     except Exception as error:
-        raise unserializable_result(value, error) from error
+        raise unserializable_result(value.value if isinstance(value, WithoutRecipe) else value, error) from error
 
 
 def _open_content(path: str, key: OutputKey) -> IO[bytes]:

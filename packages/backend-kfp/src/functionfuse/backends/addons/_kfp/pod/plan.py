@@ -25,7 +25,7 @@ POD_VARIABLE = "FUNCTIONFUSE_KFP_POD"
 """Environment variable that is set in pods, to the pod's key."""
 
 CHECK_FAILURES = "check-failures"
-"""Key of the task that ends a run as failed if a step failed; there with `on_error="continue"`."""
+"""Key of the task that looks for failures, and ends the run as failed, where steps run after a failure."""
 
 
 class PodConfig(NamedTuple):
@@ -35,6 +35,7 @@ class PodConfig(NamedTuple):
         spec: the run, without steps; its options and its store are entries of the zip.
         lost: by step: why a stored result is made again.
         names: of steps of the workflow itself that look like those of dynamic graphs.
+        tolerated: names of the steps without which the run goes on.
         has_store: whether the zip has a store.
         has_driver_state: whether it has what the driver's modules have in memory, unlike their files.
     """
@@ -42,6 +43,7 @@ class PodConfig(NamedTuple):
     spec: RunSpec
     lost: Mapping[str, str]
     names: Sequence[str]
+    tolerated: Sequence[str]
     has_store: bool
     has_driver_state: bool
 
@@ -56,6 +58,7 @@ class PodPlan(NamedTuple):
         states: by step, by object: the step after which it takes the object's state.
         inputs: what comes from other pods, with the index of the argument that holds its path.
         outputs: what other pods or the user take, with the name of its artifact.
+        results: names of steps of other pods whose stored results it takes.
         is_group: whether all outputs are in one artifact.
     """
 
@@ -65,6 +68,7 @@ class PodPlan(NamedTuple):
     states: Mapping[str, Mapping[str, str]]
     inputs: Mapping[OutputKey, int]
     outputs: Mapping[OutputKey, str]
+    results: Sequence[str]
     is_group: bool
 
 

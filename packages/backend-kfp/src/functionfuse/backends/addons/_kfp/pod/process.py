@@ -39,7 +39,7 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
         SystemExit: a step failed, and with it the pod.
     """
     if key == CHECK_FAILURES:
-        _check_failures(arguments)
+        _check_failures(arguments, pickle.loads(read("config")).tolerated)
         return
     names, body = pickle.loads(read(f"pods/{key}"))
     reporter = PodReporter(PodConnection(), names)
@@ -53,14 +53,15 @@ def run_pod(read: ReadEntry, key: str, output_file: str, *arguments: str) -> Non
     ends = arguments[len(set(pod_plan.inputs.values())) :]
     artifacts = list(dict.fromkeys(pod_plan.outputs.values()))
     pod_run.execute(dict(zip(artifacts, ends[::2], strict=True)))
-    loss, stops_at_failure = pod_run.run.lost, config.spec.on_error == "raise"
-    if not reporter.connection.is_open and (loss is not None or not stops_at_failure):
+    loss = pod_run.run.lost
+    has_more = config.spec.on_error == "continue" or bool(config.tolerated)
+    if not reporter.connection.is_open and (loss is not None or has_more):
         print(format_log_line(FINISHED, reporter.finished))  # the status of the pod does not tell
     if loss is not None and not pod_run.run.failed:
         reporter.connection.send("lost", loss.name, str(loss.cause))
         print(format_log_line(LOST, (loss.name, str(loss.cause))))
         sys.exit(1)
-    if reporter.failures and stops_at_failure:
+    if pod_run.run.failed:
         _exit_failed(reporter.failures)
     _list_artifacts(output_file, dict(zip(artifacts, ends[1::2], strict=True)), names[0])
 
@@ -85,13 +86,27 @@ def _exit_failed(failures: Mapping[str, bytes]) -> NoReturn:
     sys.exit(1)
 
 
-def _check_failures(paths: Sequence[str]) -> None:
-    """Exit as failed if an artifact of the run holds failures."""
+def _check_failures(paths: Sequence[str], tolerated: Sequence[str]) -> None:
+    """Exit as failed if an artifact of the run holds failures that are not tolerated; report the others.
+
+    Args:
+        paths: of the artifacts.
+        tolerated: names of the steps without which the run goes on.
+    """
     failures: dict[str, bytes] = {}
     for path in paths:
         failures.update(read_failures(path))
-    if failures:
+    if not all(_is_within(name, tolerated) for name in failures):
         _exit_failed(failures)
+    if failures:
+        print(format_log_line(FAILED, failures))
+
+
+def _is_within(name: str, steps: Sequence[str]) -> bool:
+    """Return True if a name is that of one of some steps, or of a step of the graph that one returned."""
+    while name and name not in steps:
+        name = name.rpartition("/")[0]
+    return bool(name)
 
 
 def _list_artifacts(path: str, uris: Mapping[str, str], node: str) -> None:

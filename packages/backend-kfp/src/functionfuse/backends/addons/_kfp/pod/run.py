@@ -10,16 +10,28 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.execution import Run
+from functionfuse.backends.recordings import Recordings
+from functionfuse.errors import UsageError
+from functionfuse.file_check import files_of
 from functionfuse.plan import Plan, Ref
 
-from .artifacts import Failures, read_artifact, read_failures, serialize_artifact, write_artifact, write_bundle
-from .serialization import error_of_first, serialize_error
+from .artifacts import (
+    Failures,
+    WithoutRecipe,
+    load_artifact,
+    read_failures,
+    serialize_artifact,
+    write_artifact,
+    write_bundle,
+)
+from .serialization import first_error, serialize_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from functionfuse.backends.expanding import Expander
     from functionfuse.backends.frames import Task
-    from functionfuse.backends.session import Expander
+    from functionfuse.backends.recording import CallRecord
     from functionfuse.errors import NodeError
     from functionfuse.plan import Step
 
@@ -37,7 +49,7 @@ class PodReporter:
 
     Attributes:
         failures: serialized failures by step.
-        seconds: how long each finished step took.
+        measured: how long each finished step took, and what was recorded of its call.
         finished: names of the pod's own steps whose outputs are written.
     """
 
@@ -45,10 +57,18 @@ class PodReporter:
         self.connection = connection
         self.names = names
         self.failures: dict[str, bytes] = {}
-        self.seconds: dict[str, float] = {}
+        self.measured: dict[str, tuple[float, CallRecord | None]] = {}
         self.finished: list[str] = []
 
-    def report(self, kind: str, name: str, seconds: float | None = None, error: NodeError | None = None) -> None:
+    def report(
+        self,
+        kind: str,
+        name: str,
+        seconds: float | None = None,
+        error: NodeError | None = None,
+        record: CallRecord | None = None,
+        reason: str = "",  # noqa: ARG002
+    ) -> None:
         """Receive an event, as the frontend's `EventChannel` does.
 
         That one of the pod's own steps finished is sent later, when its outputs are written.
@@ -58,14 +78,18 @@ class PodReporter:
             name: full name of the step.
             seconds: how long the step took.
             error: why it failed.
+            record: what was recorded of its call.
+            reason: why it runs, which is not sent.
         """
+        if record is not None:  # the capsule is kept here
+            record = record._replace(capsule=None)
         if name in self.names and kind == "finished":
-            self.seconds[name] = seconds or 0.0
+            self.measured[name] = seconds or 0.0, record
         elif name not in self.names or kind != "reused":
             failure = None if error is None else serialize_error(error)
             if error is not None and failure is not None:
                 self.failures[error.name or name] = failure
-            self.connection.send(kind, name, seconds, failure)
+            self.connection.send(kind, name, seconds, failure, record)
 
 
 class PodRun:
@@ -107,8 +131,9 @@ class PodRun:
             store=self.store,
             events=reporter,  # type: ignore[arg-type]  # it receives what an event channel does
             on_error=config.spec.on_error,
+            recordings=Recordings(config.spec, self.store, pod_plan.results),
             inputs={
-                key[0]: functools.partial(read_artifact, path, key)
+                key[0]: functools.partial(self.load, path, key)
                 for key, path in self.input_paths.items()
                 if key[1] is None
             },
@@ -117,7 +142,7 @@ class PodRun:
             failures = read_failures(path, key)
             self.upstream_failures.update(failures)
             if failures and key[1] is None:
-                self.run.root.failed[key[0]] = error_of_first(failures)
+                self.run.root.failed[key[0]] = first_error(failures)
 
     def expand(self, steps: list[Step], task: Task, wanted: Sequence[Ref]) -> Plan:
         """Plan the graph that a dynamic step returned.
@@ -132,11 +157,13 @@ class PodRun:
     @functools.cached_property
     def _expander(self) -> Expander:
         """Plans the graphs of dynamic steps; what it takes is imported only where there are some."""
+        from functionfuse.backends.expanding import Expander
         from functionfuse.backends.planning import Planner
-        from functionfuse.backends.session import Expander
 
-        spec = self.config.spec._replace(options=pickle.loads(self.read("options")), store=self.store)
-        return Expander(Planner(spec, lost=self.config.lost), self.config.names, spec.backend)
+        # The graph runs in this pod.
+        options = pickle.loads(self.read("options"))
+        spec = self.config.spec._replace(options=options, store=self.store, shares_files=True)
+        return Expander(Planner(spec, lost=self.config.lost), self.config.names, spec)
 
     def execute(self, paths: Mapping[str, str]) -> None:
         """Run the steps, and write each output, or the failures instead of it, as soon as it is there.
@@ -174,16 +201,31 @@ class PodRun:
                 continue
             failures = read_failures(path, key)
             if failures:
-                frame.failed[instance] = error_of_first(failures)
-                return not self.run.skip(task)
+                frame.failed[instance] = first_error(failures)
+                if self.run.skip(task):
+                    return False
+                continue
             try:
-                frame.values[instance] = read_artifact(path, key)
+                frame.values[instance] = self.load(path, key)
             except Exception as error:
                 self.run.started(task)
                 self.run.fail(task, error, "the stateful object of the call cannot be loaded")
                 return False
             self.loaded_states.add(key)
         return True
+
+    def load(self, path: str, key: OutputKey) -> Any:
+        """Return what another pod made.
+
+        Args:
+            path: path of the artifact's file.
+            key: which output.
+        """
+        value = load_artifact(path, key)
+        if isinstance(value, WithoutRecipe):
+            self.run.root.without_recipe.add(key[0])
+            return value.value
+        return value
 
     def write_outputs(self, task: Task, paths: Mapping[str, str]) -> None:
         """Write what other pods, or the user, take of a step that is done; once.
@@ -198,14 +240,35 @@ class PodRun:
         try:
             for key, artifact in self.pod_plan.outputs.items():
                 if key[0] == name:
-                    self.write_output(key, paths[artifact], self.run.root.values[key[1] or name])
+                    value = self.run.root.values[key[1] or name]
+                    self.refuse_files(value)
+                    self.write_output(
+                        key, paths[artifact], WithoutRecipe(value) if name in self.run.root.without_recipe else value
+                    )
                     self.written.add(key)
         except Exception as error:
-            self.run.fail(task, error, "it ran, but its result cannot be written", self.reporter.seconds[name])
+            self.run.fail(task, error, "it ran, but its result cannot be written", *self.reporter.measured[name])
             return
         self.written.add((name, ""))
         self.reporter.finished.append(name)
-        self.reporter.connection.send("finished", name, self.reporter.seconds[name])
+        seconds, record = self.reporter.measured[name]
+        self.reporter.connection.send("finished", name, seconds, None, record)
+
+    def refuse_files(self, value: Any) -> None:
+        """Refuse a file that a step returned, if other pods do not have it.
+
+        Args:
+            value: the result.
+
+        Raises:
+            UsageError: it holds one whose content does not travel along.
+        """
+        files = [] if self.config.spec.shares_files else files_of(value)
+        if files:
+            raise UsageError(
+                f"it returned File({files[0][0]!r}), which other pods and the user do not have; File(path, ship=True) "
+                "takes the content along"
+            )
 
     def write_output(self, key: OutputKey, path: str, value: Any) -> None:
         """Write one output; those of a group are kept until all are there.

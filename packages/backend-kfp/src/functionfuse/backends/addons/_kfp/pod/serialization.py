@@ -60,21 +60,23 @@ def serialize_error(error: NodeError) -> bytes:
     """Return the error of a step as bytes that any process can read, also without the classes of its causes."""
     kind = next(kind for kind in type(error).__mro__ if kind.__module__ == NodeError.__module__)
     raised = _by_value().error(error.__cause__ or error)
-    return pickle.dumps((kind, str(error), error.name, error.function, error.__cause__ is not None, raised))
+    notes = getattr(error, "__notes__", ())
+    return pickle.dumps((kind, str(error), error.name, error.function, notes, error.__cause__ is not None, raised))
 
 
 def deserialize_error(data: bytes) -> NodeError:
     """Return the error of a step, with what its function raised as the cause."""
-    kind, message, name, function, has_cause, serialized = pickle.loads(data)
+    kind, message, name, function, notes, has_cause, serialized = pickle.loads(data)
     raised = deserialized_error(serialized, "in the pod")
     if isinstance(raised, NodeError) and not has_cause:
         return raised
     failure: NodeError = kind(message, name=name, function=function)
     failure.__cause__ = raised
+    for note in notes:
+        failure.add_note(note)
     return failure
 
 
-def error_of_first(failures: Mapping[str, bytes]) -> NodeError:
-    """Return an error with the name of the first step of serialized failures, which caused the others."""
-    name = next(iter(failures))
-    return NodeError(f"node {name!r} failed", name=name)
+def first_error(failures: Mapping[str, bytes]) -> NodeError:
+    """Return the error of the first step of serialized failures, which caused the others."""
+    return deserialize_error(next(iter(failures.values())))

@@ -35,6 +35,7 @@ class GraphRun(NamedTuple):
         store: the store, serialized; empty when the user set none.
         event_channel: the name of the actor that receives events; "" without observers.
         codes: by step, a digest of its code.
+        interrupts: the name of the actor that lets the run end; "" where it is stopped instead.
         is_node: whether the task stands for the one node that is wanted, and has its value and its error.
     """
 
@@ -42,6 +43,7 @@ class GraphRun(NamedTuple):
     store: bytes
     event_channel: str
     codes: Mapping[str, str]
+    interrupts: str = ""
     is_node: bool = False
 
 

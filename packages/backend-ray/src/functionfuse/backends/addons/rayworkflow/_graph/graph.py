@@ -7,14 +7,16 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functionfuse.backends.builtin._ray.run import run_on_ray
+from functionfuse.backends.interruption import Runs
 from functionfuse.backends.serialization import unserializable_result
 from functionfuse.errors import StorageError
-from functionfuse.stores import OBJECTS
+from functionfuse.stores import CAPSULES, OBJECTS, RecipeStore, is_hidden, keeps_runs
 
 from .._dag.serialization import SERIALIZER
 from .._records.journal import NODES, deserialized_store
 from .._worker.context import current
 from .events import callback_to
+from .interrupts import end_when_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,12 +43,14 @@ class GraphFailed(Exception):  # noqa: N818
     Attributes:
         serialized: the failure.
         warnings: what was warned of before.
+        completed: names of the nodes whose results are stored.
     """
 
-    def __init__(self, message: str, serialized: bytes, warnings: Sequence[str]) -> None:
-        super().__init__(message, serialized, warnings)
+    def __init__(self, message: str, serialized: bytes, warnings: Sequence[str], completed: Sequence[str]) -> None:
+        super().__init__(message, serialized, warnings, completed)
         self.serialized = serialized
         self.warnings = warnings
+        self.completed = completed
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -75,15 +79,20 @@ def _outcome(graph_run: GraphRun) -> GraphOutcome:
     context = current.get()
     assert context is not None
     store = RunStore(graph_run, context)
-    spec = graph_run.spec._replace(store=store, returns_list=True)
+    spec = graph_run.spec._replace(store=store, given=None)
+    runs = Runs()
+    if graph_run.interrupts:
+        end_when_interrupted(graph_run.interrupts, runs)
     callback = callback_to(graph_run.event_channel) if graph_run.event_channel else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            results = run_on_ray(spec, observers=[callback] if callback else [], saved=store.noted())
+            observers = [callback] if callback else []
+            results = run_on_ray(spec, observers=observers, saved=store.noted(), runs=runs)
         except Exception as error:
             failure = SERIALIZER.dumps_with_errors(error)
-            raise GraphFailed(f"{type(error).__name__}: {error}", failure, _messages(caught)) from error
+            message = f"{type(error).__name__}: {error}"
+            raise GraphFailed(message, failure, _messages(caught), sorted(runs.completed)) from error
     return GraphOutcome(results, _messages(caught))
 
 
@@ -102,6 +111,7 @@ class RunStore:
         self._task = f"{context.key}/"
         self._prefix = self._task if self._folder else ""  # of names, as several graphs share the folder
         self.always_read = bool(self._store.always_read)
+        self.keeps_runs = bool(graph_run.store) and keeps_runs(self._store)
 
     @property
     def _store(self) -> Any:
@@ -128,7 +138,7 @@ class RunStore:
             raise
         except Exception as error:
             raise unserializable_result(obj, error) from error
-        if (self._notes_all or options.get("recipe") is None) and not workflow_name.endswith(OBJECTS):
+        if (self._notes_all or options.get("recipe") is None) and not is_hidden(workflow_name):
             self._location.journal.put(f"node/{self._task}{task_name}", "node")
         return footer
 
@@ -168,12 +178,18 @@ class RunStore:
         return {name.removeprefix(self._task) for name in noted if name.startswith(self._task)}
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or (name == "submit" and self._notes_all):
+        if (
+            name.startswith("_")
+            or (name == "submit" and self._notes_all)
+            or (name in vars(RecipeStore) and self._folder)
+        ):
             raise AttributeError(name)
         return getattr(self._store, name)
 
     def _named(self, workflow_name: str) -> str:
-        return self._folder + (OBJECTS if workflow_name.endswith(OBJECTS) else "") if self._folder else workflow_name
+        if not self._folder:
+            return workflow_name
+        return self._folder + next((kind for kind in (OBJECTS, CAPSULES) if workflow_name.endswith(kind)), "")
 
 
 def _messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:

@@ -1,0 +1,55 @@
+"""Interrupts on their way from the driver of a graph to the cluster, where what runs is let finish."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from .._worker.task_actor import NAMESPACE
+
+if TYPE_CHECKING:
+    from functionfuse.backends.interruption import Runs
+
+
+class InterruptActor:
+    """An actor of the driver, which tells the run of a graph that it shall end."""
+
+    def __init__(self) -> None:
+        self._requested = asyncio.Event()
+
+    async def request(self) -> None:
+        """Let the run end."""
+        self._requested.set()
+
+    async def wait(self) -> None:
+        """Return when the run shall end."""
+        await self._requested.wait()
+
+
+def start_interrupts() -> tuple[str, Any]:
+    """Start an actor for the interrupts of one run; return its name and the actor."""
+    name = f"functionfuse-interrupts-{uuid.uuid4().hex}"
+    actor = ray.remote(num_cpus=0)(InterruptActor)
+    return name, actor.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
+
+
+def end_when_interrupted(name: str, runs: Runs) -> None:
+    """Let a thread end the runs of this process when the driver says so; it ends with the driver.
+
+    Args:
+        name: of the actor.
+        runs: those of a graph.
+    """
+
+    def wait() -> None:
+        with suppress(RayError, ValueError):  # the driver has ended; the run goes on
+            ray.get(ray.get_actor(name, namespace=NAMESPACE).wait.remote())
+            runs.cancel()
+
+    threading.Thread(target=wait, daemon=True, name="functionfuse interrupts").start()
