@@ -26,9 +26,10 @@ def main() -> None:
 
     accuracies, text = comparison(options.neighbors)
     comparing = KFPWorkflow(accuracies, text, workflow_name="classifier_comparison", kfp_host=options.host)
-    comparing.query().set_task_args({"group": "scores"})
+    collapsing = comparing.edit().collapse(".*", name="scores")
     for dataset in ("digits", "wine", "breast_cancer"):
-        comparing.query(f"{dataset}_dataset.*").set_task_args({"group": dataset})
+        collapsing.collapse(f"{dataset}_dataset.*", name=f"data of {dataset}")
+    comparing = collapsing.done()
 
     options.output.mkdir(parents=True, exist_ok=True)
     print(comparing.compile(str(options.output / "classifier_comparison.yaml")))

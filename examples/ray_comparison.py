@@ -47,7 +47,8 @@ def main() -> None:
         )
         plan = comparing.plan()
         print(comparing.run())
-        print(f"{len(plan.having('run'))} nodes ran, {len(plan.having('reuse'))} results stood")
+        reused = len(plan.having("reuse"))
+        print(f"{len(plan) - reused} nodes ran, {reused} results stood")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,8 @@ def main() -> None:
         )
         plan = learning.plan()
         print(learning.run())
-        print(f"{len(plan.having('run'))} nodes ran, {len(plan.having('reuse'))} results stood")
+        reused = len(plan.having("reuse"))
+        print(f"{len(plan) - reused} nodes ran, {reused} results stood")
 
 
 if __name__ == "__main__":
