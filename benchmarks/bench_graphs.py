@@ -5,6 +5,8 @@ The bare loop puts the same graph into a dict, orders it with graphlib and calls
 times faster than dask. Seen elsewhere: dask 340-670 us a node, Hamilton 64, pipefunc 6,300, redun 9,000.
 
 Planning with a profile of 50 rules, against planning without: at most 1.3 times.
+
+A sweep of 10,000 nodes, against two loops that make and name the same nodes: at most 1.5 times.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import gc
 import statistics
 import tempfile
 import time
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import delayed
 
-from functionfuse import workflow
+from functionfuse import sweep, workflow
 from functionfuse.backends.builtin.localback import LocalWorkflow
 
 if TYPE_CHECKING:
@@ -157,6 +160,37 @@ def planning_ratio(nodes: int, rounds: int, rules: int = 50) -> float:
     return statistics.median(seconds(granted) / seconds(plain) for _ in range(rounds))
 
 
+def train(data: int, rate: float, depth: int) -> float:
+    """A node of a sweep."""
+    return data * rate * depth
+
+
+def sweep_ratio(rounds: int, values: int = 100) -> float:
+    """Time of a sweep over a grid, by the time of loops that make the same mapping of named nodes."""
+    called = workflow(train)
+    data: Any = workflow(one)(0)
+    rates, depths = [number / 10 for number in range(values)], list(range(values))
+
+    def with_loops() -> Any:
+        runs = {}
+        for rate in rates:
+            for depth in depths:
+                node: Any = called(data=data, rate=rate, depth=depth)
+                runs[rate, depth] = node.set_name(f"train[rate={rate},depth={depth}]")
+        return runs
+
+    def seconds(make: Callable[[], Any]) -> float:
+        gc.collect()
+        start = time.perf_counter()
+        runs = make()
+        passed = time.perf_counter() - start
+        assert len(runs) == values * values
+        return passed
+
+    swept = partial(sweep, called, data=data, rate=rates, depth=depths)
+    return statistics.median(seconds(swept) / seconds(with_loops) for _ in range(rounds))
+
+
 def measure(seconds: Callable[..., float], shape: Callable[..., Any], nodes: int) -> float:
     """Microseconds a node."""
     gc.collect()
@@ -186,6 +220,7 @@ def main() -> None:
         ours = measure(our_seconds, shape, few)
         print(f"{'':7} dask {theirs:5.1f} us a node: {theirs / ours:.0f} times ours (goal 20, {few} nodes)")
     print(f"planning with a profile: {planning_ratio(options.nodes, options.rounds):.2f} times (goal 1.3)")
+    print(f"a sweep against loops: {sweep_ratio(options.rounds):.2f} times (goal 1.5)")
 
 
 if __name__ == "__main__":
