@@ -228,8 +228,8 @@ WORKFLOWS = {
         "has_tasks, and no get_writer_funcs",
     ),
     "a function as plugin": (
-        lambda: here(data()).set_plugin("data", print),
-        "OptionError: <built-in function print> is not a plugin: it has no method 'local_initialize'; a function becomes "
+        lambda: here(data()).set_plugin("data", len),
+        "OptionError: <built-in function len> is not a plugin: it has no method 'local_initialize'; a function becomes "
         "one with InitializerPlugin(function)",
     ),
     "the function as argument": (

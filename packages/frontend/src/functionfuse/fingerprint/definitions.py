@@ -177,10 +177,13 @@ class Definitions:
         self.feed(value, out)
 
     def _builtin_named(self, name: str, out: Out) -> None:
-        """Describe a name that is none of the module's: Python's own, unless the project made it a built-in one."""
+        """Describe a name that is none of the module's: Python's own, unless the project made it a built-in one.
+
+        A library may put its own function there while a program runs, as Ray does with `print`.
+        """
         value = getattr(builtins, name, _MISSING)
         out(b"missing;" if value is _MISSING else b"builtin;")
-        if is_data(value) or isinstance(value, FunctionType):
+        if is_data(value) or (isinstance(value, FunctionType) and function_in_project(value)):
             self.feed(value, out)
 
     def _tokens(self, tokens: tuple[object, ...], out: Out) -> None:
