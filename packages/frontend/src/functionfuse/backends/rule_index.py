@@ -28,11 +28,16 @@ class RuleIndex:
             self._by_prefix.setdefault(prefix_of(pattern), []).append(number)
         self._lengths = sorted(set(map(len, self._by_prefix)))
         self._longest = max(self._lengths, default=0)
+        self._needs_no_more = [pattern.pattern == f"{prefix_of(pattern)}.*" for pattern in patterns]
         self._possible: dict[str, tuple[int, ...]] = {}  # by what names begin with
+        self._certain: dict[str, tuple[int, ...]] = {}  # likewise, of names without a line break
 
     def matching(self, name: str) -> tuple[int, ...]:
         """Return the numbers of the patterns that match a name as a whole, in their order."""
         beginning = name[: self._longest]
+        certain = self._certain.get(beginning)
+        if certain is not None and "\n" not in name:
+            return certain
         possible = self._possible.get(beginning)
         if possible is None:
             possible = self._possible_for(beginning)
@@ -46,8 +51,11 @@ class RuleIndex:
     def _possible_for(self, beginning: str) -> tuple[int, ...]:
         if len(self._possible) >= _MOST_BEGINNINGS:
             self._possible.clear()
+            self._certain.clear()
         buckets = [self._by_prefix.get(beginning[:length], ()) for length in self._lengths if length <= len(beginning)]
         possible = self._possible[beginning] = tuple(sorted(chain.from_iterable(buckets)))
+        if all(self._needs_no_more[number] for number in possible):
+            self._certain[beginning] = possible
         return possible
 
 
