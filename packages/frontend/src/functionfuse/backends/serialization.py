@@ -9,7 +9,7 @@ import io
 import pickle
 from contextlib import suppress
 from contextvars import ContextVar
-from types import BuiltinMethodType, MemberDescriptorType, MethodType
+from types import BuiltinMethodType, CodeType, MemberDescriptorType, MethodType
 from typing import IO, TYPE_CHECKING, Any
 
 from functionfuse.backends.calls import Call, MemberOutcomes, Outcome, RemoteError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AROUND: ContextVar[tuple[BaseException, ...]] = ContextVar("functionfuse_errors_around", default=())
 """The errors whose parts are being serialized."""
+_NO_FILE = "<dynamic-code>"  # what cloudpickle writes for the name of a file
 _NOT_SENT = frozenset({"obj"})  # of an AttributeError: whatever had no such attribute, of any size
 
 
@@ -38,7 +39,7 @@ class Serializer:
     def __init__(self, pickler: type[Any]) -> None:
         class ByName(pickler):  # type: ignore[misc]  # its base is known at run time
             def reducer_override(self, obj: Any) -> Any:
-                return by_name(obj) or super().reducer_override(obj)
+                return by_name(obj) or reduced_code(obj, self) or super().reducer_override(obj)
 
         class WithErrors(ByName):
             def reducer_override(self, obj: Any) -> Any:
@@ -176,6 +177,21 @@ def by_name(obj: object) -> tuple[Any, ...] | None:
         if named is not None:
             return getattr, named
     return reduce_class(obj)
+
+
+def reduced_code(obj: object, pickler: Any) -> tuple[Any, ...] | None:
+    """Return how a pickler writes code, with the name of its file; None for all else.
+
+    cloudpickle leaves the name out since 3.1.3, and with it goes the user's own line in what a worker raises.
+
+    Args:
+        obj: what is pickled.
+        pickler: cloudpickle's, or one derived from it.
+    """
+    if not isinstance(obj, CodeType):
+        return None
+    make, parts = pickler.dispatch_table[CodeType](obj)
+    return make, tuple([obj.co_filename if part == _NO_FILE else part for part in parts])
 
 
 def parts_of_error(error: BaseException) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from functionfuse.errors import OptionError, RunCancelled
 from functionfuse.testing.backend_suite import BackendSuite, StepLog, actions, requires
-from functionfuse.testing.functions import noted, notes_around, same
+from functionfuse.testing.functions import note, noted, notes_around, notes_around_a_wait, same
 from functionfuse.testing.standard_tests import core, thorough
 from functionfuse.testing.waiting import wait_until
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LONG = 60.0  # seconds of a node that is stopped
 _ABANDONED = 4.0  # seconds of a node that goes on where it cannot be stopped
-_SHORT = 2.0  # seconds of a node that is let finish
+_NOTICED = 3.0  # seconds in which a run notices that it shall end
 _AFTERWARDS = 1.0  # seconds in which a node that goes on would be noticed
 
 
@@ -84,15 +84,22 @@ class EndingTests(BackendSuite, suite=True):
     @pytest.mark.parametrize("how", ["ctrl_c", "cancel"])
     def test_what_runs_is_let_finish(self, make_workflow: Any, store: Any, log: StepLog, how: str) -> None:
         """With ``on_interrupt="finish"``; its result is stored, and nothing starts after it."""
-        workflow_ = self._workflow(make_workflow, store, log, _SHORT)
-        end = press if how == "ctrl_c" else workflow_.cancel
-        expected = KeyboardInterrupt if how == "ctrl_c" else RunCancelled
-        with once_begun(log, end), pytest.raises(expected):
+        first = noted(log.path, "first", 1).set_name("first")
+        workflow_ = self._ending(make_workflow, store, log, notes_around_a_wait(log.path, "go", first))
+
+        def end() -> Any:
+            returned = press() if how == "ctrl_c" else workflow_.cancel()
+            time.sleep(_NOTICED)
+            note(log.path, "go")
+            return returned
+
+        with once_begun(log, end) as returned, pytest.raises(KeyboardInterrupt if how == "ctrl_c" else RunCancelled):
             workflow_.run(on_interrupt="finish")
-        assert log.words() == ["first", "begun", "ended"]
+        assert returned == [None if how == "ctrl_c" else True]
+        assert log.words() == ["first", "begun", "go", "ended"]
         assert set(actions(workflow_.plan()).items()) == {("first", "reuse"), ("middle", "reuse"), ("last", "run")}
         assert workflow_.run() == 3
-        assert log.words() == ["first", "begun", "ended", "last"]
+        assert log.words() == ["first", "begun", "go", "ended", "last"]
 
     @thorough
     @requires("finish")
@@ -127,7 +134,9 @@ class EndingTests(BackendSuite, suite=True):
     def _workflow(self, make_workflow: Any, store: Any, log: StepLog, seconds: float) -> Any:
         seconds = min(seconds, _LONG if self.stops_calls else _ABANDONED)
         first = noted(log.path, "first", 1).set_name("first")
-        middle = notes_around(log.path, seconds, first).set_name("middle")
-        workflow_ = make_workflow(noted(log.path, "last", 3, middle).set_name("last"))
+        return self._ending(make_workflow, store, log, notes_around(log.path, seconds, first))
+
+    def _ending(self, make_workflow: Any, store: Any, log: StepLog, middle: Any) -> Any:
+        workflow_ = make_workflow(noted(log.path, "last", 3, middle.set_name("middle")).set_name("last"))
         workflow_.set_storage(store)
         return workflow_

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakSet
 
 from functionfuse import File, workflow
+from functionfuse.testing.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -745,6 +746,21 @@ def notes_around(log: str, seconds: float, *needs: Any) -> int:  # noqa: ARG001
     """
     note(log, "begun")
     time.sleep(seconds)
+    note(log, "ended")
+    return 2
+
+
+@workflow
+def notes_around_a_wait(log: str, word: str, *needs: Any) -> int:  # noqa: ARG001
+    """Note that it has begun, wait until somebody notes a word, note that it has ended, and return 2.
+
+    Args:
+        log: the file's path.
+        word: to wait for.
+        needs: results that it takes.
+    """
+    note(log, "begun")
+    wait_until(lambda: word in noted_words(log))
     note(log, "ended")
     return 2
 

@@ -21,7 +21,7 @@ import functionfuse
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.recordings import is_stored
-from functionfuse.backends.serialization import by_name, unserializable
+from functionfuse.backends.serialization import by_name, reduced_code, unserializable
 from functionfuse.errors import NodeError, OptionError, StorageError
 from functionfuse.fingerprint.code import facts_of
 from functionfuse.fingerprint.modules import absolute_names
@@ -190,7 +190,7 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]  # without type
             module = getattr(obj, "__module__", None)
             if isinstance(module, str) and module != "__main__":
                 self._modules.add(module)
-        return by_name(obj) or super().reducer_override(obj)
+        return by_name(obj) or reduced_code(obj, self) or super().reducer_override(obj)
 
 
 def _for_travel(step: Step) -> Step:

@@ -16,7 +16,7 @@ from .._dag.serialization import SERIALIZER
 from .._records.journal import NODES, deserialized_store
 from .._worker.context import current
 from .events import callback_to
-from .interrupts import end_when_interrupted
+from .interrupts import ended_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,10 +81,8 @@ def _outcome(graph_run: GraphRun) -> GraphOutcome:
     store = RunStore(graph_run, context)
     spec = graph_run.spec._replace(store=store, given=None)
     runs = Runs()
-    if graph_run.interrupts:
-        end_when_interrupted(graph_run.interrupts, runs)
     callback = callback_to(graph_run.event_channel) if graph_run.event_channel else None
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, ended_by(graph_run.interrupts, runs):
         warnings.simplefilter("always")
         try:
             observers = [callback] if callback else []

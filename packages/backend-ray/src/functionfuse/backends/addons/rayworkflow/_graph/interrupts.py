@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -14,7 +14,11 @@ from ray.exceptions import RayError
 from .._worker.task_actor import NAMESPACE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from functionfuse.backends.interruption import Runs
+
+_POLL = 0.1  # seconds between two attempts to end a run that has not begun
 
 
 class InterruptActor:
@@ -39,17 +43,25 @@ def start_interrupts() -> tuple[str, Any]:
     return name, actor.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
 
 
-def end_when_interrupted(name: str, runs: Runs) -> None:
-    """Let a thread end the runs of this process when the driver says so; it ends with the driver.
+@contextmanager
+def ended_by(name: str, runs: Runs) -> Iterator[None]:
+    """Let a thread end the run of a graph in this process when the driver says so.
 
     Args:
-        name: of the actor.
-        runs: those of a graph.
+        name: of the actor; "" for none.
+        runs: those of the graph; the one to end may begin later.
     """
+    over = threading.Event()
 
     def wait() -> None:
         with suppress(RayError, ValueError):  # the driver has ended; the run goes on
             ray.get(ray.get_actor(name, namespace=NAMESPACE).wait.remote())
-            runs.cancel()
+            while not runs.cancel() and not over.wait(_POLL):
+                pass
 
-    threading.Thread(target=wait, daemon=True, name="functionfuse interrupts").start()
+    if name:
+        threading.Thread(target=wait, daemon=True, name="functionfuse interrupts").start()
+    try:
+        yield
+    finally:
+        over.set()
