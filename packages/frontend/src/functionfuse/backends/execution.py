@@ -160,9 +160,11 @@ class Run:
         Raises:
             Cancellation: what runs is to be stopped.
         """
-        self.log.write_if_due()
-        if not self.interruption.check():
+        if self.log.is_recorded:
+            self.log.write_if_due()
+        if not self.interruption.requested:
             return False
+        self.interruption.check()
         self.stopped = True
         return True
 
@@ -197,7 +199,7 @@ class Run:
         """
         frame, step = task
         allowed = step.options.failed_inputs
-        if allowed is None or not frame.failed:
+        if allowed is None:
             return frame.take
         instead = instead_of(frame.failed_inputs(step), allowed)
         return partial(_take_instead, frame, instead) if instead else frame.take
@@ -265,9 +267,10 @@ class Run:
         options, instance, initialize = step.options, None, None
         self.started(task)
         try:
-            states = {name: self.read_state(frame, after) for name, after in step.resumes.items()}
-            take = self.taker(task)
-            if states:
+            states: dict[str, Any] = {}
+            take = self.taker(task) if frame.failed else frame.take
+            if step.resumes:
+                states = {name: self.read_state(frame, after) for name, after in step.resumes.items()}
                 take = partial(_take_resumed, take, states)
             args, kwargs = with_refs(step, partial(_ref_or_value, inside, take)) if inside else step.arguments(take)
             if step.target.kind == "method" and step.instance not in inside:

@@ -159,8 +159,10 @@ class Frame:
 
     def full_name(self, name: str) -> str:
         """The name as seen from outside: ``parent/child``."""
-        parts = [name]
         task = self.parent
+        if task is None:
+            return name
+        parts = [name]
         while task is not None:
             parts.append(task.step.name)
             task = task.frame.parent

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from functionfuse.backends.attempts import NotAsGiven, Snapshot
 from functionfuse.backends.calls import INTERRUPTS, Call, Outcome, argument_check, evaluate
@@ -16,9 +16,11 @@ from functionfuse.backends.limits import limited
 from functionfuse.backends.secrets import resolved
 
 T = TypeVar("T")
+Attempt: TypeAlias = "tuple[Any, Any, BaseException | None]"
+"""The result, the stateful object after the call, and what was raised."""
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from functionfuse.backends.options import Retry
     from functionfuse.backends.recording import Recording
@@ -31,6 +33,10 @@ def perform(call: Call) -> Outcome:
     Every engine calls it where a step runs. It never raises what the user's function raises, but for interrupts. A
     coroutine runs to its end, on an event loop of its own.
     """
+    if call.recording is None and call.retry is None:  # most calls: a coroutine would take longer than many functions
+        start = time.perf_counter()
+        value, instance, error = _attempt(call)
+        return Outcome(value, instance, error, time.perf_counter() - start)
     return _result_of(_performed(call, on_loop=False))
 
 
@@ -43,7 +49,7 @@ def call_once(call: Call) -> tuple[Any, Any]:
     Raises:
         BaseException: whatever the user's function raises.
     """
-    value, instance, error = _result_of(_attempt(call, on_loop=False))
+    value, instance, error = _attempt(call)
     if error is not None:
         raise error
     return value, instance
@@ -70,7 +76,7 @@ async def _performed(call: Call, *, on_loop: bool) -> Outcome:
     start = time.perf_counter()
     if call.retry is not None:
         return await _persistently(call, call.retry, start, on_loop=on_loop)
-    value, instance, error = await _attempt(call, on_loop=on_loop)
+    value, instance, error = await _attempt_on_loop(call) if on_loop else _attempt(call)
     return Outcome(value, instance, error, time.perf_counter() - start)
 
 
@@ -82,7 +88,7 @@ async def _persistently(call: Call, retry: Retry, start: float, *, on_loop: bool
     attempt = 0
     while True:
         attempt += 1
-        value, instance, error = await _attempt(call, on_loop=on_loop)
+        value, instance, error = await _attempt_on_loop(call) if on_loop else _attempt(call)
         outcome = Outcome(value, instance, error, time.perf_counter() - start, attempt)
         if error is None or attempt > retry.times or not isinstance(error, retry.exceptions):
             return outcome
@@ -105,43 +111,60 @@ async def _sleep(seconds: float, *, on_loop: bool) -> None:
         time.sleep(seconds)
 
 
-async def _attempt(call: Call, *, on_loop: bool) -> tuple[Any, Any, BaseException | None]:
-    """Return the result, the stateful object after the call, and what was raised."""
-    target, args, kwargs, instance, initialize, _, timeout, is_checked, environment, _ = call
-    if environment:
-        try:
-            with _variables(environment):
-                return await _attempt(call._replace(environment={}), on_loop=on_loop)
-        except Exception as error:  # of a secret
-            return None, None, error
-    kind = target.kind
-    finish = _unfinished if on_loop else partial(run_to_end, seconds=timeout)
-
-    def work() -> Any:
-        if initialize is not None:
-            initialize()
-        function = getattr(instance, target.name) if kind == "method" else target.function  # type: ignore[union-attr]
-        return evaluate(function, args, kwargs, target.cls if kind == "constructor" else None, finish)  # type: ignore[union-attr]
-
+def _attempt(call: Call) -> Attempt:
+    """Make a call where this is called, to its end; see `Attempt`."""
+    timeout, is_async = call.timeout, call.target.is_async
     try:
-        check = argument_check(args, kwargs) if is_checked else None
-        if timeout is None or on_loop:
-            value = work()
+        if call.environment:
+            with _variables(call.environment):
+                return _attempt(call._replace(environment={}))
+        check = argument_check(call.args, call.kwargs) if call.check_arguments else None
+        if timeout is None:
+            value = _called(call, run_to_end)
         else:
-            value = limited(work, timeout, grace=CLEANUP if target.is_async else 0.0)
-        if type(value) is CoroutineType:
-            value = await awaited(value, timeout)
+            work = partial(_called, call, partial(run_to_end, seconds=timeout))
+            value = limited(work, timeout, grace=CLEANUP if is_async else 0.0)
         if check is not None:
             check.refuse_changes()
     except INTERRUPTS:
         raise
     except BaseException as error:
         return None, None, error
-    return value, value if kind == "constructor" else instance, None
+    return value, value if call.target.kind == "constructor" else call.instance, None
 
 
-def _unfinished(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-    return coroutine
+async def _attempt_on_loop(call: Call) -> Attempt:
+    """Make a call on the event loop that runs; see `Attempt`."""
+    try:
+        if call.environment:
+            with _variables(call.environment):
+                return await _attempt_on_loop(call._replace(environment={}))
+        check = argument_check(call.args, call.kwargs) if call.check_arguments else None
+        value = _called(call, lambda coroutine: coroutine)
+        if type(value) is CoroutineType:
+            value = await awaited(value, call.timeout)
+        if check is not None:
+            check.refuse_changes()
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        return None, None, error
+    return value, call.instance, None
+
+
+def _called(call: Call, finish: Callable[[Coroutine[Any, Any, Any]], Any]) -> Any:
+    """Return what a call comes to.
+
+    Args:
+        call: the call.
+        finish: called if the function returns a coroutine, with one whose result is the value.
+    """
+    target, args, kwargs, instance, initialize = call[:5]
+    if initialize is not None:
+        initialize()
+    if target.kind == "method":
+        return evaluate(getattr(instance, target.name), args, kwargs, None, finish)  # type: ignore[union-attr]
+    return evaluate(target.function, args, kwargs, target.cls if target.kind == "constructor" else None, finish)  # type: ignore[union-attr]
 
 
 @contextmanager

@@ -26,12 +26,14 @@ class RunLog:
 
     Attributes:
         report: what became of every step.
+        is_recorded: whether the run has a record.
     """
 
     def __init__(self, events: EventChannel, recorder: RunRecorder | None) -> None:
         self.report = RunReport()
         self._events = events if events else None  # asked for at every step
         self._recorder = recorder
+        self.is_recorded = recorder is not None
 
     @property
     def is_observed(self) -> bool:

@@ -87,8 +87,10 @@ class EndingTests(BackendSuite, suite=True):
         first = noted(log.path, "first", 1).set_name("first")
         workflow_ = self._ending(make_workflow, store, log, notes_around_a_wait(log.path, "go", first))
 
+        how_to_end: Callable[[], Any] = press if how == "ctrl_c" else workflow_.cancel
+
         def end() -> Any:
-            returned = press() if how == "ctrl_c" else workflow_.cancel()
+            returned = how_to_end()
             time.sleep(_NOTICED)
             note(log.path, "go")
             return returned

@@ -109,10 +109,10 @@ class PooledCall:
         needs: the resources by which the executor places it.
     """
 
-    __slots__ = ("alone", "call", "crashes", "data", "name", "needs", "outcome")
+    __slots__ = ("alone", "call", "crashes", "data", "needs", "outcome", "task")
 
-    def __init__(self, name: str, call: Call, needs: Mapping[str, float]) -> None:
-        self.name = name
+    def __init__(self, task: Task, call: Call, needs: Mapping[str, float]) -> None:
+        self.task = task
         self.call = call
         self.data = b""
         self.needs = needs
@@ -163,7 +163,7 @@ class PoolEngine:
             NodeError: the call cannot be pickled for a worker.
         """
         options = task.step.options
-        pooled = PooledCall(task.name, call, options.needs if self._pool.places_calls and options.resources else {})
+        pooled = PooledCall(task, call, options.needs if self._pool.places_calls and options.resources else {})
         if not self._pool.in_process:
             pooled.data = serializer.call(call, task.name)
             self._bytes += len(pooled.data)
@@ -287,9 +287,10 @@ class PoolEngine:
                 first.crashes += 1
                 self._suspects.appendleft(first)
                 return
-        others = sorted(pooled.name for batch in self._submitted.values() for pooled in batch)
+        others = sorted(pooled.task.name for batch in self._submitted.values() for pooled in batch)
         also = f" (or while one of these did, at the same time: {', '.join(others[:5])})" if others else ""
         errors = [
-            worker_died(pooled.name, pooled.call.target.qualname, cause, f" while it ran{also}") for pooled in calls
+            worker_died(pooled.task.name, pooled.call.target.qualname, cause, f" while it ran{also}")
+            for pooled in calls
         ]
         self._end(calls, [Outcome(None, None, error, 0.0) for error in errors])
