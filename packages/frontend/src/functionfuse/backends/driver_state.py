@@ -26,11 +26,8 @@ from functionfuse.iterators import types_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from functionfuse.fingerprint.modules import ImportedModule
     from functionfuse.plan import Step
     from functionfuse.targets import Target
-
-    Named = Callable[[str], ImportedModule | None]
 
 
 class DriverState:
@@ -52,12 +49,13 @@ class DriverState:
         self._dumps = dumps
         self._states: dict[int, tuple[Target, CodeState | None]] = {}  # by id; the target is kept, for its id to last
         self._steps = steps
+        self._modules = _Modules()
         self._run = uuid.uuid4().hex
 
     @cached_property
     def _of_run(self) -> CodeState | None:
         """What all steps use, for modules that a worker has loaded; nothing is asked for where nothing runs."""
-        return code_state(code_of_steps(self._steps), self._dumps, imports=False)
+        return code_state(code_of_steps(self._steps), self._dumps, self._modules, imports=False)
 
     def of(self, targets: Iterable[Target]) -> WorkerState:
         """Return what a worker takes over before it makes calls of some targets."""
@@ -67,7 +65,7 @@ class DriverState:
 
     def _state_of(self, target: Target) -> CodeState | None:
         if id(target) not in self._states:
-            self._states[id(target)] = target, code_state([target], self._dumps)
+            self._states[id(target)] = target, code_state([target], self._dumps, self._modules)
         return self._states[id(target)][1]
 
 
@@ -93,14 +91,75 @@ def code_of_steps(steps: Sequence[Step]) -> list[object]:
     return [*targets, *filter(class_in_project, kinds)]
 
 
-def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, imports: bool = True) -> CodeState | None:
+class _Modules:
+    """Modules of this process, each of which is read once."""
+
+    def __init__(self) -> None:
+        self.named = cache(module_named)
+        self.changes = cache(self._changes)
+        self.imported = cache(self._imported)
+
+    def _changes(self, name: str) -> list[tuple[str, Any]]:
+        module = self.named(name)
+        return [] if module is None else module.changes(Fingerprinter().code_alone)
+
+    def _imported(self, name: str) -> list[tuple[str, Any]]:
+        module = self.named(name)
+        return [] if module is None else list(module.imported())
+
+    def imports_of(self, name: str) -> set[str]:
+        """Return the names of the modules that a module imports."""
+        module = self.named(name)
+        if module is None or module.code is None:
+            return set()
+        return {found for one in facts_of(module.code).imports for found in absolute_names(one, module.package)}
+
+    def with_sources(self, names: Iterable[str]) -> set[str]:
+        """Return modules with those from which they take values under names of their own: ``from settings import N``.
+
+        Args:
+            names: of the modules.
+        """
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                if any(is_data(value) for _, value in self.imported(name)):
+                    waiting += [one for one in self.imports_of(name) if in_project(one) and has_plain_file(one)]
+        return found
+
+    def in_import_order(self, names: set[str]) -> Iterator[str]:
+        """Yield names of modules, each behind those that it imports, as far as imports make no circle.
+
+        Args:
+            names: of the modules.
+        """
+        waiting = {name: self.imports_of(name) & names for name in sorted(names)}
+        while waiting:
+            ready = next((name for name, imports in waiting.items() if not imports & waiting.keys() - {name}), None)
+            name = ready or next(iter(waiting))
+            del waiting[name]
+            yield name
+
+
+def code_state(
+    code: Iterable[object],
+    dumps: Callable[[object], bytes],
+    known: _Modules | None = None,
+    *,
+    imports: bool = True,
+) -> CodeState | None:
     """Return what code uses of the modules of this process; None if it has no fingerprint, or uses none.
 
     Args:
         code: functions, classes, and what nodes call.
         dumps: pickles a value.
+        known: what was read of modules for other code of the same run.
         imports: whether a worker loads the modules that it has not loaded yet.
     """
+    known = known or _Modules()
     fingerprinter = Fingerprinter()
     for one in code:
         with suppress(Unfingerprintable):
@@ -113,31 +172,12 @@ def code_state(code: Iterable[object], dumps: Callable[[object], bytes], *, impo
     )
     if not definitions:
         return None
-    named = cache(module_named)  # which reads the file of the module
-    modules = tuple(_in_import_order(_with_sources((definition.module for definition in definitions), named), named))
-    changes = [(name, attribute, value) for name in modules for attribute, value in _changes(named(name))]
-    imported = [(name, attribute, value) for name in modules for attribute, value in _imported(named(name))]
+    modules = tuple(known.in_import_order(known.with_sources(definition.module for definition in definitions)))
+    changes = [(name, attribute, value) for name in modules for attribute, value in known.changes(name)]
+    imported = [(name, attribute, value) for name in modules for attribute, value in known.imported(name)]
     data = pickle.dumps(list(_pickled(changes, imported, dumps)))
     token = sha256(repr((imports, definitions, modules, data)).encode()).hexdigest()
     return CodeState(token, imports, not changes, definitions, modules, data)
-
-
-def _with_sources(names: Iterable[str], named: Named) -> set[str]:
-    """Return modules with those from which they take values under names of their own: ``from settings import N``.
-
-    Args:
-        names: of the modules.
-        named: gives a module by its name.
-    """
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            if any(is_data(value) for _, value in _imported(named(name))):
-                waiting += [one for one in _imports_of(named(name)) if in_project(one) and has_plain_file(one)]
-    return found
 
 
 def _pickled(
@@ -160,32 +200,3 @@ def _pickled(
     for key, value in values.items():
         with suppress(Exception):  # what cannot be pickled is not in the worker, which the digests tell
             yield places[key], dumps(value)
-
-
-def _in_import_order(names: set[str], named: Named) -> Iterator[str]:
-    """Yield names of modules, each behind those that it imports, as far as imports make no circle.
-
-    Args:
-        names: of the modules.
-        named: gives a module by its name.
-    """
-    waiting = {name: _imports_of(named(name)) & names for name in sorted(names)}
-    while waiting:
-        ready = next((name for name, imports in waiting.items() if not imports & waiting.keys() - {name}), None)
-        name = ready or next(iter(waiting))
-        del waiting[name]
-        yield name
-
-
-def _imports_of(module: ImportedModule | None) -> set[str]:
-    if module is None or module.code is None:
-        return set()
-    return {found for one in facts_of(module.code).imports for found in absolute_names(one, module.package)}
-
-
-def _changes(module: ImportedModule | None) -> list[tuple[str, Any]]:
-    return [] if module is None else module.changes(Fingerprinter().code_alone)
-
-
-def _imported(module: ImportedModule | None) -> Iterator[tuple[str, Any]]:
-    return iter(()) if module is None else module.imported()
