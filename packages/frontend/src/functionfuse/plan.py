@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _NO_STORE = "no store is set"
 
 Action = Literal["run", "check", "reuse", "verify", "blocked"]
+TO_RUN: frozenset[Action] = frozenset({"run", "check", "verify"})
+"""Actions of steps whose calls the engine has to make, as far as the plan knows."""
 
 
 class Ref:
@@ -117,7 +119,7 @@ class Step(NamedTuple):
     @property
     def may_run(self) -> bool:
         """Whether the engine has to make the call, as far as the plan knows."""
-        return self.action in ("run", "check", "verify")
+        return self.action in TO_RUN
 
     def arguments(self, value_of: Callable[[Ref], Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Return the arguments with every Ref replaced by ``value_of(ref)``.

@@ -42,7 +42,7 @@ from functionfuse.errors import (
     StorageError,
     WorkflowFailed,
 )
-from functionfuse.plan import Ref, fill, refs_within
+from functionfuse.plan import TO_RUN, Ref, fill, refs_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -116,10 +116,12 @@ class Run:
         self.store = store
         self._stored = None if store is None else StoredResults(store, plan.workflow_name)
         self._recordings = recordings
+        self._is_watched = self.log.is_observed or recordings is not None
         self.interruption = Interruption("stop") if interruption is None else interruption
         self._inputs = inputs or {}
         self._failures: list[NodeError] = []  # but for those that are tolerated
         self._stop_on_error = on_error == "raise"
+        self._reports = not self._stop_on_error  # what finished; a run that stops at a failure does not show that
         self._closing: deque[Frame] = deque()
         self._wanted = wanted
         self.root = self._open(plan, wanted)
@@ -132,13 +134,14 @@ class Run:
         Each task has to be settled before the next is taken.
         """
         stack = [(self.root, iter(self.root.plan.steps))]
+        interruption, is_recorded = self.interruption, self.log.is_recorded
         self.opened.clear()
         while stack and not self.stopped:
             frame, steps = stack[-1]
             for step in steps:
-                if not step.may_run:
+                if step.action not in TO_RUN:
                     continue
-                if self.interrupted():
+                if (interruption.requested or is_recorded) and self.interrupted():
                     return
                 task = Task(frame, step)
                 if (frame.failed and self.skip(task)) or (step.action == "check" and self.reuses(task)):
@@ -212,8 +215,7 @@ class Run:
             or type(task) is CollapsedTask
             or step.instance is not None
             or step.resumes
-            or self.log.is_observed
-            or self._recordings is not None
+            or self._is_watched
         ):
             call = self.prepare(task)
             if call is not None:
@@ -226,17 +228,18 @@ class Run:
         except Exception:
             self.prepare(task)  # says what is wrong
             return
-        self.interruption.performs = True
+        interruption = self.interruption
+        interruption.performs = True
         try:
             value = evaluate(step.target.function, args, kwargs)  # type: ignore[union-attr]
         except INTERRUPTS:
             raise
         except BaseException as error:
-            self.interruption.performs = False
+            interruption.performs = False
             outcome = Outcome(None, None, error, time.perf_counter() - start)
             self.settle(task, outcome, Call(step.target, args, kwargs))
             return
-        self.interruption.performs = False
+        interruption.performs = False
         seconds = time.perf_counter() - start
         if type(value) is Expansion:
             self._expanded(task, Outcome(value, None, None, seconds))
@@ -590,8 +593,8 @@ class Run:
                 self.fail(task, error, "it ran, but its result cannot be stored", seconds, record, attempts)
                 return
             footer = self._stored.footer
-        # A run that stops at a failure does not show what finished.
-        self.log.finished(task, seconds, record, attempts=attempts, footer=footer, reports=not self._stop_on_error)
+        if self._reports or self.log.is_watched:
+            self.log.finished(task, seconds, record, attempts=attempts, footer=footer, reports=self._reports)
         self._provide(task, value, instance)
         self._settled(task)
 

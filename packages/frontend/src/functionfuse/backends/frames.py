@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from functionfuse.backends.failed_inputs import allows_failure_of
 from functionfuse.backends.texts import described
 from functionfuse.errors import EngineError, NodeError
+from functionfuse.plan import TO_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,7 +88,7 @@ class Frame:
         self.wanted = tuple(wanted)
         uses = self.uses = dict(Counter(ref.step for ref in self.wanted))
         for step in plan.steps:
-            if step.may_run:
+            if step.action in TO_RUN:
                 self.left += 1
                 for name in step.needs:
                     uses[name] = uses.get(name, 0) + 1

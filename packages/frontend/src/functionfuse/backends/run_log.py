@@ -27,6 +27,7 @@ class RunLog:
     Attributes:
         report: what became of every step.
         is_recorded: whether the run has a record.
+        is_watched: whether it matters that a step finished, beyond the report.
     """
 
     def __init__(self, events: EventChannel, recorder: RunRecorder | None) -> None:
@@ -34,6 +35,7 @@ class RunLog:
         self._events = events if events else None  # asked for at every step
         self._recorder = recorder
         self.is_recorded = recorder is not None
+        self.is_watched = self.is_recorded or self.is_observed
 
     @property
     def is_observed(self) -> bool:

@@ -170,7 +170,7 @@ class LocalWorkflow(Pictured, BaseWorkflow[R]):
             return
         for task in run.in_order():
             run.perform_here(task)
-            if any(map(has_coroutines, run.opened)):  # of the graph that it returned
+            if run.opened and any(map(has_coroutines, run.opened)):  # of the graph that it returned
                 self._drive_loop(run, most)
 
     def _drive_loop(self, run: Run, most: int) -> None:

@@ -86,7 +86,7 @@ class LoopEngine:
 
 def has_coroutines(frame: Frame) -> bool:
     """Return True if a frame has steps to run that call coroutine functions."""
-    return any(step.may_run and step.target.is_async for step in frame.plan.steps)
+    return any(step.target.is_async and step.may_run for step in frame.plan.steps)
 
 
 def admission_to_loop(offered: Mapping[str, float], limits: Mapping[str, int], most: int) -> Admission:
