@@ -59,7 +59,7 @@ class TestThreads(BackendTests):
 
 
 class TestProcessPool(BackendTests):
-    tier = "core"
+    tier = "extra"
     stops_calls = False  # the pool is its owner's
 
     @pytest.fixture
@@ -79,7 +79,7 @@ class TestMaxWorkers(BackendTests):
 
 
 class TestLoky(BackendTests):
-    tier = "core"
+    tier = "extra"
     stops_calls = False  # the pool is its owner's
 
     @pytest.fixture

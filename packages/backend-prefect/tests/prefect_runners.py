@@ -11,7 +11,7 @@ from functionfuse.testing import BackendTests
 class RunnerTests(BackendTests):
     """The conformance suite for a task runner that has other processes: the longest of its graphs are shorter."""
 
-    tier = "core"
+    tier = "extra"
 
     chain_length = 30
     recursion_depth = 10

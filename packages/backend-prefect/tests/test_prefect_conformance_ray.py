@@ -36,7 +36,7 @@ class OnRay:
 
 
 class TestRay(OnRay, RunnerTests):
-    tier = "extra"
+    pass
 
 
 class TestRayWorkers(OnRay, WorkerTests):

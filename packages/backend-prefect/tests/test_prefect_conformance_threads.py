@@ -11,6 +11,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestThreads(BackendTests):
+    tier = "core"  # each call is recorded by a server
     in_process = True
     stops_calls = False
     chain_length = 50

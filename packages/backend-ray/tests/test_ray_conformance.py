@@ -12,6 +12,7 @@ from functionfuse.testing import BackendTests
 
 
 class TestLocalCluster(BackendTests):
+    tier = "core"
     objects_stay = True
     chain_length = 300
     recursion_depth = 300

@@ -68,6 +68,7 @@ def test_a_worker_that_is_always_killed(local_ray):
         made.run()
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 @pytest.mark.parametrize("stored", [False, True])
 def test_an_actor_that_is_killed_goes_on_from_where_it_was(local_ray, tmp_path, stored):
     ledger = Ledger()
@@ -80,6 +81,7 @@ def test_an_actor_that_is_killed_goes_on_from_where_it_was(local_ray, tmp_path, 
     assert made.run() == [1, 2, 8, 3]
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 def test_an_actor_that_always_dies(local_ray, tmp_path):
     ledger = Ledger()
     ledger.always_die().set_name("deadly")

@@ -98,6 +98,7 @@ RESULTS, STATES = "stateful", objects_of("stateful")
 ONE_MORE = pytest.mark.slow(reason="one more actor that dies and is made again")
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 @pytest.mark.parametrize(
     ("workflow_name", "task_name", "calls"),
     [
@@ -121,11 +122,13 @@ def test_a_stored_call_whose_actor_dies_before_it_returns(local_ray, tmp_path, w
         assert store.read_task("stateful", "second") == 3
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 def test_without_a_store_it_goes_through_the_calls_again(local_ray, tmp_path):
     assert chain(Sum(str(tmp_path))).run() == 10
     assert words(tmp_path) == ["new", "1", "2", "new", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 @pytest.mark.filterwarnings("ignore:the state of")
 def test_what_cannot_be_pickled_goes_through_them_too(local_ray, tmp_path):
     made = chain(Locked(str(tmp_path)))
@@ -134,6 +137,7 @@ def test_what_cannot_be_pickled_goes_through_them_too(local_ray, tmp_path):
     assert words(tmp_path) == ["new", "1", "2", "new", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 def test_an_actor_that_ray_itself_starts_again(local_ray, tmp_path):
     made = chain(Sum(str(tmp_path)))
     made.query("Sum_.*").set_remote_args({"max_restarts": 2, "max_task_retries": 2})
@@ -141,6 +145,7 @@ def test_an_actor_that_ray_itself_starts_again(local_ray, tmp_path):
     assert words(tmp_path) == ["new", "1", "2", "new", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 def test_a_resumed_object_whose_actor_dies(local_ray, tmp_path):
     store = FileStore(tmp_path / "store")
 
@@ -159,6 +164,7 @@ def test_a_resumed_object_whose_actor_dies(local_ray, tmp_path):
     assert words(tmp_path) == ["new", "1", "2", "3", "5", "3"]
 
 
+@pytest.mark.slow(reason="an actor that is killed and waited for")
 def test_a_stored_state_that_is_damaged_is_made_again(local_ray, tmp_path):
     store = FileStore(tmp_path / "store")
 

@@ -329,6 +329,7 @@ def unstable(path, ends):
 ISOLATED = workflow.options(isolate=True)
 
 
+@pytest.mark.slow(reason="a worker that is killed and waited for")
 @pytest.mark.parametrize("options", [{}, ISOLATED], ids=["a task", "an isolated task"])
 def test_exceptions_and_crashes_are_counted_together(path, options):
     task = unstable.options(**options)
@@ -349,6 +350,7 @@ def test_a_caught_exception_is_that_of_the_last_attempt(path):
     assert len(noted(path)) == 3
 
 
+@pytest.mark.slow(reason="a worker that is killed and waited for")
 def test_a_worker_that_dies_is_replaced(path):
     @ray.remote
     def dying(path):
@@ -545,6 +547,7 @@ def test_delete(path):
     assert workflow.run(add.bind(7), workflow_id="deleted") == 7
 
 
+@pytest.mark.slow(reason="workflows that wait for another one")
 def test_limits_and_pending_workflows(path):
     ids = [f"limit {number}" for number in range(8)]
     outputs = [workflow.run_async(held.bind(path), workflow_id=workflow_id) for workflow_id in ids]
@@ -597,6 +600,7 @@ def test_wrong_ids_and_filters():
 # -- waits
 
 
+@pytest.mark.slow(reason="it sleeps")
 def test_sleep_ends_not_before_its_time(root):
     assert workflow.run(gather.bind(workflow.sleep(0.3), 1), workflow_id="slept") == (None, 1)
     until = record(root, "slept", "wait", "*sleep")[1]
@@ -618,6 +622,7 @@ class FileListener(workflow.EventListener):
         return Path(path).name
 
 
+@pytest.mark.slow(reason="events that are waited for")
 def test_events_wait_in_one_actor_and_hold_no_worker(path):
     class Listener(FileListener):
         async def event_checkpointed(self, event):
@@ -644,6 +649,7 @@ def test_a_wait_takes_results_of_nodes_and_can_be_cancelled(path):
         ray.get(output)
 
 
+@pytest.mark.slow(reason="many runs")
 def test_a_workflow_is_cancelled_at_any_moment():
     for number in range(8):
         output = workflow.run_async(gather.bind(add.bind(1), workflow.sleep(1000)), workflow_id=f"moment {number}")

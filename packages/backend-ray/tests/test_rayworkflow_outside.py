@@ -47,6 +47,7 @@ def event(key, payload):
     return {"event_key": key, "event_payload": payload}
 
 
+@pytest.mark.slow(reason="a program and an event that are waited for")
 def test_an_event_is_answered_when_it_is_stored_and_reaches_its_workflow(address):
     waits = [workflow.wait_for_event(HTTPListener, event_key=key) for key in ("a", "b")]
     output = workflow.run_async(gather.bind(*waits), workflow_id="http")
