@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LONG = 60.0  # seconds of a node that is stopped
 _ABANDONED = 4.0  # seconds of a node that goes on where it cannot be stopped
-_NOTICED = 3.0  # seconds in which a run notices that it shall end
+_NOTICED = 6.0  # seconds in which a run notices that it shall end
 _AFTERWARDS = 1.0  # seconds in which a node that goes on would be noticed
 
 

@@ -27,6 +27,9 @@ class InterruptActor:
     def __init__(self) -> None:
         self._requested = asyncio.Event()
 
+    async def started(self) -> None:
+        """Return when it is there."""
+
     async def request(self) -> None:
         """Let the run end."""
         self._requested.set()
@@ -37,10 +40,12 @@ class InterruptActor:
 
 
 def start_interrupts() -> tuple[str, Any]:
-    """Start an actor for the interrupts of one run; return its name and the actor."""
+    """Start an actor for the interrupts of one run, which are not to wait for it; return its name and the actor."""
     name = f"functionfuse-interrupts-{uuid.uuid4().hex}"
     actor = ray.remote(num_cpus=0)(InterruptActor)
-    return name, actor.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
+    started = actor.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
+    ray.get(started.started.remote())
+    return name, started
 
 
 @contextmanager
