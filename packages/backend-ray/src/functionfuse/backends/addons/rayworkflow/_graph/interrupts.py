@@ -42,10 +42,10 @@ class InterruptActor:
 def start_interrupts() -> tuple[str, Any]:
     """Start an actor for the interrupts of one run, which are not to wait for it; return its name and the actor."""
     name = f"functionfuse-interrupts-{uuid.uuid4().hex}"
-    actor = ray.remote(num_cpus=0)(InterruptActor)
-    started = actor.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
-    ray.get(started.started.remote())
-    return name, started
+    kind = ray.remote(num_cpus=0)(InterruptActor)
+    actor = kind.options(name=name, namespace=NAMESPACE, max_concurrency=2).remote()
+    ray.get(actor.started.remote())
+    return name, actor
 
 
 @contextmanager
