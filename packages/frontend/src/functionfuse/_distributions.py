@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "functionfuse.backends.addons.rayworkflowback": "functionfuse-backend-ray",
     "functionfuse.backends.addons.prefectback": "functionfuse-backend-prefect",
     "functionfuse.backends.addons.kfpback": "functionfuse-backend-kfp",
+    "functionfuse.console": "functionfuse-console",
 }
 """By module: the distribution that has it."""
 
