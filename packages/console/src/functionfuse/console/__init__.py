@@ -1,1 +1,44 @@
-"""The view of Function Fuse: a command line, live progress, reports of runs, and a local page."""
+"""The view of Function Fuse: a command line, live progress, reports of runs, and a local page.
+
+`write_report` makes one HTML file of the record of a run::
+
+    from functionfuse.console import write_report
+
+    write_report(store.run("latest"), "report.html")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from functionfuse.runs import RunRecord
+
+__all__ = ["write_report"]
+
+
+def write_report(run: RunRecord, path: str | os.PathLike[str], *, before: RunRecord | None = None) -> Path:
+    """Write what a run did as one HTML file, which loads nothing from elsewhere, and return its path.
+
+    Args:
+        run: the record of the run, as `store.run(id)` returns it.
+        path: of the file; one that exists is replaced.
+        before: the record of the run to compare it with.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        TypeError: `run` or `before` is not the record of a run.
+        OSError: the file cannot be written.
+    """
+    from functionfuse.console._report.page import page_of
+    from functionfuse.console._report.view import view_of
+
+    html, _ = page_of(view_of(run, before))
+    file = Path(path)
+    file.write_text(html, encoding="utf-8")
+    return file

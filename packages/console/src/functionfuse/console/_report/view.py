@@ -1,0 +1,201 @@
+"""The view: all that a page shows of a run, as plain data for JSON.
+
+::
+
+    {
+        "run": id, workflow, state, started (seconds since the epoch), seconds (so far, if it has not ended), engine,
+            labels, error, previous (of the run it is compared with: id, seconds, counts; None without one)
+        "begins": [[what changed, the number of nodes where a difference begins with it], ...]
+        "environment": [[name, text], ...]
+        "wanted": [the numbers of the nodes whose results were asked for]
+        "capsules": {the number of a node: the address of its capsule}; empty in a report
+        "nodes": a column for each of `COLUMNS`; the number of a node is its index there
+    }
+
+Times of nodes are in seconds, "started" since the start of the run; memory and sizes are in bytes. Every text is
+fit to be shown.
+"""
+
+from __future__ import annotations
+
+import time
+from binascii import b2a_base64
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from functionfuse.run_diff import diff_of
+from functionfuse.runs import RunRecord
+
+from .texts import plain_output, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functionfuse.runs import RunStep
+
+STATES = ("finished", "reused", "failed", "skipped", "running", "stopped", "not run")
+COLUMNS = (
+    "name",
+    "function",
+    "state",
+    "reason",
+    "needs",
+    "started",
+    "seconds",
+    "before",  # seconds that it took in the run that this one is compared with
+    "cpu",
+    "memory",
+    "size",
+    "worker",
+    "attempts",
+    "arguments",
+    "output",
+    "error",
+    "preview",
+)
+
+
+def view_of(run: RunRecord, before: RunRecord | None = None) -> dict[str, Any]:
+    """Return what a page shows of a run.
+
+    Args:
+        run: its record.
+        before: the record of the run to compare it with.
+
+    Raises:
+        TypeError: one of them is not the record of a run.
+    """
+    for argument, record in (("run", run), ("before", before)):
+        if record is not None and not isinstance(record, RunRecord):
+            raise TypeError(f"{argument} is the record of a run, such as store.run('latest'), got {record!r}")
+    if run is None:
+        raise TypeError("run is the record of a run, such as store.run('latest'), got None")
+    numbers = {name: number for number, name in enumerate(run.steps)}
+    return {
+        "run": _head(run, before),
+        "begins": _begins(run, before),
+        "environment": _environment(run),
+        "wanted": [numbers[name] for name in run.wanted if name in numbers],
+        "capsules": {},
+        "nodes": _nodes(run, before, numbers),
+    }
+
+
+def _head(run: RunRecord, before: RunRecord | None) -> dict[str, Any]:
+    return {
+        "id": visible(run.id),
+        "workflow": visible(run.workflow),
+        "state": run.state,
+        "started": run.started,
+        "seconds": round(_wall_time(run), 4),
+        "engine": visible(run.engine),
+        "labels": [[visible(name), visible(text)] for name, text in run.labels.items()],
+        "error": plain_output(run.error),
+        "previous": None if before is None else _previous(before),
+    }
+
+
+def _previous(before: RunRecord) -> dict[str, Any]:
+    counts = Counter(step.state for step in before.steps.values())
+    return {"id": visible(before.id), "seconds": round(_wall_time(before), 4), "counts": dict(counts)}
+
+
+def _wall_time(run: RunRecord) -> float:
+    """Return the seconds from the start of a run to its end, to now, or to the last that is known of it."""
+    if run.ended is not None:
+        return max(0.0, run.ended - run.started)
+    if run.state == "running":
+        return max(0.0, time.time() - run.started)
+    ends = (step.started + (step.seconds or 0.0) for step in run.steps.values() if step.started is not None)
+    return max(ends, default=run.started) - run.started
+
+
+def _begins(run: RunRecord, before: RunRecord | None) -> list[list[Any]]:
+    if before is None:
+        return []
+    causes: Counter[str] = Counter()
+    for step in diff_of(before, run).begins:
+        if step.only_in:
+            causes["only in this run" if step.only_in == run.id else "only in the run before"] += 1
+        elif step.recipe:
+            causes.update(step.changes or [f"recipe: {', '.join(step.parts)}" if step.parts else "recipe"])
+        else:
+            causes["another result of the same recipe"] += 1
+    return [[visible(cause), count] for cause, count in causes.most_common()]
+
+
+def _environment(run: RunRecord) -> list[list[str]]:
+    facts: dict[str, Any] = {"engine": run.engine, **run.environment}
+    facts |= {f"option {name}": value for name, value in run.options.items()}
+    texts = ((name, _text_of(value)) for name, value in facts.items())
+    return [[visible(name), visible(text)] for name, text in texts if text]
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text_of(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text_of, value))
+    return "" if value is None else str(value)
+
+
+# -- nodes
+
+
+def _nodes(run: RunRecord, before: RunRecord | None, numbers: Mapping[str, int]) -> dict[str, list[Any]]:
+    earlier = {} if before is None else before.steps
+    rows = [_row(step, run.started, earlier.get(step.name), numbers) for step in run.steps.values()]
+    columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+    return {name: list(column) for name, column in zip(COLUMNS, columns, strict=True)}
+
+
+def _row(step: RunStep, since: float, earlier: RunStep | None, numbers: Mapping[str, int]) -> tuple[Any, ...]:
+    return (
+        visible(step.name),
+        visible(step.function),
+        step.state,
+        visible(step.reason),
+        _needs(step, numbers),
+        None if step.started is None else round(step.started - since, 4),
+        _rounded(step.seconds),
+        None if earlier is None else _rounded(earlier.seconds),
+        _rounded(step.cpu),
+        step.memory,
+        step.size,
+        visible(_worker(step)),
+        step.attempts,
+        [[visible(name), plain_output(text)] for name, text in step.arguments.items()],
+        plain_output(step.output),
+        plain_output(step.error),
+        _preview(step),
+    )
+
+
+def _needs(step: RunStep, numbers: Mapping[str, int]) -> list[int]:
+    """Return the numbers of the nodes before one: those that it needs, and the one that returned it."""
+    needs = [numbers[name] for name in step.needs if name in numbers]
+    maker = numbers.get(step.name.rpartition("/")[0])
+    return [*needs, maker] if maker is not None and maker < numbers[step.name] and maker not in needs else needs
+
+
+def _worker(step: RunStep) -> str:
+    if step.process is None:
+        return step.host
+    return f"{step.host} process {step.process}".lstrip()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds:.4g}")
+
+
+def _preview(step: RunStep) -> dict[str, str] | None:
+    preview = getattr(step, "preview", None)
+    if preview is None:
+        return None
+    image = preview.image
+    return {
+        "type": visible(preview.type),
+        "shape": " \u00d7 ".join(map(str, preview.shape)),
+        "text": plain_output(preview.text),
+        "image": "" if image is None else b2a_base64(image, newline=False).decode("ascii"),
+    }
