@@ -5,18 +5,27 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.base import BaseWorkflow
-from functionfuse.backends.builtin._local.picture import Pictured, PictureError, draw, graphviz_package
+from functionfuse.backends.builtin._local.picture import (
+    Pictured,
+    PictureError,
+    digraph,
+    draw,
+    graphviz_package,
+)
 from functionfuse.backends.spec import check_run_options
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Unpack
 
     from functionfuse._typing import HasResult
     from functionfuse.backends.execution import Run
+    from functionfuse.backends.node_states import NodeState
     from functionfuse.backends.spec import RunOptions
 
 __all__ = ["GraphWorkflow", "PictureError"]
@@ -85,6 +94,19 @@ class GraphWorkflow(Pictured, BaseWorkflow[str]):
         if self._view:
             graphviz.view(str(picture))
         return str(picture)
+
+    def picture(self, format: str = "svg", *, states: Mapping[str, NodeState] = MappingProxyType({})) -> bytes:
+        """Return the picture, without writing it.
+
+        Args:
+            format: any format of Graphviz; "dot" is the source. Without Graphviz's ``dot`` program: "svg" or "dot".
+            states: of nodes by name, as `states` returns them, which colours and lines show.
+
+        Raises:
+            PictureError: the packages for pictures are not installed, or no installed program draws the format.
+        """
+        dot = digraph(self.dag, self.workflow_name, states)
+        return dot.source.encode() if format == "dot" else draw(dot, format)
 
     def execute(self, run: Run) -> None:  # noqa: ARG002
         raise AssertionError("a picture executes nothing")

@@ -1,4 +1,7 @@
-"""Look after durable workflows from a command line: ``python -m functionfuse.backends.addons.rayworkflow list``."""
+"""Look after durable workflows from a command line.
+
+It is ``functionfuse durable list``, or ``python -m functionfuse.backends.addons.rayworkflow list`` without the console.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,18 @@ if TYPE_CHECKING:
 
     from functionfuse.stores import Catalogue
 
+_PROGRAM = "python -m functionfuse.backends.addons.rayworkflow"
 _LISTENS, _CONNECTED = 4.0, 14.0  # seconds in which an address takes a connection, and a cluster answers there
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 after an error, which is printed."""
-    given = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, program: str = _PROGRAM) -> int:
+    """Run a command; return 0, or 1 after an error, which is printed.
+
+    Args:
+        arguments: of the command; those of this process by default.
+        program: how it was called.
+    """
+    given = _parser(program).parse_args(arguments)
     storage = given.storage or os.environ.get(actor.STORAGE)
     if not storage:
         print(f"say where the workflows are: --storage URL, or the variable {actor.STORAGE}", file=sys.stderr)
@@ -136,8 +145,8 @@ def _lease(text: str) -> float:
     return seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m functionfuse.backends.addons.rayworkflow", description=__doc__)
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, description in (
         ("list", "all workflows, with their states"),

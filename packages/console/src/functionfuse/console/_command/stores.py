@@ -1,0 +1,106 @@
+"""The store that a verb looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from functionfuse.stores import Catalogue, open_store
+
+from .exit_codes import STORAGE, USAGE, Failure
+from .settings import settings_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from functionfuse.runs import RunRecord
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def storage_option(command: F) -> F:
+    """Add the option `--storage` to a verb."""
+    said = "Where results are: a folder, file:FOLDER, s3://BUCKET/PREFIX ... [default: that of pyproject.toml]"
+    return click.option("--storage", metavar="URL", help=said)(command)
+
+
+def json_option(command: F) -> F:
+    """Add the option `--json` to a verb."""
+    return click.option("as_json", "--json", is_flag=True, help="Write one JSON document instead of text.")(command)
+
+
+def store_at(storage: str | None) -> Catalogue:
+    """Return the store that a verb reads.
+
+    Args:
+        storage: its location; None for that of the project.
+
+    Raises:
+        Failure: no store is named, there is none, or it cannot list what it has.
+    """
+    location = storage or settings_of(Path.cwd()).storage
+    if location is None:
+        raise Failure(
+            USAGE, 'no store is named: --storage URL, or storage = "URL" under [tool.functionfuse] in pyproject.toml'
+        )
+    store = open_store(location)
+    folder = getattr(store, "path", None)
+    if isinstance(folder, str) and not Path(folder).is_dir():
+        raise Failure(STORAGE, f"there is no store at {location!r}: no folder {folder}")
+    if not isinstance(store, Catalogue):
+        raise Failure(STORAGE, f"{store!r} cannot list what it has: it has not the verbs of a Catalogue")
+    return store
+
+
+def run_of(store: Catalogue, id: str) -> RunRecord:
+    """Return the record of a run.
+
+    Args:
+        store: that has it.
+        id: of the run, or "latest".
+    """
+    from functionfuse.runs import read_run
+
+    return read_run(store, id)
+
+
+def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the ids of runs that begin with a text, for shells; none where there is no store.
+
+    Args:
+        context: of the verb.
+        _: the argument.
+        incomplete: the text.
+    """
+    from click.shell_completion import CompletionItem
+
+    from functionfuse.errors import FunctionFuseError
+    from functionfuse.runs import list_runs
+
+    try:
+        runs = list_runs(store_at(context.params.get("storage")))
+    except (click.ClickException, FunctionFuseError):
+        return []
+    found = [CompletionItem(run.id, help=f"{run.workflow}, {run.state}") for run in runs]
+    newest = [CompletionItem("latest", help="the newest run")] if found else []
+    return [item for item in [*newest, *found] if item.value.startswith(incomplete)]
+
+
+def complete_workflow(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of workflows that begin with a text, for shells; none where there is no store.
+
+    Args:
+        context: of the verb.
+        _: the argument.
+        incomplete: the text.
+    """
+    from functionfuse.errors import FunctionFuseError
+
+    try:
+        names = store_at(context.params.get("storage")).list_workflows()
+    except (click.ClickException, FunctionFuseError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,84 @@
+"""Tables: with colours, in the width of the terminal; as aligned lines where no terminal shows them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from .streams import write
+from .texts import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from rich.text import Text
+
+_COLOURS = {
+    "finished": "green",
+    "reused": "cyan",
+    "reuse": "cyan",
+    "stored": "cyan",
+    "ok": "green",
+    "failed": "red",
+    "damaged": "red",
+    "blocked": "red",
+    "wrong": "red",
+    "skipped": "yellow",
+    "running": "yellow",
+    "interrupted": "yellow",
+    "cancelled": "yellow",
+    "run": "yellow",
+    "check": "yellow",
+}
+
+
+def write_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()
+) -> bool:
+    """Write a table to standard output; return False if nobody reads it any more.
+
+    Args:
+        title: a line above it; none if it is empty.
+        header: the names of the columns.
+        rows: the cells; what is in them is shown, never obeyed.
+        numbers: columns that are aligned to the right.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        return write(_for_terminal(title, header, cells, numbers))
+    lines = [list(header), *cells] if cells else []
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(
+            cell.rjust(width) if name in numbers else cell.ljust(width)
+            for name, cell, width in zip(header, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return write("\n".join([*([title] if title else []), *aligned]))
+
+
+def _for_terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in header:
+        is_number = name in numbers
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*(_coloured(cell) for cell in row))
+    with console.capture() as captured:
+        if title:
+            console.print(Text(title))
+        if rows:
+            console.print(table)
+    return captured.get().rstrip("\n")
+
+
+def _coloured(cell: str) -> Text:
+    from rich.text import Text
+
+    return Text(cell, style=_COLOURS.get(cell, ""))
