@@ -30,6 +30,7 @@ VERBS = {
         "logs": "Show what nodes printed.",
         "diff": "Compare two runs.",
         "debug": "Make the call of a node again that failed.",
+        "report": "Write the report of a run.",
     },
     "Look after results": {
         "results": "List, read, remove and verify results.",
@@ -48,7 +49,7 @@ Examples:
 \b
   functionfuse run comparison.py:comparison --storage results
   functionfuse plan comparison.py:comparison --storage results
-  functionfuse show latest --storage results
+  functionfuse report latest --storage results --open
 
 Exit codes: 0 done, 1 failed or differs, 2 wrong usage, 3 refused before it started, 4 storage, 5 time out,
 130 interrupted.

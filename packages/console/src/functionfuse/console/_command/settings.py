@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from functionfuse._suggestions import did_you_mean
 
@@ -73,11 +74,17 @@ def _checked(source: Path, table: object) -> Settings:
     )
 
 
+def folder_of(location: str) -> Path | None:
+    """Return the folder that a location of a store names; None for one that is no folder of this machine."""
+    kind, colon, rest = location.partition(":")
+    if not colon or len(kind) == 1:  # the drive of a path on Windows
+        return Path(location).expanduser()
+    if kind.lower() != "file":
+        return None
+    return Path(unquote(urlsplit(rest).path) if rest.startswith("//") else rest).expanduser()
+
+
 def _located(storage: str, folder: Path) -> str:
     """Return the location of a store, where it is a relative path as seen from a folder."""
-    kind, colon, rest = storage.partition(":")
-    if not colon or len(kind) == 1:  # the drive of a path on Windows
-        return str(folder / Path(storage).expanduser())
-    if kind.lower() == "file" and not rest.startswith("//"):
-        return f"{kind}:{folder / Path(rest).expanduser()}"
-    return storage
+    own = folder_of(storage)
+    return storage if own is None else str(folder / own)

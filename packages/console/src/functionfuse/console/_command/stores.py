@@ -11,7 +11,7 @@ import click
 from functionfuse.stores import Catalogue, open_store
 
 from .exit_codes import STORAGE, USAGE, Failure
-from .settings import settings_of
+from .settings import folder_of, settings_of
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -46,10 +46,10 @@ def store_at(storage: str | None) -> Catalogue:
         raise Failure(
             USAGE, 'no store is named: --storage URL, or storage = "URL" under [tool.functionfuse] in pyproject.toml'
         )
+    folder = folder_of(location)
+    if folder is not None and not folder.is_dir():  # which a store would make
+        raise Failure(STORAGE, f"there is no store at {location!r}: no folder {folder.absolute()}")
     store = open_store(location)
-    folder = getattr(store, "path", None)
-    if isinstance(folder, str) and not Path(folder).is_dir():
-        raise Failure(STORAGE, f"there is no store at {location!r}: no folder {folder}")
     if not isinstance(store, Catalogue):
         raise Failure(STORAGE, f"{store!r} cannot list what it has: it has not the verbs of a Catalogue")
     return store

@@ -38,7 +38,7 @@ _LONGEST = 200  # characters of a problem in the table
 @click.option("--env", metavar="NAME", help="The environment of the profile.")
 @click.option("--needs", metavar="FILE", help="What nodes need, beside the profile.")
 @click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(1), default=60.0, help="For each of them. [default: 60]"
+    "--timeout", metavar="SECONDS", type=click.FloatRange(1), default=120.0, help="For each of them. [default: 120]"
 )
 @json_option
 def _doctor(
