@@ -9,11 +9,12 @@
         "environment": [[name, text], ...]
         "wanted": [the numbers of the nodes whose results were asked for]
         "capsules": {the number of a node: the address of its capsule}; empty in a report
-        "nodes": a column for each of `COLUMNS`; the number of a node is its index there
+        "nodes": {column: values}; the number of a node is its index there
     }
 
-Times of nodes are in seconds, "started" since the start of the run; memory and sizes are in bytes. Every text is
-fit to be shown.
+Columns have the names of fields of `RunStep`, but for "needs" (numbers of nodes), "before" (seconds that a node took
+in the run that this one is compared with) and "worker". Times of nodes are in seconds, "started" since the start of
+the run; memory and sizes are in bytes. Every text is fit to be shown.
 """
 
 from __future__ import annotations
@@ -34,25 +35,6 @@ if TYPE_CHECKING:
     from functionfuse.runs import RunStep
 
 STATES = ("finished", "reused", "failed", "skipped", "running", "stopped", "not run")
-COLUMNS = (
-    "name",
-    "function",
-    "state",
-    "reason",
-    "needs",
-    "started",
-    "seconds",
-    "before",  # seconds that it took in the run that this one is compared with
-    "cpu",
-    "memory",
-    "size",
-    "worker",
-    "attempts",
-    "arguments",
-    "output",
-    "error",
-    "preview",
-)
 
 
 def view_of(run: RunRecord, before: RunRecord | None = None) -> dict[str, Any]:
@@ -125,10 +107,15 @@ def _begins(run: RunRecord, before: RunRecord | None) -> list[list[Any]]:
 
 
 def _environment(run: RunRecord) -> list[list[str]]:
-    facts: dict[str, Any] = {"engine": run.engine, **run.environment}
+    facts: dict[str, Any] = {"engine": run.engine, **run.environment, "git": _git(run.environment.get("git") or {})}
     facts |= {f"option {name}": value for name, value in run.options.items()}
     texts = ((name, _text_of(value)) for name, value in facts.items())
     return [[visible(name), visible(text)] for name, text in texts if text]
+
+
+def _git(git: Mapping[str, Any]) -> str:
+    commit = str(git.get("commit") or "")
+    return f"{commit}, with changed files" if commit and git.get("dirty") else commit
 
 
 def _text_of(value: Any) -> str:
@@ -143,32 +130,33 @@ def _text_of(value: Any) -> str:
 
 
 def _nodes(run: RunRecord, before: RunRecord | None, numbers: Mapping[str, int]) -> dict[str, list[Any]]:
-    earlier = {} if before is None else before.steps
-    rows = [_row(step, run.started, earlier.get(step.name), numbers) for step in run.steps.values()]
-    columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
-    return {name: list(column) for name, column in zip(COLUMNS, columns, strict=True)}
+    steps = run.steps.values()
+    earlier = {} if before is None else {name: step.seconds for name, step in before.steps.items()}
+    hosts = {step.host for step in steps if step.host}
+    host = hosts.pop() if hosts == {run.environment.get("host")} else ""  # which the environment shows
+    return {
+        "name": [visible(step.name) for step in steps],
+        "function": [visible(step.function) for step in steps],
+        "state": [step.state for step in steps],
+        "reason": [visible(step.reason) for step in steps],
+        "needs": [_needs(step, numbers) for step in steps],
+        "started": [None if step.started is None else round(step.started - run.started, 4) for step in steps],
+        "seconds": [_rounded(step.seconds) for step in steps],
+        "before": [_rounded(earlier.get(step.name)) for step in steps],
+        "cpu": [_rounded(step.cpu) for step in steps],
+        "memory": [step.memory for step in steps],
+        "size": [step.size for step in steps],
+        "worker": [_worker(step, host) for step in steps],
+        "attempts": [step.attempts for step in steps],
+        "arguments": [_arguments(step) for step in steps],
+        "output": [plain_output(step.output) for step in steps],
+        "error": [plain_output(step.error) for step in steps],
+        "preview": [_preview(step) for step in steps],
+    }
 
 
-def _row(step: RunStep, since: float, earlier: RunStep | None, numbers: Mapping[str, int]) -> tuple[Any, ...]:
-    return (
-        visible(step.name),
-        visible(step.function),
-        step.state,
-        visible(step.reason),
-        _needs(step, numbers),
-        None if step.started is None else round(step.started - since, 4),
-        _rounded(step.seconds),
-        None if earlier is None else _rounded(earlier.seconds),
-        _rounded(step.cpu),
-        step.memory,
-        step.size,
-        visible(_worker(step)),
-        step.attempts,
-        [[visible(name), plain_output(text)] for name, text in step.arguments.items()],
-        plain_output(step.output),
-        plain_output(step.error),
-        _preview(step),
-    )
+def _arguments(step: RunStep) -> list[list[str]]:
+    return [[visible(name), plain_output(text)] for name, text in step.arguments.items()]
 
 
 def _needs(step: RunStep, numbers: Mapping[str, int]) -> list[int]:
@@ -178,14 +166,13 @@ def _needs(step: RunStep, numbers: Mapping[str, int]) -> list[int]:
     return [*needs, maker] if maker is not None and maker < numbers[step.name] and maker not in needs else needs
 
 
-def _worker(step: RunStep) -> str:
-    if step.process is None:
-        return step.host
-    return f"{step.host} process {step.process}".lstrip()
+def _worker(step: RunStep, host: str) -> str:
+    shown = "" if step.host == host else step.host
+    return visible(shown if step.process is None else f"{shown} process {step.process}".lstrip())
 
 
 def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else float(f"{seconds:.4g}")
+    return None if seconds is None else round(seconds, 6)
 
 
 def _preview(step: RunStep) -> dict[str, str] | None:
