@@ -5,6 +5,10 @@ runs it with storage: a second run computes nothing, and a changed parameter run
 
     python classifier_comparison.py
     python classifier_comparison.py --neighbors 5
+
+The command line runs the same graph, and finds the same results:
+
+    functionfuse run classifier_comparison.py:comparison --neighbors 5 --storage output/storage
 """
 
 from __future__ import annotations
@@ -93,8 +97,12 @@ def table(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def comparison(neighbors: int) -> tuple[Any, Any]:
-    """Build the graph; return the nodes of all scores and of the table."""
+def comparison(neighbors: int = 3) -> tuple[Any, Any]:
+    """Build the graph; return the nodes of all scores and of the table.
+
+    Args:
+        neighbors: parameter of the classifier Nearest Neighbors.
+    """
     scores: dict[str, dict[str, Any]] = {}
     for dataset in LOADERS:
         split = load(dataset).set_name(f"{dataset}_dataset")
@@ -112,9 +120,10 @@ def comparison(neighbors: int) -> tuple[Any, Any]:
 
 
 def main() -> None:
-    """Run the comparison, with storage, and draw the graph and the scores."""
+    """Run the comparison, with storage; draw the graph and the scores, and write a report."""
     from functionfuse.backends.builtin.graphback import GraphWorkflow
     from functionfuse.backends.builtin.localback import LocalWorkflow
+    from functionfuse.console import write_report
     from functionfuse.storage import storage_factory
 
     parser = argparse.ArgumentParser(description="compare ten classifiers on three data sets")
@@ -132,7 +141,8 @@ def main() -> None:
             print(f"{event.seconds:8.2f} s  {event.name}", flush=True)
 
     comparing = LocalWorkflow(accuracies, text, workflow_name="classifier_comparison")
-    comparing.set_storage(storage_factory({"kind": "file", "options": {"path": str(options.output / "storage")}}))
+    storage = storage_factory({"kind": "file", "options": {"path": str(options.output / "storage")}})
+    comparing.set_storage(storage)
     comparing.add_observer(progress)
     start = time.perf_counter()
     values, lines = comparing.run(max_workers=options.workers)
@@ -143,6 +153,7 @@ def main() -> None:
     print(lines)
     print(f"{events['finished']} nodes ran, {events['reused']} were read from storage, in {seconds:.1f} s")
     print(f"graph:    {drawn}\nscores:   {plotted}\nresults:  {options.output / 'storage'}")
+    print(f"report:   {write_report(storage.run('latest'), options.output / 'report.html')}")
 
 
 def plot(values: dict[str, dict[str, float]], path: Path) -> Path:

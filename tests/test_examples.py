@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -138,10 +139,30 @@ class TestClassifierComparison:
         assert all(max(column) > 0.97 for column in zip(*table.values(), strict=True))
 
     def test_it_ends_by_telling_where_pictures_and_results_are(self, comparison):
-        told = [Path(line.partition(":")[2].strip()) for line in comparison.first[-3:]]
-        output = comparison.output
-        assert told == [output / "classifier_comparison.svg", output / "accuracies.png", output / "storage"]
-        assert [path.exists() for path in told] == [True, True, True]
+        told = [Path(line.partition(":")[2].strip()) for line in comparison.first[-4:]]
+        names = ["classifier_comparison.svg", "accuracies.png", "storage", "report.html"]
+        assert told == [comparison.output / name for name in names]
+        assert [path.exists() for path in told] == [True, True, True, True]
+
+    def test_the_report_is_of_the_last_run(self, comparison):
+        page = (comparison.output / "report.html").read_text(encoding="utf-8")
+        assert "8 finished, 57 reused" in page
+
+    def test_the_command_line_finds_the_same_results(self, comparison):
+        target = f"{EXAMPLES / 'classifier_comparison.py'}:comparison"
+        command = [sys.executable, "-m", "functionfuse.console", "run", target, "--neighbors", "5", "--json"]
+        arguments = ["--storage", str(comparison.output / "storage")]
+        ended = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, check=True, timeout=300, env=os.environ | ONE_THREAD
+        )
+        accuracies, text = json.loads(ended.stdout)["results"]
+        assert text["value"].splitlines() == comparison.changed[-16:-5]
+        assert (
+            accuracies["value"]["wine"]["Nearest Neighbors"] == self.table(comparison.changed)["Nearest Neighbors"][1]
+        )
+        runs = [*command[:3], "runs", "--limit", "1", "--json", *arguments]
+        listed = subprocess.run(runs, capture_output=True, text=True, check=True, timeout=60).stdout
+        assert json.loads(listed)["runs"][0]["counts"]["reused"] == 65
 
     def test_the_picture_names_every_node(self, comparison):
         stored = {path.stem for path in (comparison.output / "storage" / "classifier_comparison").glob("*.ffr")}

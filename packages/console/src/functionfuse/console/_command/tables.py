@@ -11,6 +11,7 @@ from .texts import printable
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from rich.table import Table as RichTable
     from rich.text import Text
 
 _COLOURS = {
@@ -58,24 +59,53 @@ def write_table(
     return write("\n".join([*([title] if title else []), *aligned]))
 
 
+_NARROW = 70  # columns of a terminal in which no table can be read
+
+
 def _for_terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str]) -> str:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(file=sys.stdout)
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in header:
-        is_number = name in numbers
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in rows:
-        table.add_row(*(_coloured(cell) for cell in row))
     with console.capture() as captured:
         if title:
             console.print(Text(title))
-        if rows:
-            console.print(table)
+        if console.width < _NARROW:
+            for row in rows:
+                console.print(_block(header, row))
+        elif rows:
+            console.print(_columns(header, rows, numbers, console.width))
     return captured.get().rstrip("\n")
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str], width: int) -> RichTable:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    shown = [place for place, name in enumerate(header) if any(row[place] for row in rows)]
+    longest = max(len(row[0]) for row in rows)
+    for name in (header[place] for place in shown):
+        is_number = name in numbers
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+            overflow="fold",
+            min_width=min(longest, width // 2) if name == header[0] else len(name),
+        )
+    for row in rows:
+        table.add_row(*(_coloured(row[place]) for place in shown))
+    return table
+
+
+def _block(header: Sequence[str], row: Sequence[str]) -> Text:
+    """Return a row as lines of its own, one for each cell."""
+    from rich.text import Text
+
+    lines = [
+        Text.assemble(f"  {name} ", _coloured(cell)) for name, cell in zip(header[1:], row[1:], strict=True) if cell
+    ]
+    return Text("\n").join([Text(row[0], style="bold"), *lines])
 
 
 def _coloured(cell: str) -> Text:
