@@ -40,14 +40,16 @@ def write_table(
 
     Args:
         title: a line above it; none if it is empty.
-        header: the names of the columns.
+        header: the names of the columns; one that is empty in all rows is left out.
         rows: the cells; what is in them is shown, never obeyed.
         numbers: columns that are aligned to the right.
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
+    filled = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    header = [header[place] for place in filled]
+    cells = [[printable(row[place]) for place in filled] for row in rows]
     if sys.stdout.isatty():
         return write(_for_terminal(title, header, cells, numbers))
-    lines = [list(header), *cells] if cells else []
+    lines = [header, *cells] if cells else []
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = [
         "  ".join(
@@ -82,9 +84,8 @@ def _columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Coll
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    shown = [place for place, name in enumerate(header) if any(row[place] for row in rows)]
     longest = max(len(row[0]) for row in rows)
-    for name in (header[place] for place in shown):
+    for name in header:
         is_number = name in numbers
         table.add_column(
             name,
@@ -94,7 +95,7 @@ def _columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Coll
             min_width=min(longest, width // 2) if name == header[0] else len(name),
         )
     for row in rows:
-        table.add_row(*(_coloured(row[place]) for place in shown))
+        table.add_row(*map(_coloured, row))
     return table
 
 
