@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 from functionfuse._suggestions import did_you_mean
 from functionfuse._tables import SHOWN, Table
 from functionfuse.errors import CorruptRecord, OptionError, StorageError, TaskNotFound
+from functionfuse.previews import Preview, as_data, from_data
 from functionfuse.stores import runs_of
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class RunStep:
         output: what it printed, logged and warned of; of much the beginning and the end.
         warnings: those among it.
         error: why it failed.
+        preview: of its result; None without one.
     """
 
     name: str
@@ -126,6 +128,7 @@ class RunStep:
     output: str = ""
     warnings: tuple[str, ...] = ()
     error: str = ""
+    preview: Preview | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,14 @@ class RunRecord(RunSummary):
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, RunStep] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data; images of previews are texts in base 64."""
+        data = super().as_dict()
+        for name, step in self.steps.items():
+            if step.preview is not None:
+                data["steps"][name]["preview"] = as_data(step.preview)
+        return data
 
     def __str__(self) -> str:
         return self._table().text()
@@ -258,6 +269,20 @@ def read_run(store: Catalogue, id: str = "latest", workflow: str | None = None) 
         raise CorruptRecord(f"run {known!r} of workflow {name!r}: its record is not one of a run: {error!r}") from error
 
 
+def summary_of(id: str, workflow: str, footer: Mapping[str, Any]) -> RunSummary:
+    """Return what the footer of a record says of its run, in little time.
+
+    Args:
+        id: of the run.
+        workflow: its name.
+        footer: of the record, as `store.info(runs_of(workflow), id)` returns it.
+
+    Raises:
+        CorruptRecord: it is not the record of a run.
+    """
+    return RunSummary(**_of_meta(id, workflow, _meta(footer)))
+
+
 def planned_steps(content: bytes) -> dict[str, RunStep]:
     """Return the steps of a record as they were planned, by full name; of a very long record those at its beginning.
 
@@ -363,7 +388,7 @@ def _meta(footer: Mapping[str, Any]) -> Mapping[str, Any]:
 def _summary(store: Catalogue, workflow: str, id: str) -> RunSummary | None:
     """Return what a footer says of a run; None for one that was removed meanwhile."""
     try:
-        return RunSummary(**_of_meta(id, workflow, _meta(store.info(runs_of(workflow), id))))
+        return summary_of(id, workflow, store.info(runs_of(workflow), id))
     except TaskNotFound:
         return None
     except StorageError as error:
@@ -495,6 +520,8 @@ def _by_name(by_number: Iterable[dict[str, Any]], notes: Iterable[Mapping[str, A
         steps.setdefault(note["name"], {}).update(note)
     for step in steps.values():
         step["warnings"] = tuple(step.get("warnings", ()))
+        if "preview" in step:
+            step["preview"] = from_data(step["preview"])
     return steps
 
 

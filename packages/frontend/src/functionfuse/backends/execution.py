@@ -504,7 +504,9 @@ class Run:
         self.raise_failures()
         frame = self.root
         try:
-            return [frame.take_for_user(ref) for ref in self._wanted]
+            values = [frame.take_for_user(ref) for ref in self._wanted]
+            self.log.taken(frame, self._wanted, values)
+            return values
         finally:
             frame.values.clear()  # which would live until the next garbage collection
 

@@ -38,6 +38,7 @@ COMMON_OPTIONS = frozenset(
         "ignore",
         "log",
         "check_arguments",
+        "preview",
     }
 )
 """The options that every backend honours whose calls are made by `perform`; see `StepOptions`."""
@@ -178,6 +179,7 @@ class StepOptions(NamedTuple):
         ignore: names of parameters that are left out of the recipe.
         log: whether the step runs every time, and its result is not stored.
         check_arguments: whether a call that changes an argument in place fails.
+        preview: False if the record of a run has no preview of the result.
         engine: options of the backend's own query class.
     """
 
@@ -197,6 +199,7 @@ class StepOptions(NamedTuple):
     ignore: tuple[str, ...] = ()
     log: bool = False
     check_arguments: bool = False
+    preview: bool | None = None
     engine: Mapping[str, Any] = {}
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -232,7 +235,7 @@ class StepOptions(NamedTuple):
         return {
             name: value
             for name, value in self._asdict().items()
-            if value is not None and (name == "version" or value not in (False, (), {}))
+            if value is not None and (name in ("version", "preview") or value not in (False, (), {}))
         }
 
 

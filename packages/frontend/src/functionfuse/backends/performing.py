@@ -10,7 +10,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from functionfuse.backends.attempts import NotAsGiven, Snapshot
-from functionfuse.backends.calls import INTERRUPTS, Call, Outcome, argument_check, evaluate
+from functionfuse.backends.calls import INTERRUPTS, Call, Expansion, Outcome, argument_check, evaluate
 from functionfuse.backends.coroutines import CLEANUP, awaited, run_to_end
 from functionfuse.backends.limits import limited
 from functionfuse.backends.secrets import resolved
@@ -191,4 +191,8 @@ async def _recorded(call: Call, recording: Recording, *, on_loop: bool) -> Outco
         from functionfuse.backends.capsule_making import with_capsule  # which is needed after a failure only
 
         record = with_capsule(record, call, outcome.error, recording)
+    if outcome.error is None and outcome.seconds >= recording.preview_after and type(outcome.value) is not Expansion:
+        from functionfuse.previews import preview_of  # which few calls need
+
+        record = record._replace(preview=preview_of(outcome.value, recording.name, call.target.qualname))
     return outcome._replace(record=record)

@@ -268,6 +268,12 @@ def _text(document: Document, keys: Keys, value: Any) -> str:
     return value
 
 
+def _bool(document: Document, keys: Keys, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise document.error(keys, f"true or false is expected, got {value!r}")
+    return value
+
+
 def _texts(document: Document, keys: Keys, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise document.error(keys, f"a list of texts is expected, got {value!r}")
@@ -372,6 +378,7 @@ _READERS: dict[str, Callable[[Document, Keys, Any], dict[str, Any]]] = {
     "packages": lambda document, keys, value: {"packages": _texts(document, keys, value)},
     "plugin": _plugin,
     "cache": _cache,
+    "preview": lambda document, keys, value: {"preview": _bool(document, keys, value)},
     "tags": lambda document, keys, value: {"tags": _texts(document, keys, value)},
     "engine": _engine,
 }

@@ -251,6 +251,19 @@ class Query:
             raise OptionError(f"tags are texts, got {tags!r}")
         return self._set(tags=tags)
 
+    def set_preview(self, shown: bool) -> Self:
+        """Say whether the records of runs have previews of the nodes' results, as they do unless this says no.
+
+        Args:
+            shown: False for none.
+
+        Raises:
+            OptionError: it is neither True nor False.
+        """
+        if not isinstance(shown, bool):
+            raise OptionError(f"set_preview takes True or False, got {shown!r}")
+        return self._set(preview=shown)
+
     def set_cache(
         self,
         mode: Literal["never", "trust"] | None = None,

@@ -15,11 +15,14 @@ import warnings
 from collections import deque
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from functionfuse.previews import Preview
 
 MOST_OUTPUT = 1 << 20  # bytes that are kept of what one call prints; the first and the last
 MOST_CAPSULE = 256 << 20  # bytes of a failure capsule, unless a run says otherwise
@@ -84,12 +87,14 @@ class CallRecord(NamedTuple):
         output: what it printed.
         capsule: the failure capsule as a file's content; None for a call that succeeded, or without one.
         problem: why there is no capsule, where one was asked for.
+        preview: of the result; None without one.
     """
 
     usage: Usage
     output: Output
     capsule: Any = None
     problem: str = ""
+    preview: Preview | None = None
 
 
 class Recording(NamedTuple):
@@ -101,6 +106,7 @@ class Recording(NamedTuple):
         pickler: the module with the pickler for capsules, cloudpickle or a copy of it; "" for no capsule.
         capsule_bytes: the most that a capsule may have.
         stored: by positions and keywords of arguments: under which names the store has them, with the paths of items.
+        preview_after: the seconds that the call takes at least if there is a preview of its result; infinite for none.
     """
 
     name: str
@@ -108,6 +114,7 @@ class Recording(NamedTuple):
     pickler: str = ""
     capsule_bytes: int = 0
     stored: tuple[tuple[int | str, str, tuple[Any, ...]], ...] = ()
+    preview_after: float = inf
 
 
 class Recorder:

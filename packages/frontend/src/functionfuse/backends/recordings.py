@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.recording import CallRecord, Output, Recording, Usage
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from functionfuse.plan import Step
     from functionfuse.stores import Store
 
+_PREVIEWED = 0.001  # seconds of a call; what is made in less is made faster than its preview
+
 
 class Recordings:
     """What one run records of its calls, and where it keeps failure capsules.
@@ -25,22 +28,35 @@ class Recordings:
         spec: the run.
         store: what has its results, and the capsules, if `spec` says so.
         elsewhere: names of steps of other parts of the plan whose results are stored.
+        previews: whether there are previews of results.
     """
 
-    def __init__(self, spec: RunSpec, store: Store | None, elsewhere: Collection[str] = ()) -> None:
+    def __init__(
+        self, spec: RunSpec, store: Store | None, elsewhere: Collection[str] = (), *, previews: bool = False
+    ) -> None:
         self._workflow_name = spec.workflow_name
         self._place = spec.capsules
         self._pickler = "" if spec.capsules is None else spec.pickler
         self._most = spec.capsule_bytes
         self._store = store
         self._elsewhere = elsewhere
+        self._previews = previews
+        self._wanted = {ref.step for ref in spec.wanted}
 
     def of(self, task: Task) -> Recording:
         """Return what is recorded of the call of a task."""
+        preview_after = self._preview_after(task)
         if not self._pickler:
-            return Recording(task.name, self._workflow_name)
+            return Recording(task.name, self._workflow_name, preview_after=preview_after)
         stored = () if self._store is None else tuple(self._stored(task))
-        return Recording(task.name, self._workflow_name, self._pickler, self._most, stored)
+        return Recording(task.name, self._workflow_name, self._pickler, self._most, stored, preview_after)
+
+    def _preview_after(self, task: Task) -> float:
+        """Return the least duration of a call whose result gets a preview; one that was asked for always does."""
+        frame, step = task
+        if not self._previews or step.options.preview is False or step.target.kind == "constructor":
+            return inf
+        return 0.0 if frame.parent is None and step.name in self._wanted else _PREVIEWED
 
     def of_lost(self, call: Call, error: BaseException) -> CallRecord | None:
         """Return the record of a call whose process died, with a capsule that is made here.

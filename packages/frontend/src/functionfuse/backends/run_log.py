@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from functionfuse.backends.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.backends.frames import Frame, Task
     from functionfuse.backends.observers import EventChannel, EventKind
     from functionfuse.backends.recording import CallRecord
     from functionfuse.backends.run_records import RunRecorder
     from functionfuse.errors import NodeError
+    from functionfuse.plan import Ref
 
 
 class RunLog:
@@ -56,6 +57,17 @@ class RunLog:
         """Write the record of the run when it is due, as this thread begins a call that may take long."""
         if self._recorder is not None:
             self._recorder.write_later()
+
+    def taken(self, frame: Frame, refs: Sequence[Ref], values: Sequence[Any]) -> None:
+        """Take in the results that the run was asked for.
+
+        Args:
+            frame: of the whole plan.
+            refs: what was asked for.
+            values: the results.
+        """
+        if self._recorder is not None:
+            self._recorder.taken(frame, refs, values)
 
     def opened(self, frame: Frame) -> None:
         """Take in the steps of a frame, and those that are reused.

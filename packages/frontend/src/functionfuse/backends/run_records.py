@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from functionfuse._collector import collector_paused
@@ -19,7 +20,9 @@ from functionfuse._warning import warn_user
 from functionfuse.backends.provenance import git_state, package_versions, surroundings_of_run
 from functionfuse.backends.reasons import Uses
 from functionfuse.backends.short_texts import ShortTexts
+from functionfuse.backends.texts import masked
 from functionfuse.errors import RunCancelled, StorageError
+from functionfuse.previews import as_data, preview_of
 from functionfuse.stores import RecipeStore, runs_of
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     from functionfuse.backends.spec import RunSpec
     from functionfuse.errors import NodeError
     from functionfuse.fingerprint import Fingerprinter
-    from functionfuse.plan import Step
+    from functionfuse.plan import Ref, Step
+    from functionfuse.previews import Preview
     from functionfuse.runs import RunSummary
     from functionfuse.stores import Store
 
@@ -39,6 +43,7 @@ _SHARE = 0.01  # of the time of a run that may pass between two writes
 _COST = 50  # how much longer the time between two writes is than a write takes
 _MOST_OUTPUT = 16 << 10  # characters of output that are kept of one step; the first and the last
 _MOST_OF_RUN = 4 << 20  # of all steps
+_MOST_PREVIEWS = 4 << 20  # of all steps; half of it is for those that were asked for
 _MOST_ERROR = 8 << 10  # characters of the text of a failure
 _MICRO = 1_000_000
 _FIELDS = 7
@@ -61,6 +66,7 @@ class RunRecorder:
         self._workflow_name = spec.workflow_name
         self._started = time.time()
         self.id = new_id(self._started)
+        self._wanted = {ref.step for ref in spec.wanted}
         self._head = {
             "workflow": spec.workflow_name,
             "started": self._started,
@@ -96,6 +102,8 @@ class RunRecorder:
         self._workers: dict[tuple[Any, ...], int] = {}  # process and host
         self._rounds = 0  # plans of the whole graph, and notes: with more than one, some steps are known twice
         self._room = _MOST_OF_RUN
+        self._preview_room = _MOST_PREVIEWS
+        self._previewed: set[int] = set()
         self._due = 0.0
         self._changed = self._was_running = self._has_ended = self._has_warned = False
         self._problem = ""
@@ -239,6 +247,11 @@ class RunRecorder:
             self._running.pop(number, None)
             self._ended += (number, state, now, seconds, usage, size, content)
             self._changed = True
+            preview = None if record is None else record.preview
+            if preview is not None:
+                self._keep_preview(
+                    number, preview, is_wanted=task.frame.parent is None and task.step.name in self._wanted
+                )
             if error or attempts > 1 or (record is not None and record.output.pieces):
                 details = self._details.setdefault(number, {})
                 if record is not None:
@@ -249,6 +262,24 @@ class RunRecorder:
                     details["attempts"] = attempts
         if now >= self._due:
             self.write_if_due()
+
+    def taken(self, frame: Frame, refs: Sequence[Ref], values: Sequence[Any]) -> None:
+        """Take in the results that the run was asked for: those that have no preview yet get one.
+
+        Args:
+            frame: of the whole plan.
+            refs: what was asked for.
+            values: the results.
+        """
+        with self._lock:
+            if self._has_ended:
+                return
+            for ref, value in zip(refs, values, strict=True):
+                step, number = frame.plan[ref.step], frame.numbers.get(ref.step)
+                if number is None or number in self._previewed or ref.path or step.options.preview is False:
+                    continue
+                preview = preview_of(value, ref.step, step.target.qualname)
+                self._keep_preview(number, preview, is_wanted=True)
 
     def noted(
         self,
@@ -279,6 +310,8 @@ class RunRecorder:
                 usage = record.usage
                 note |= {"cpu": usage.cpu, "memory": usage.memory, "host": usage.host, "process": usage.process}
                 note |= self._kept(record.output)
+                if record.preview is not None:
+                    note |= self._kept_preview(record.preview)
             if state == "finished":
                 self._unmeasured.setdefault(name, None)
             self._rounds += 1  # it may be planned, too
@@ -411,6 +444,28 @@ class RunRecorder:
             counts = counted(content)
         meta = {**self._meta, "state": state, "updated": now, "counts": counts}
         self._store.save(runs_of(self._workflow_name), self.id, content, meta={"run": meta})
+
+    def _keep_preview(self, number: int, preview: Preview, *, is_wanted: bool) -> None:
+        kept = self._kept_preview(preview, 0 if is_wanted else _MOST_PREVIEWS // 2)
+        if kept:
+            self._previewed.add(number)
+            self._details.setdefault(number, {}).update(kept)
+            self._changed = True
+
+    def _kept_preview(self, preview: Preview, least: int = 0) -> dict[str, Any]:
+        """Return what is kept of a preview; nothing where there is no room for it.
+
+        Args:
+            preview: of a result.
+            least: the room that others must be left.
+        """
+        # A worker does not know which values are secret.
+        kept = as_data(replace(preview, text=masked(preview.text)))
+        size = len(preview.text) + len(kept.get("image", ""))
+        if self._preview_room - size < least:
+            return {}
+        self._preview_room -= size
+        return {"preview": kept}
 
     def _kept(self, output: Output) -> dict[str, Any]:
         """Return what is kept of what a step printed."""

@@ -67,7 +67,7 @@ class Session:
         self._run_store = spec.store if run_store is None else run_store
         self._saved = {*saved, *spec.saved}
         is_recorded = bool(self._events) or spec.capsules is not None or keeps_runs(spec.store)
-        self._recordings = Recordings(spec, spec.store) if is_recorded else None
+        self._recordings = Recordings(spec, spec.store, previews=keeps_runs(spec.store)) if is_recorded else None
         self._runs = Runs() if runs is None else runs
         self._interruption: Interruption | None = None
         self._recorder: RunRecorder | None = None

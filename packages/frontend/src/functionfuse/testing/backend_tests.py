@@ -29,6 +29,7 @@ from functionfuse.testing.backend_files import FileTests
 from functionfuse.testing.backend_graphs import GraphTests
 from functionfuse.testing.backend_objects import ObjectTests
 from functionfuse.testing.backend_options import ObserverTests, PluginTests, QueryTests
+from functionfuse.testing.backend_previews import PreviewTests
 from functionfuse.testing.backend_reasons import ReasonTests
 from functionfuse.testing.backend_recording import CapsuleTests, RecordingTests
 from functionfuse.testing.backend_resources import ResourceTests
@@ -57,6 +58,7 @@ class BackendTests(
     ReasonTests,
     FileTests,
     RunRecordTests,
+    PreviewTests,
     DriverStateTests,
     DebuggingTests,
     suite=True,

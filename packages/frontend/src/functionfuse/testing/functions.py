@@ -729,6 +729,19 @@ def draws_and_fails(text: str, api_token: str = "") -> None:  # noqa: ARG001
     raise ValueError(text[:100], number)
 
 
+class Unshowable:
+    """Has no representation."""
+
+    def __repr__(self) -> str:
+        return str(1 // 0)
+
+
+@workflow
+def unshowable() -> Unshowable:
+    """Return an object without a representation."""
+    return Unshowable()
+
+
 @workflow
 def same_later() -> Any:
     """Return a node that fails."""

@@ -100,7 +100,11 @@ def run_on_ray(
             references = [reference_to(run.root.take_for_user(ref), "") for ref in spec.wanted]
         finally:
             run.root.values.clear()
-        return (fetch_results if return_results else references_for_user)(spec.wanted, references)
+        if not return_results:
+            return references_for_user(spec.wanted, references)
+        values = fetch_results(spec.wanted, references)
+        run.log.taken(run.root, spec.wanted, values)
+        return values
 
     store = None if spec.store is None else ReferenceStore(spec.store, spec.workflow_name)
     session = Session(spec, observers=observers, run_store=store, saved=saved, runs=runs)
