@@ -124,6 +124,7 @@ def main() -> None:
     from functionfuse.backends.builtin.graphback import GraphWorkflow
     from functionfuse.backends.builtin.localback import LocalWorkflow
     from functionfuse.console import write_report
+    from functionfuse.runs import read_run
     from functionfuse.storage import storage_factory
 
     parser = argparse.ArgumentParser(description="compare ten classifiers on three data sets")
@@ -153,7 +154,7 @@ def main() -> None:
     print(lines)
     print(f"{events['finished']} nodes ran, {events['reused']} were read from storage, in {seconds:.1f} s")
     print(f"graph:    {drawn}\nscores:   {plotted}\nresults:  {options.output / 'storage'}")
-    print(f"report:   {write_report(storage.run('latest'), options.output / 'report.html')}")
+    print(f"report:   {write_report(read_run(storage), options.output / 'report.html')}")
 
 
 def plot(values: dict[str, dict[str, float]], path: Path) -> Path:

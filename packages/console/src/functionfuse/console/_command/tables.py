@@ -44,6 +44,8 @@ def write_table(
         rows: the cells; what is in them is shown, never obeyed.
         numbers: columns that are aligned to the right.
     """
+    if not title and not rows:
+        return True
     filled = [place for place in range(len(header)) if any(row[place] for row in rows)]
     header = [header[place] for place in filled]
     cells = [[printable(row[place]) for place in filled] for row in rows]

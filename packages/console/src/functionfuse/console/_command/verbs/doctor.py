@@ -19,7 +19,7 @@ import click
 from functionfuse.errors import FunctionFuseError
 
 from ..documents import write_document
-from ..exit_codes import DONE, FAILED
+from ..exit_codes import DONE, FAILED, USAGE, Failure
 from ..extensions import extensions
 from ..probing import ABSENT, GROUPS
 from ..settings import settings_of
@@ -33,6 +33,7 @@ _LONGEST = 200  # characters of a problem in the table
 
 
 @click.command("doctor")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
 @storage_option
 @click.option("--profile", metavar="FILE", help="A profile to check. [default: that of pyproject.toml]")
 @click.option("--env", metavar="NAME", help="The environment of the profile.")
@@ -42,15 +43,26 @@ _LONGEST = 200  # characters of a problem in the table
 )
 @json_option
 def _doctor(
-    storage: str | None, profile: str | None, env: str | None, needs: str | None, timeout: float, as_json: bool
+    names: tuple[str, ...],
+    storage: str | None,
+    profile: str | None,
+    env: str | None,
+    needs: str | None,
+    timeout: float,
+    as_json: bool,
 ) -> int:
-    """Check what is installed, a profile, and a store.
+    """Check what is installed, or only what is called NAME; and a profile, and a store.
 
     Every backend runs a graph of one node, in a process of its own; a cluster or server that it needs is started, if
     none is named. Exits with 1 if something is wrong. What needs a package that is not installed is absent, not wrong.
     """
     settings = settings_of(Path.cwd())
-    rows = [_probed(kind, name, version, timeout) for kind, name, version in _installed()]
+    installed = _installed()
+    unknown = sorted(set(names) - {name for _, name, _ in installed})
+    if unknown:
+        known = ", ".join(name for _, name, _ in installed)
+        raise Failure(USAGE, f"nothing is called {unknown[0]!r}; installed: {known}")
+    rows = [_probed(*one, timeout) for one in installed if not names or one[1] in names]
     profile, storage = profile or settings.profile, storage or settings.storage
     rows += [] if profile is None else [_profile(profile, env, needs)]
     rows += [] if storage is None else [_row("location", storage, "", _tried("location", storage, timeout, Path.cwd()))]
