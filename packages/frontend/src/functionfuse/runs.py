@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
@@ -264,7 +265,7 @@ def read_run(store: Catalogue, id: str = "latest", workflow: str | None = None) 
     meta = _meta(store.info(runs_of(name), known))
     content = store.read_task(runs_of(name), known)
     try:
-        return _record(known, name, meta, content)
+        return record_of(known, name, meta, content)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CorruptRecord(f"run {known!r} of workflow {name!r}: its record is not one of a run: {error!r}") from error
 
@@ -281,6 +282,26 @@ def summary_of(id: str, workflow: str, footer: Mapping[str, Any]) -> RunSummary:
         CorruptRecord: it is not the record of a run.
     """
     return RunSummary(**_of_meta(id, workflow, _meta(footer)))
+
+
+def last_records(store: Catalogue, workflow: str, id: str = "latest") -> tuple[RunRecord, RunRecord | None]:
+    """Return the record of a run, and that of the run of its workflow before it, if there is one that can be read.
+
+    Args:
+        store: that has them.
+        workflow: the name of the workflow.
+        id: of the run; "latest" for the newest one.
+
+    Raises:
+        TaskNotFound: there is no such run.
+        CorruptRecord: its record is damaged.
+    """
+    record = read_run(store, id, workflow)
+    for _, known in _listed(store, workflow):
+        if known < record.id:
+            with suppress(StorageError):
+                return record, read_run(store, known, workflow)
+    return record, None
 
 
 def planned_steps(content: bytes) -> dict[str, RunStep]:
@@ -425,7 +446,18 @@ def _state(meta: Mapping[str, Any]) -> RunState:
 # -- reading records
 
 
-def _record(id: str, workflow: str, meta: Mapping[str, Any], content: bytes) -> RunRecord:
+def record_of(id: str, workflow: str, meta: Mapping[str, Any], content: bytes) -> RunRecord:
+    """Return the record of a run from what is stored of it.
+
+    Args:
+        id: of the run.
+        workflow: its name.
+        meta: what the footer says of the run.
+        content: the record itself.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is no record of a run.
+    """
     documents = _documents(content)
     head = documents[0]["run"]
     end: Mapping[str, Any] = next((one["end"] for one in reversed(documents) if "end" in one), {})

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 from functionfuse._collector import collector_paused
 from functionfuse._suggestions import did_you_mean
 from functionfuse._typing import Generic, HasResult, R
+from functionfuse.backends.displays import checked_progress
 from functionfuse.backends.editable_graph import EditableGraph
 from functionfuse.backends.editor import Editor
 from functionfuse.backends.interruption import Runs
 from functionfuse.backends.options import COMMON_OPTIONS, SECRET_SOURCES, OptionRules, checked_size
 from functionfuse.backends.query import NodeView, Query, compiled, matching
 from functionfuse.backends.recording import MOST_CAPSULE
+from functionfuse.backends.run_memory import RunMemory
 from functionfuse.backends.session import Session
 from functionfuse.backends.spec import RunSpec, check_run_options, checked_labels
 from functionfuse.backends.stores_by_name import adapted_store
@@ -40,6 +42,7 @@ from functionfuse.sweeps import Sweep
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
     from typing import Literal, Unpack
 
     from functionfuse.backends.execution import Run
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.secrets import SecretSource
     from functionfuse.backends.spec import Given, RunOptions
     from functionfuse.plan import Plan
-    from functionfuse.runs import RunList
+    from functionfuse.runs import RunList, RunRecord
     from functionfuse.stores import Store
 
 
@@ -381,6 +384,7 @@ class BaseWorkflow(ABC, Generic[R]):
             capsule_bytes=checked_size("capsule_bytes", options.get("capsule_bytes", MOST_CAPSULE)),
             pickler=self.pickler,
             labels=checked_labels(options.get("labels")),
+            progress=checked_progress(options.get("progress")),
         ).checked()
         return spec.with_argument_check() if options.get("check_arguments") else spec
 
@@ -528,6 +532,39 @@ class BaseWorkflow(ABC, Generic[R]):
         from functionfuse.runs import list_runs  # which few programs need
 
         return list_runs(self._store, self.workflow_name, labels)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write a report of the last run as one HTML file, which needs nothing else, and return its path.
+
+        With a store, the run is compared with the one before. Without one, what the last run of this object did is in
+        memory. functionfuse-console makes the report.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            OptionError: there was no run, or it was too long to be kept in memory.
+            ModuleNotFoundError: functionfuse-console is not installed.
+        """
+        from importlib import import_module
+        from pathlib import Path
+
+        console = import_module("functionfuse.console")  # by name, as it needs this package
+        record, before = self._last_records()
+        return Path(console.write_report(record, path, before=before))
+
+    def _last_records(self) -> tuple[RunRecord, RunRecord | None]:
+        """Return the record of the last run, and that of the one before it, if there is one in the store."""
+        from functionfuse.runs import last_records
+
+        recorder = self._runs.recorder
+        if self._store is not None and keeps_runs(self._store) and isinstance(self._store, Catalogue):
+            id = getattr(recorder, "id", "latest")
+            return last_records(self._store, self.workflow_name, id)
+        record = recorder.record() if isinstance(recorder, RunMemory) else None
+        if record is None:
+            raise OptionError(f"workflow {self.workflow_name!r} has not run: run() comes before report()")
+        return record, None
 
     def cancel(self) -> bool:
         """End the runs of this object that are going on, from another thread than theirs.

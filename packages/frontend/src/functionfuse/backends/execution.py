@@ -30,6 +30,7 @@ from functionfuse.backends.limits import TimeLimitExceeded
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.performing import perform
 from functionfuse.backends.plugins import initializer
+from functionfuse.backends.progress import RunProgress
 from functionfuse.backends.run_log import RunLog
 from functionfuse.backends.stored import StoredResults
 from functionfuse.backends.texts import described, mask_message, masked
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.recording import CallRecord, Recording
     from functionfuse.backends.recordings import Recordings
     from functionfuse.backends.report import RunReport
+    from functionfuse.backends.run_memory import RunMemory
     from functionfuse.backends.run_records import RunRecorder
     from functionfuse.plan import Plan, Step
     from functionfuse.stores import Store
@@ -71,7 +73,8 @@ class Run:
         recordings: what is recorded of calls; nothing without it.
         interruption: whether the run shall end before its time.
         inputs: by step of the plan: loads its result, where that comes neither from this run nor from the store.
-        recorder: writes the record of the run; None if there is none.
+        recorder: keeps what the record of the run needs; None if there is none.
+        progress: counts what becomes of steps.
 
     Attributes:
         stopped: no further step may start, because one failed, or because a stored result is lost.
@@ -100,9 +103,10 @@ class Run:
         recordings: Recordings | None = None,
         interruption: Interruption | None = None,
         inputs: Mapping[str, Callable[[], Any]] | None = None,
-        recorder: RunRecorder | None = None,
+        recorder: RunRecorder | RunMemory | None = None,
+        progress: RunProgress | None = None,
     ) -> None:
-        self.log = RunLog(events, recorder)
+        self.log = RunLog(events, recorder, RunProgress(plan.workflow_name) if progress is None else progress)
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()
@@ -116,7 +120,7 @@ class Run:
         self.store = store
         self._stored = None if store is None else StoredResults(store, plan.workflow_name)
         self._recordings = recordings
-        self._is_watched = self.log.is_observed or recordings is not None
+        self._records_calls = recordings is not None and recordings.records
         self.interruption = Interruption("stop") if interruption is None else interruption
         self._inputs = inputs or {}
         self._failures: list[NodeError] = []  # but for those that are tolerated
@@ -215,14 +219,17 @@ class Run:
             or type(task) is CollapsedTask
             or step.instance is not None
             or step.resumes
-            or self._is_watched
+            or self.log.is_observed
+            or self._records_calls
         ):
             call = self.prepare(task)
             if call is not None:
                 self.settle(task, self.perform(call), call)
             return
         # A plain function, with nobody watching: the same without the wrapping, which takes longer than it does.
-        start = time.perf_counter()
+        progress = self.log.progress
+        progress.here_since = start = time.perf_counter()
+        progress.here = task
         try:
             args, kwargs = step.arguments(frame.take)
         except Exception:
@@ -475,6 +482,7 @@ class Run:
         """
         failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {described(error)}", name=name)
         failure.__cause__ = error
+        self.log.progress.finished -= 1
         self.log.noted("failed", name, None, failure)
         self._failures.append(failure)
 

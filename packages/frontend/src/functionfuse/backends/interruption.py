@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from functionfuse.backends.options import OnInterrupt
+    from functionfuse.backends.run_memory import RunMemory
+    from functionfuse.backends.run_records import RunRecorder
 
 
 class Cancellation(KeyboardInterrupt):
@@ -149,11 +151,13 @@ class Runs:
     Attributes:
         completed: names of the steps whose results the last run stored or reused, if it failed.
         last: what the last run came to.
+        recorder: what keeps the record of the last run; None before the first.
     """
 
     def __init__(self) -> None:
         self.completed: set[str] = set()
         self.last = LastRun()
+        self.recorder: RunRecorder | RunMemory | None = None
         self._going_on: list[Interruption] = []
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -15,22 +15,38 @@ if TYPE_CHECKING:
     from functionfuse.errors import NodeError
 
 
-EventKind: TypeAlias = Literal["started", "finished", "reused", "failed"]
+EventKind: TypeAlias = Literal["started", "finished", "reused", "failed", "skipped"]
+
+
+class Worker(NamedTuple):
+    """Where a call was made.
+
+    Attributes:
+        host: the name of the machine.
+        process: the number of the process.
+    """
+
+    host: str
+    process: int
 
 
 class Event(NamedTuple):
     """Something that happened to a step.
 
     Attributes:
-        kind: "started" (its call was handed to the engine), "finished", "reused" or "failed".
+        kind: "started" (its call was handed to the engine, which may make it later), "finished", "reused", "failed",
+            or "skipped" (it cannot run, because a step that it needs failed).
         workflow_name: the workflow.
         name: the step's full name.
         time: when, in seconds since the epoch.
         seconds: how long the step took, for "finished" and "failed".
-        error: why it failed.
+        error: why it failed; for "skipped" the error of the step that failed, which has the name of that.
         output: what the step printed, logged and warned of, for "finished" and "failed", where its call was recorded.
         usage: what it used, likewise.
         reason: why the step runs or is reused, for "started" and "reused" where the plan says it.
+        started: when its call began where it was made, in seconds since the epoch of the clock there; for "finished"
+            and "failed", where its call was recorded.
+        worker: where it was made, likewise.
     """
 
     kind: EventKind
@@ -42,6 +58,8 @@ class Event(NamedTuple):
     output: Output | None = None
     usage: Usage | None = None
     reason: str = ""
+    started: float | None = None
+    worker: Worker | None = None
 
 
 Observer: TypeAlias = Callable[[Event], object]
@@ -81,8 +99,14 @@ class EventChannel:
             record: what was recorded of its call.
             reason: why it runs or is reused.
         """
-        output, usage = (None, None) if record is None else (record.output, record.usage)
-        self.pass_on(Event(kind, self._workflow_name, name, time.time(), seconds, error, output, usage, reason))
+        now = time.time()
+        if record is None:
+            self.pass_on(Event(kind, self._workflow_name, name, now, seconds, error, reason=reason))
+            return
+        output, usage = record.output, record.usage
+        began = usage.started or None  # of a call that was lost with its process, nothing is known
+        worker = Worker(usage.host, usage.process) if began else None
+        self.pass_on(Event(kind, self._workflow_name, name, now, seconds, error, output, usage, reason, began, worker))
 
     def pass_on(self, event: Event) -> None:
         """Call every observer with an event."""

@@ -71,6 +71,8 @@ async def perform_on_loop(call: Call) -> Outcome:
 
 
 async def _performed(call: Call, *, on_loop: bool) -> Outcome:
+    if call.recording is not None and call.recording.running:
+        return await _told(call, call.recording, on_loop=on_loop)
     if call.recording is not None:
         return await _recorded(call._replace(recording=None), call.recording, on_loop=on_loop)
     start = time.perf_counter()
@@ -179,6 +181,15 @@ def _variables(environment: Mapping[str, str | Secret]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             set_variable(name, value)
+
+
+async def _told(call: Call, recording: Recording, *, on_loop: bool) -> Outcome:
+    """Perform a call, and tell meanwhile that it runs."""
+    from functionfuse.backends.running_calls import running  # which is needed where somebody looks
+
+    with running(recording.running, recording.name):
+        left = recording._replace(running="") if recording.records else None
+        return await _performed(call._replace(recording=left), on_loop=on_loop)
 
 
 async def _recorded(call: Call, recording: Recording, *, on_loop: bool) -> Outcome:

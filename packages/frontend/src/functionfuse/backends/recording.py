@@ -70,6 +70,7 @@ class Usage(NamedTuple):
             system does not tell (other than Linux), or calls overlap in threads, that since an earlier time.
         process: the number of the process.
         host: the name of the machine.
+        started: when it began there, in seconds since the epoch; 0 if it did not.
     """
 
     seconds: float
@@ -77,6 +78,7 @@ class Usage(NamedTuple):
     memory: int
     process: int
     host: str
+    started: float = 0.0
 
 
 class CallRecord(NamedTuple):
@@ -107,6 +109,8 @@ class Recording(NamedTuple):
         capsule_bytes: the most that a capsule may have.
         stored: by positions and keywords of arguments: under which names the store has them, with the paths of items.
         preview_after: the seconds that the call takes at least if there is a preview of its result; infinite for none.
+        records: whether output and usage are recorded.
+        running: the location of the `RunningCalls` that are told of it; "" for none.
     """
 
     name: str
@@ -115,6 +119,8 @@ class Recording(NamedTuple):
     capsule_bytes: int = 0
     stored: tuple[tuple[int | str, str, tuple[Any, ...]], ...] = ()
     preview_after: float = inf
+    records: bool = True
+    running: str = ""
 
 
 class Recorder:
@@ -127,13 +133,14 @@ class Recorder:
         self._dropped = 0
         self._open: dict[str, tuple[float, list[str]]] = {}  # lines that are not ended, by their source
         self._outer: Recorder | None = None
-        self._cpu = 0.0
+        self._cpu = self._started = 0.0
         self._memory = 0
 
     def __enter__(self) -> Recorder:
         self._outer = _current.get()
         self._token = _current.set(self)
         _hooks.add(self)
+        self._started = time.time()
         self._cpu = time.process_time()
         return self
 
@@ -147,7 +154,8 @@ class Recorder:
 
     def usage(self, seconds: float) -> Usage:
         """Return what the call used."""
-        return Usage(seconds, self._cpu, self._memory, os.getpid(), os.uname().nodename if hasattr(os, "uname") else "")
+        host = os.uname().nodename if hasattr(os, "uname") else ""
+        return Usage(seconds, self._cpu, self._memory, os.getpid(), host, self._started)
 
     def output(self) -> Output:
         """Return what was written."""

@@ -24,15 +24,25 @@ _PREVIEWED = 0.001  # seconds of a call; what is made in less is made faster tha
 class Recordings:
     """What one run records of its calls, and where it keeps failure capsules.
 
+    Attributes:
+        running: the location of the `RunningCalls` that calls tell when they run; "" for none.
+
     Args:
         spec: the run.
         store: what has its results, and the capsules, if `spec` says so.
         elsewhere: names of steps of other parts of the plan whose results are stored.
         previews: whether there are previews of results.
+        records: whether output and usage are recorded.
     """
 
     def __init__(
-        self, spec: RunSpec, store: Store | None, elsewhere: Collection[str] = (), *, previews: bool = False
+        self,
+        spec: RunSpec,
+        store: Store | None,
+        elsewhere: Collection[str] = (),
+        *,
+        previews: bool = False,
+        records: bool = True,
     ) -> None:
         self._workflow_name = spec.workflow_name
         self._place = spec.capsules
@@ -42,14 +52,31 @@ class Recordings:
         self._elsewhere = elsewhere
         self._previews = previews
         self._wanted = {ref.step for ref in spec.wanted}
+        self.records = records
+        self.running = ""
 
     def of(self, task: Task) -> Recording:
         """Return what is recorded of the call of a task."""
         preview_after = self._preview_after(task)
         if not self._pickler:
-            return Recording(task.name, self._workflow_name, preview_after=preview_after)
+            return Recording(
+                task.name,
+                self._workflow_name,
+                preview_after=preview_after,
+                records=self.records,
+                running=self.running,
+            )
         stored = () if self._store is None else tuple(self._stored(task))
-        return Recording(task.name, self._workflow_name, self._pickler, self._most, stored, preview_after)
+        return Recording(
+            task.name,
+            self._workflow_name,
+            self._pickler,
+            self._most,
+            stored,
+            preview_after,
+            self.records,
+            self.running,
+        )
 
     def _preview_after(self, task: Task) -> float:
         """Return the least duration of a call whose result gets a preview; one that was asked for always does."""

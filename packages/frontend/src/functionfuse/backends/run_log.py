@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from functionfuse.backends.progress import LONG
 from functionfuse.backends.report import RunReport
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.frames import Frame, Task
     from functionfuse.backends.observers import EventChannel, EventKind
+    from functionfuse.backends.progress import RunProgress
     from functionfuse.backends.recording import CallRecord
+    from functionfuse.backends.run_memory import RunMemory
     from functionfuse.backends.run_records import RunRecorder
     from functionfuse.errors import NodeError
     from functionfuse.plan import Ref
@@ -23,16 +26,18 @@ class RunLog:
 
     Args:
         events: what observers are called through.
-        recorder: writes the record of the run; None if there is none.
+        recorder: keeps what the record of the run needs; None if there is none.
+        progress: counts what became of steps.
 
     Attributes:
         report: what became of every step.
         is_recorded: whether the run has a record.
-        is_watched: whether it matters that a step finished, beyond the report.
+        progress: counts what became of steps.
     """
 
-    def __init__(self, events: EventChannel, recorder: RunRecorder | None) -> None:
+    def __init__(self, events: EventChannel, recorder: RunRecorder | RunMemory | None, progress: RunProgress) -> None:
         self.report = RunReport()
+        self.progress = progress
         self._events = events if events else None  # asked for at every step
         self._recorder = recorder
         self.is_recorded = recorder is not None
@@ -46,7 +51,7 @@ class RunLog:
     @property
     def uses_records(self) -> bool:
         """Return True if what is recorded of calls that succeed is used."""
-        return self._events is not None or self._recorder is not None
+        return self._events is not None or (self._recorder is not None and self._recorder.uses_records)
 
     def write_if_due(self) -> None:
         """Write the record of the run, if it has changed, and was last written some time ago."""
@@ -75,12 +80,15 @@ class RunLog:
         Args:
             frame: that was opened.
         """
+        reused = []
         for step in frame.plan.steps if frame.left < len(frame.plan) else ():
             if step.action == "reuse":
                 name = frame.full_name(step.name)
-                self.report.reused.append(name)
+                reused.append(name)
                 if self._events is not None:
                     self._events.report("reused", name, reason=step.reason)
+        self.report.reused += reused
+        self.progress.opened(frame, reused)
         if self._recorder is not None:
             self._recorder.planned(frame)
 
@@ -90,6 +98,7 @@ class RunLog:
         Args:
             task: the step.
         """
+        self.progress.submitted[task.name] = task.step.target.qualname
         if self._events is not None and task.step.name not in task.frame.attempts:
             self._events.report("started", task.name, reason=task.step.reason)
         if self._recorder is not None:
@@ -115,6 +124,11 @@ class RunLog:
             footer: of its stored result.
             reports: whether somebody may see the report of what finished.
         """
+        progress = self.progress
+        progress.finished += 1
+        progress.seconds += seconds
+        if progress.submitted or seconds > LONG:
+            progress.ended(task, seconds)
         if self._recorder is not None:
             self._recorder.ended(task, "finished", seconds, record, attempts=attempts, footer=footer)
         if self._events is not None:
@@ -141,6 +155,9 @@ class RunLog:
             difference: how the new result differed from it.
         """
         name = task.name
+        self.progress.reused += 1
+        self.progress.seconds += seconds
+        self.progress.ended(task, seconds)
         self.report.reused.append(name)
         if difference:
             self.report.differing[name] = difference
@@ -161,6 +178,9 @@ class RunLog:
             record: what was recorded of it.
             attempts: how many there were.
         """
+        self.progress.note_failure(task.name, failure)
+        self.progress.seconds += seconds
+        self.progress.ended(task, seconds)
         self._report("failed", task.name, seconds, failure, record)
         if self._recorder is not None:
             self._recorder.ended(task, "failed", seconds, record, attempts=attempts, error=str(failure))
@@ -173,6 +193,9 @@ class RunLog:
             error: of the step that it depends on.
         """
         self.report.skipped[task.name] = error.name
+        self.progress.skipped += 1
+        if self._events is not None:
+            self._events.report("skipped", task.name, error=error)
         if self._recorder is not None:
             self._recorder.ended(task, "skipped", 0.0, error=f"needs {error.name!r}, which failed")
 
@@ -186,6 +209,7 @@ class RunLog:
         parent, seconds = frame.parent, time.perf_counter() - frame.started
         assert parent is not None
         self.report.skipped[parent.name] = failure.name
+        self.progress.failed += 1
         if self._events is not None:
             self._events.report("failed", parent.name, seconds, failure, frame.record)
         if self._recorder is not None:
@@ -203,12 +227,15 @@ class RunLog:
         """Take in what became of a step that is known by its name alone.
 
         Args:
-            kind: what happened.
+            kind: what happened; a step that "failed" with the error of one that it depends on is skipped.
             name: the step's full name.
             seconds: how long it took.
             error: why it failed, or the error of the step that it depends on.
             record: what was recorded of its call.
         """
+        if error is not None and error.name not in ("", name) and not error.name.startswith(f"{name}/"):
+            kind = "skipped"
+        self.progress.noted(kind, name, error)
         self._report(kind, name, seconds, error, record)
         if self._recorder is not None and kind != "started":
             self._recorder.noted(kind, name, seconds, error, record)

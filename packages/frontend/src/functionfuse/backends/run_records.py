@@ -13,6 +13,7 @@ import time
 import zlib
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from functionfuse._collector import collector_paused
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from functionfuse.fingerprint import Fingerprinter
     from functionfuse.plan import Ref, Step
     from functionfuse.previews import Preview
-    from functionfuse.runs import RunSummary
+    from functionfuse.runs import RunState, RunSummary
     from functionfuse.stores import Store
 
 _INTERVAL = 1.0  # seconds between two writes
@@ -58,13 +59,25 @@ class RunRecorder:
     Args:
         spec: the run.
         options: of the backend's own `run`, of which plain values are kept.
+        store: what the record is saved in, if not in the store of the run; then it is saved when the run has ended.
+        started: when the run started, in seconds since the epoch; now, if that is not given.
     """
 
-    def __init__(self, spec: RunSpec, options: Mapping[str, Any]) -> None:
-        assert spec.store is not None
-        self._store = spec.store
+    uses_records = True
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        options: Mapping[str, Any],
+        *,
+        store: Store | None = None,
+        started: float | None = None,
+    ) -> None:
+        own = spec.store if store is None else store
+        assert own is not None
+        self._store = own
         self._workflow_name = spec.workflow_name
-        self._started = time.time()
+        self._started = time.time() if started is None else started
         self.id = new_id(self._started)
         self._wanted = {ref.step for ref in spec.wanted}
         self._head = {
@@ -104,7 +117,7 @@ class RunRecorder:
         self._room = _MOST_OF_RUN
         self._preview_room = _MOST_PREVIEWS
         self._previewed: set[int] = set()
-        self._due = 0.0
+        self._due = 0.0 if store is None else inf
         self._changed = self._was_running = self._has_ended = self._has_warned = False
         self._problem = ""
         self._lock = threading.Lock()
@@ -202,7 +215,7 @@ class RunRecorder:
 
     def write_later(self) -> None:
         """Write the record when it is due, from another thread: this one begins a call that may take long."""
-        if self._timer is None and self._changed and not self._problem:
+        if self._timer is None and self._changed and self._due < inf and not self._problem:
             self._timer = threading.Timer(max(0.0, self._due - time.time()), self._write_now)
             self._timer.daemon = True
             self._timer.start()
@@ -223,6 +236,7 @@ class RunRecorder:
         attempts: int = 1,
         footer: Mapping[str, Any] | None = None,
         error: str = "",
+        at: float | None = None,
     ) -> None:
         """Take in how a step ended.
 
@@ -234,6 +248,7 @@ class RunRecorder:
             attempts: how many there were.
             footer: of its stored result.
             error: why it failed.
+            at: when it ended; now, if that is not given.
         """
         number = task.frame.numbers.get(task.step.name)
         if number is None:
@@ -242,7 +257,7 @@ class RunRecorder:
         size, content = (None, None) if footer is None else measured(footer)
         if content is None and state == "finished":
             self._unmeasured[task.name] = number
-        now = time.time()
+        now = time.time() if at is None else at
         with self._lock:
             self._running.pop(number, None)
             self._ended += (number, state, now, seconds, usage, size, content)
@@ -292,14 +307,12 @@ class RunRecorder:
         """Take in what became of a step that is known by its name alone.
 
         Args:
-            state: "finished", "reused" or "failed".
+            state: "finished", "reused", "failed" or "skipped".
             name: the step's full name.
             seconds: how long it took.
             error: why it failed, or the error of the step that it depends on.
             record: what was recorded of its call.
         """
-        if error is not None and error.name not in ("", name):
-            state = "skipped"
         note: dict[str, Any] = {"name": name, "state": state}
         if seconds is not None:
             note |= {"started": time.time() - seconds, "seconds": seconds}
@@ -308,6 +321,8 @@ class RunRecorder:
         with self._lock:
             if record is not None:
                 usage = record.usage
+                if usage.started:
+                    note["started"] = usage.started
                 note |= {"cpu": usage.cpu, "memory": usage.memory, "host": usage.host, "process": usage.process}
                 note |= self._kept(record.output)
                 if record.preview is not None:
@@ -332,14 +347,19 @@ class RunRecorder:
         Args:
             error: why it failed, or was cancelled.
         """
+        self.end_as(*ended_as(error), time.time())
+
+    def end_as(self, state: RunState, text: str, ended: float) -> None:
+        """Write the whole record of a run.
+
+        Args:
+            state: in which it ended.
+            text: why it failed, or was cancelled.
+            ended: when, in seconds since the epoch.
+        """
         if not self._count:
             self._warn()
             return
-        state = "finished"
-        if error is not None:
-            state = "cancelled" if isinstance(error, KeyboardInterrupt | RunCancelled) else "failed"
-        ended = time.time()
-        text = "" if error is None else _cut(f"{type(error).__name__}: {error}", _MOST_ERROR)
         found: dict[str, Any] = {}
         with suppress(Exception):  # a package whose metadata are damaged, for example
             found = {"packages": package_versions(), "git": git_state().answer()}
@@ -388,20 +408,23 @@ class RunRecorder:
             for state in set(states):
                 self._counts[state] += states.count(state)
             begun, workers, known = self._started, self._workers, [usage for usage in usages if usage is not None]
-            for worker in {usage[3:] for usage in known}:  # process and host
+            for worker in {(usage.process, usage.host) for usage in known}:  # process and host
                 workers.setdefault(worker, len(workers))
             measured_ones = [n for n, usage in zip(numbers, usages, strict=True) if usage is not None]
             ended = {
                 "numbers": numbers,
                 "states": _column(states),
-                "started": [int((at - took - begun) * _MICRO) for at, took in zip(times, seconds, strict=True)],
+                "started": [
+                    int(((usage.started if usage and usage.started else at - took) - begun) * _MICRO)
+                    for at, took, usage in zip(times, seconds, usages, strict=True)
+                ],
                 "seconds": [int(took * _MICRO) for took in seconds],
                 "sizes": _column(sizes),
                 "contents": contents,
                 "measured": None if len(known) == len(usages) else measured_ones,
                 "cpu": [int(usage.cpu * _MICRO) for usage in known],
                 "memory": _column([usage.memory >> 10 for usage in known]),
-                "workers": _column([workers[usage[3:]] for usage in known]),
+                "workers": _column([workers[usage.process, usage.host] for usage in known]),
             }
             self._put({"ended": ended, "workers": list(workers)})
         if self._details:
@@ -491,6 +514,18 @@ def close_cancelled(store: Store, workflow_name: str, runs: Iterable[RunSummary]
             meta = {**store.info(name, run.id)["meta"]["run"], "state": "cancelled", "ended": time.time()}
             store.save(name, run.id, store.read_task(name, run.id), meta={"run": meta})
         return
+
+
+def ended_as(error: BaseException | None) -> tuple[RunState, str]:
+    """Return the state in which a run ended, and why, as a text.
+
+    Args:
+        error: what it raised; None if it raised nothing.
+    """
+    if error is None:
+        return "finished", ""
+    state: RunState = "cancelled" if isinstance(error, KeyboardInterrupt | RunCancelled) else "failed"
+    return state, _cut(f"{type(error).__name__}: {error}", _MOST_ERROR)
 
 
 def new_id(started: float) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from functionfuse._collector import collector_paused
 from functionfuse._suggestions import did_you_mean
 from functionfuse._warning import warn_user
+from functionfuse.backends.displays import Shown, display_if_wanted
 from functionfuse.backends.execution import Run
 from functionfuse.backends.expanding import Expander, refuse_blocked
 from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.interruption import LastRun, Runs
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.planning import Planner
+from functionfuse.backends.progress import RunProgress
 from functionfuse.backends.recordings import Recordings
+from functionfuse.backends.run_memory import RunMemory
 from functionfuse.backends.stored import name_results
 from functionfuse.backends.texts import text_of
 from functionfuse.backends.tracebacks import hide_own_frames
@@ -23,7 +28,7 @@ from functionfuse.plan import Plan
 from functionfuse.stores import described, keeps_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from functionfuse.backends.interruption import Interruption
     from functionfuse.backends.observers import Observer
@@ -71,6 +76,9 @@ class Session:
         self._runs = Runs() if runs is None else runs
         self._interruption: Interruption | None = None
         self._recorder: RunRecorder | None = None
+        self._memory: RunMemory | None = None  # where there is no recorder
+        self._made: set[str] = set()  # names of steps whose results were saved before it planned again
+        self._progress = RunProgress(spec.workflow_name)
         self._reasons: Reasons | None = None
 
     def plan(self) -> Plan:
@@ -90,6 +98,11 @@ class Session:
         plan = self.plan_to_run(planner)
         if self._recorder is not None and planner.lookup is not None:
             self._recorder.found_under = planner.lookup.found_under
+        self._progress.begin(self._made)
+        if self._progress.calls is not None and self._recorder is not None:
+            from functionfuse.backends.earlier import earlier_durations
+
+            self._progress.earlier = partial(earlier_durations, spec.store, plan, self._recorder.id)  # type: ignore[arg-type]
         return Run(
             plan,
             spec.wanted,
@@ -100,7 +113,8 @@ class Session:
             on_error=spec.on_error,
             recordings=self._recordings,
             interruption=self._interruption,
-            recorder=self._recorder,
+            recorder=self._recorder or self._memory,
+            progress=self._progress,
         )
 
     def start(self) -> Run:
@@ -124,6 +138,8 @@ class Session:
             error: why it failed, or was cancelled.
         """
         if self._recorder is None:
+            if self._memory is not None:
+                self._memory.end(error)
             return
         self._recorder.end(error)
         collect = getattr(self.spec.store, "collect", None)
@@ -173,9 +189,12 @@ class Session:
         if self.spec.store is not None:
             self.spec.store.new_workflow(self.spec.workflow_name)
         self._recorder = self._new_recorder(getattr(execute, "keywords", {}))
+        if self._recorder is None:
+            self._memory = RunMemory(self.spec, getattr(execute, "keywords", {}))
+        self._runs.recorder = self._recorder or self._memory
         interruption = self._interruption = self._runs.begin(self.spec.on_interrupt)
         try:
-            with interruption:
+            with self._displayed(), interruption:
                 results = self._run(execute, collect, interruption)
         except BaseException as error:
             self.ended(error)
@@ -185,6 +204,29 @@ class Session:
             self._runs.end(interruption)
         self.ended()
         return results
+
+    @contextmanager
+    def _displayed(self) -> Iterator[None]:
+        """Show the progress of the run meanwhile, where it is to be shown."""
+        display, progress = display_if_wanted(self.spec.progress), self._progress
+        if display is None:
+            yield
+            return
+        from functionfuse.backends.run_records import ended_as
+        from functionfuse.backends.running_calls import RunningCalls
+
+        with RunningCalls() as progress.calls, Shown(progress, display):
+            if self._recordings is None:
+                self._recordings = Recordings(self.spec, self.spec.store, records=False)
+            self._recordings.running = progress.calls.location
+            try:
+                yield
+                progress.state = "finished"
+            except BaseException as error:
+                progress.state, _ = ended_as(error)
+                raise
+            finally:
+                progress.here = None
 
     def _new_recorder(self, options: Mapping[str, Any] = _NO_OPTIONS) -> RunRecorder | None:
         """Return what records the run in its store; None without one.
@@ -271,6 +313,7 @@ class Session:
         assert run.lost is not None
         self._note_lost(run.lost)
         self._saved |= run.saved
+        self._made |= run.saved
 
     def _note_lost(self, loss: StoredResultLost) -> None:
         if loss.name in self.lost:

@@ -53,7 +53,10 @@ class RunOptions(TypedDict, total=False):
         labels: texts by names, `{"experiment": "7"}`, that the record of the run has, if there is a store.
         inline: whether every call is made in this thread, one after the other, whatever the engine, for debuggers and
             profilers. Nothing is stored, reused, recorded, tried again or stopped at a time limit, and what a function
-            raises is raised as it is.
+            raises is raised as it is. Its progress is not shown.
+        progress: whether the progress of the run is shown, by functionfuse-console; by default on terminals and in
+            notebooks, if that is installed. The environment variable FUNCTIONFUSE_PROGRESS, "0" or "1", sets another
+            default.
     """
 
     on_error: OnError
@@ -66,6 +69,7 @@ class RunOptions(TypedDict, total=False):
     capsule_bytes: int
     labels: Mapping[str, str]
     inline: bool
+    progress: bool | None
 
 
 def check_run_options(names: Iterable[str], run: Callable[..., Any] | None = None) -> None:
@@ -140,6 +144,7 @@ class RunSpec(NamedTuple):
         capsule_bytes: the most that one may have.
         pickler: the module that pickles them, cloudpickle or a copy of it.
         labels: of the record of the run.
+        progress: whether its progress is shown; None where that depends on the process.
     """
 
     workflow_name: str
@@ -168,6 +173,7 @@ class RunSpec(NamedTuple):
     capsule_bytes: int = MOST_CAPSULE
     pickler: str = "cloudpickle"
     labels: Mapping[str, str] = {}
+    progress: bool | None = None
 
     def returned(self, results: Sequence[Any]) -> Any:
         """Return what a run returns of the results that are wanted."""

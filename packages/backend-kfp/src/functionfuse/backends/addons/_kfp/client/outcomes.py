@@ -53,7 +53,7 @@ class StepOutcomes:
         if kind == "lost":
             self.lost(name, details[0])
         elif kind == "skipped":
-            self.run.report.skipped[name] = details[0]
+            self._skipped(name, details[0])
         elif name in self._steps:
             self._receive_own(kind, name, *details)
         else:
@@ -75,6 +75,7 @@ class StepOutcomes:
         if name not in self._started:
             self._started.add(name)
             self.run.started(Task(self.run.root, self._steps[name]))
+            self.run.log.progress.began(name)
 
     def finished(self, name: str, seconds: float, record: CallRecord | None = None) -> None:
         """Settle a step that finished.
@@ -144,6 +145,19 @@ class StepOutcomes:
         for name in list(self._open):
             if self.run.skip(Task(self.run.root, self._steps[name])):
                 del self._open[name]
+
+    def _skipped(self, name: str, cause: str) -> None:
+        """Record that a step in the graph of a dynamic one cannot run.
+
+        Args:
+            name: its full name.
+            cause: the name of the step that failed.
+        """
+        error = self.run.report.failed.get(cause)
+        if error is None:
+            self.run.report.skipped[name] = cause
+        else:
+            self.run.log.noted("skipped", name, None, error)
 
     def _receive_own(
         self,

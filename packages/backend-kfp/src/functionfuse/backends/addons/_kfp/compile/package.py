@@ -85,6 +85,7 @@ def make_package(plan: Plan, spec: RunSpec, options: PackageOptions) -> Pipeline
     }
     config = PodConfig(
         spec=spec._replace(
+            progress=None,
             steps=(),
             wanted=(),
             saved=(),

@@ -71,16 +71,19 @@ class PodReporter:
     ) -> None:
         """Receive an event, as the frontend's `EventChannel` does.
 
-        That one of the pod's own steps finished is sent later, when its outputs are written.
+        That one of the pod's own steps finished is sent later, when its outputs are written; what was skipped, at the
+        end.
 
         Args:
-            kind: "started", "finished", "reused" or "failed".
+            kind: "started", "finished", "reused", "failed" or "skipped".
             name: full name of the step.
             seconds: how long the step took.
             error: why it failed.
             record: what was recorded of its call.
             reason: why it runs, which is not sent.
         """
+        if kind == "skipped":
+            return
         if record is not None:  # the capsule is kept here
             record = record._replace(capsule=None)
         if name in self.names and kind == "finished":
