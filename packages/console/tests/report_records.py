@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import heapq
 import random
+import struct
+import zlib
 
+from functionfuse.previews import Preview
 from functionfuse.runs import RunRecord, RunStep
 
 STARTED = 1_795_858_260.0
@@ -33,6 +36,34 @@ ERROR = (
     "    return make_pipeline(StandardScaler(), clone(classifier)).fit(data, target)\n"
     "ValueError: input X contains NaN"
 )
+
+
+def heat_map(width: int, height: int, scale: int = 20) -> bytes:
+    """A PNG file with a square for each number of an array."""
+    draw = random.Random(1)
+    lines = b""
+    for _ in range(height):
+        shares = [draw.random() ** 1.5 for _ in range(width)]
+        line = b"".join(
+            bytes(round(a + (b - a) * v) for a, b in ((38, 250), (24, 210), (74, 70))) * scale for v in shares
+        )
+        lines += (b"\0" + line) * scale
+    header = struct.pack(">IIBBBBB", width * scale, height * scale, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+PREVIEWS = {
+    "collect": Preview(
+        "pandas.DataFrame",
+        (3, 3),
+        "          digits   wine  cancer\nridge      0.962  0.981   0.954\nsvm        0.984  0.972   0.961\n"
+        "forest     0.971  0.967   0.958",
+    ),
+    "plot": Preview("numpy.ndarray", (10, 16), "float64, from 0.0213 to 0.997, mean 0.412", heat_map(16, 10)),
+}
 
 
 def steps_of(count: int) -> list[tuple[str, str, list[int]]]:
@@ -110,12 +141,14 @@ def made_record(
             facts |= {"host": "node-07", "process": 4000 + worker}
         if state in ("finished", "reused"):
             facts |= {"size": int(memory / 100), "content": f"c{n}"}
+        facts["preview"] = None if hostile else PREVIEWS.get(function)
         if function == "fit":
             facts["arguments"] = {"alpha": "0.2"}
         if state == "failed":
             facts |= {"error": ERROR.format(name=names[n]), "output": "\x1b[33m12 rows\x1b[0m with missing values\r\n"}
         if hostile:
             facts["output"] = HOSTILE[n % len(HOSTILE)]
+            facts["preview"] = Preview(HOSTILE[0], (), "\n".join(HOSTILE), b"<svg onload=alert(1)>")
             facts["arguments"] = {HOSTILE[n % len(HOSTILE)]: HOSTILE[-n % len(HOSTILE)]}
         steps[names[n]] = RunStep(**facts)
     counts = {state: states.count(state) for state in ("finished", "reused", "failed", "skipped")}

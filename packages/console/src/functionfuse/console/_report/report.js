@@ -213,7 +213,7 @@
   function table(head, rows, properties = {}) {
     const cells = (row, name) => row.map((cell, n) => html(name, {class: head[n].number ? "number" : head[n].name ? "name" : null, scope: name === "th" ? "col" : null}, cell));
     const titled = head.some(h => h.title);
-    return html("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": properties.label}, html("table", {class: "plain"},
+    return html("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${properties.label}`}, html("table", {class: "plain"},
       titled ? html("thead", {}, html("tr", {}, head.map((h, n) => h.title ? html("th", {class: h.number ? "number" : null, scope: "col"}, h.title) : html("td")))) : null,
       html("tbody", {}, rows.map(row => html("tr", {}, cells(row, "td"))))));
   }
@@ -906,7 +906,7 @@
       const median = values => values.length ? [...values].sort((a, b) => a - b)[values.length >> 1] : null;
       const head = [{title: this.grouping === "By function" ? "function" : "prefix", name: true}, {title: "nodes", number: true}, {title: "states"}, {title: "work", number: true}, {title: "median", number: true}, {title: "time (√ scale)"}, {title: "most memory", number: true}, {title: "memory (√ scale)"}];
       refill(this.body, table(head, groups.map(g => [html("span", {class: "mono"}, named(g.title, 60)), count(g.members.length), strip(g.counts, "mini"), duration(g.work || null), duration(median(g.times)),
-        boxPlot(g.times, longest, duration), g.memory.length ? bytes(g.memory.reduce((m, v) => Math.max(m, v), 0)) : "", boxPlot(g.memory, largest, bytes)]), {label: "Functions"}));
+        boxPlot(g.times, longest, duration), g.memory.length ? bytes(g.memory.reduce((m, v) => Math.max(m, v), 0)) : "", boxPlot(g.memory, largest, bytes)]), {label: "functions"}));
     }
   }
 
@@ -1038,7 +1038,14 @@
     document.body.classList.toggle("beside", i >= 0);
     hint(null, -1);
     if (i >= 0) drawer.querySelector(".close").focus({preventScroll: true});
-    else origin?.focus?.({preventScroll: true});
+    else focusOn(origin);
+  }
+
+  /** Focus an element, or the one that was made in its stead. */
+  function focusOn(element) {
+    const {key, row} = element.dataset, find = (name, value) => document.querySelector(`[data-${name}="${CSS.escape(value)}"]`);
+    const now = element.isConnected ? element : row !== undefined ? find("row", row) : key !== undefined ? find("key", key) : null;
+    now?.focus({preventScroll: true});
   }
 
   function drawDrawer() {

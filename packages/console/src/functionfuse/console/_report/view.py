@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from functionfuse.runs import RunStep
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 STATES = ("finished", "reused", "failed", "skipped", "running", "stopped", "not run")
 
 
@@ -176,13 +177,12 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _preview(step: RunStep) -> dict[str, str] | None:
-    preview = getattr(step, "preview", None)
-    if preview is None:
+    if step.preview is None:
         return None
-    image = preview.image
+    preview, image = step.preview, step.preview.image
     return {
         "type": visible(preview.type),
-        "shape": " \u00d7 ".join(map(str, preview.shape)),
+        "shape": " x ".join(map(str, preview.shape)),
         "text": plain_output(preview.text),
-        "image": "" if image is None else b2a_base64(image, newline=False).decode("ascii"),
+        "image": b2a_base64(image, newline=False).decode("ascii") if image and image.startswith(_PNG) else "",
     }
