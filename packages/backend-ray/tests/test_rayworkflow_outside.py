@@ -84,6 +84,14 @@ def test_events_for_ids_without_workflows_are_listed_and_deleted(address, root, 
     assert not ids("NONE") & ids()
     assert main(["list", "--storage", str(root)]) == 0
     assert {"NONE        nobody", "SUCCESSFUL  somebody"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["list", "--storage", str(root), "--json"]) == 0
+    assert {"id": "nobody", "status": "NONE"} in json.loads(capsys.readouterr().out)["workflows"]
+    assert main(["status", "somebody", "--storage", str(root), "--json"], "functionfuse durable") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "format": 1,
+        "verb": "durable status",
+        "workflows": [{"id": "somebody", "status": "SUCCESSFUL"}],
+    }
     assert main(["delete", "nobody", "--storage", str(root)]) == 0
     assert "nobody" not in ids("NONE")
     with pytest.raises(workflow.WorkflowNotFoundError):

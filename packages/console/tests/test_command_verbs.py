@@ -22,7 +22,7 @@ def test_the_schema_is_one():
     described = {one["properties"]["verb"]["const"].partition(" ")[0] for one in SCHEMA["oneOf"]}
     verbs = {name for section in VERBS.values() for name in section}
     assert verbs - described <= {"ui"}  # which serves a page
-    assert described - verbs == {"error"}
+    assert described - verbs == {"error", "durable"}  # the latter is of the package of Ray
 
 
 @pytest.mark.parametrize("verb", [name for section in VERBS.values() for name in section])

@@ -6,6 +6,7 @@ It is ``functionfuse durable list``, or ``python -m functionfuse.backends.addons
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import sys
@@ -26,7 +27,7 @@ from functionfuse.errors import CorruptRecord, FunctionFuseError, StorageError, 
 from functionfuse.stores import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from functionfuse.stores import Catalogue
 
@@ -62,16 +63,7 @@ def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
     """Do what needs no cluster."""
     reader = LeaseOwner(store, "command", given.lease, shown=False)
     if given.command == "list":
-        for workflow_id in stored_ids(store):
-            try:
-                stored = StoredWorkflow.find(store, workflow_id)
-            except (CorruptRecord, UnsupportedRecord):
-                print(f"FAILED      {workflow_id}")
-                continue
-            if stored is not None:
-                print(f"{stored.status(reader).value:10}  {workflow_id}")
-        for workflow_id in sorted(set(ids_with_events(store)) - set(stored_ids(store))):
-            print(f"NONE        {workflow_id}")
+        _show(given, list(_listed(store, reader)), "{1:10}  {0}")
         return
     if given.command == "delete":
         delete(store, given.id, reader)
@@ -79,7 +71,32 @@ def _in_the_store(given: argparse.Namespace, store: Catalogue) -> None:
     stored = StoredWorkflow.find(store, given.id)
     if stored is None:
         raise WorkflowNotFoundError(given.id)
-    print(stored.status(reader).value)
+    _show(given, [(given.id, stored.status(reader).value)], "{1}")
+
+
+def _listed(store: Catalogue, reader: LeaseOwner) -> Iterator[tuple[str, str]]:
+    """Yield the ids of workflows, and of those that only events were sent to, with their states."""
+    known = stored_ids(store)
+    for workflow_id in known:
+        try:
+            stored = StoredWorkflow.find(store, workflow_id)
+        except (CorruptRecord, UnsupportedRecord):
+            yield workflow_id, "FAILED"
+            continue
+        if stored is not None:
+            yield workflow_id, stored.status(reader).value
+    for workflow_id in sorted(set(ids_with_events(store)) - set(known)):
+        yield workflow_id, "NONE"
+
+
+def _show(given: argparse.Namespace, states: Sequence[tuple[str, str]], line: str) -> None:
+    """Print the states of workflows, by their ids, as lines or as one document."""
+    if given.json:
+        workflows = [{"id": workflow_id, "status": status} for workflow_id, status in states]
+        print(json.dumps({"format": 1, "verb": f"durable {given.command}", "workflows": workflows}))
+        return
+    for state in states:
+        print(line.format(*state))
 
 
 def _in_a_cluster(given: argparse.Namespace, storage: str) -> None:
@@ -158,6 +175,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=description)
         command.add_argument("--storage", help="a folder, file:/folder or s3://bucket/prefix")
         command.add_argument("--lease", type=_lease, default=actor.LEASE, help="seconds of a lease (%(default)s)")
+        if name in ("list", "status"):
+            command.add_argument("--json", action="store_true", help="one JSON document instead of text")
         if name != "list":
             command.add_argument("id", help="of the workflow")
         if name in ("resume", "cancel"):
