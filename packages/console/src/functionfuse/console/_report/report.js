@@ -93,12 +93,15 @@
 
   /** How many nodes ran at once: [time, number] where the number changes. */
   function loadOf() {
+    const ran = numbersWhere(i => nodes.started[i] !== null && !derived.makers.has(i));
+    const starts = Float64Array.from(ran, i => nodes.started[i]).sort();
+    const ends = Float64Array.from(ran, i => Math.max(nodes.started[i], derived.ends[i] - ROUNDED)).sort();
     const steps = [];
-    for (let i = 0; i < derived.count; i++)
-      if (nodes.started[i] !== null && !derived.makers.has(i)) steps.push([nodes.started[i], 1], [Math.max(nodes.started[i], derived.ends[i] - ROUNDED), -1]);
-    steps.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    let now = 0;
-    return steps.map(([at, by]) => [at, now += by]);
+    for (let s = 0, e = 0; e < ends.length;) {
+      const at = s < starts.length && starts[s] < ends[e] ? starts[s++] : ends[e++];
+      steps.push([at, s - e]);
+    }
+    return steps;
   }
 
   function numbersWhere(test) {
@@ -132,7 +135,7 @@
   // == Numbers as texts
 
   const total = values => values.reduce((sum, v) => sum + (v || 0), 0);
-  const count = n => n.toLocaleString("en");
+  const count = n => String(n).replace(/\B(?=(\d{3})+$)/g, ","); // toLocaleString loads its data for 0.1 s
   const many = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
   function duration(s) {
@@ -143,6 +146,12 @@
     const all = Math.round(s), h = Math.floor(all / 3600), m = Math.floor(all % 3600 / 60);
     if (h) return `${count(h)} h ${m} min`;
     return all % 60 ? `${m} min ${all % 60} s` : `${m} min`;
+  }
+
+  const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  function moment(seconds) {
+    const at = new Date(seconds * 1000), two = n => String(n).padStart(2, "0");
+    return `${at.getDate()} ${MONTHS[at.getMonth()]} ${at.getFullYear()}, ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
   }
 
   function bytes(b) {
@@ -229,7 +238,7 @@
   /** Whiskers from least to most, a box over the middle half, a line at the median; on a square root scale. */
   function boxPlot(values, top, text) {
     if (!values.length || !top) return "";
-    const sorted = [...values].sort((a, b) => a - b), at = q => {
+    const sorted = Float64Array.from(values).sort(), at = q => {
       const place = q * (sorted.length - 1), low = Math.floor(place);
       return sorted[low] + (sorted[Math.ceil(place)] - sorted[low]) * (place - low);
     };
@@ -903,7 +912,7 @@
       this.note.textContent = "most work first";
       const most = (values, name) => values.reduce((m, g) => g[name].reduce((n, v) => Math.max(n, v), m), 0);
       const longest = most(groups, "times"), largest = most(groups, "memory");
-      const median = values => values.length ? [...values].sort((a, b) => a - b)[values.length >> 1] : null;
+      const median = values => values.length ? Float64Array.from(values).sort()[values.length >> 1] : null;
       const head = [{title: this.grouping === "By function" ? "function" : "prefix", name: true}, {title: "nodes", number: true}, {title: "states"}, {title: "work", number: true}, {title: "median", number: true}, {title: "time (√ scale)"}, {title: "most memory", number: true}, {title: "memory (√ scale)"}];
       refill(this.body, table(head, groups.map(g => [html("span", {class: "mono"}, named(g.title, 60)), count(g.members.length), strip(g.counts, "mini"), duration(g.work || null), duration(median(g.times)),
         boxPlot(g.times, longest, duration), g.memory.length ? bytes(g.memory.reduce((m, v) => Math.max(m, v), 0)) : "", boxPlot(g.memory, largest, bytes)]), {label: "functions"}));
@@ -1089,8 +1098,7 @@
     badge.className = `badge ${run.state}`;
     badge.textContent = run.state;
     document.title = `${run.workflow}: ${run.state}`;
-    const started = new Date(run.started * 1000).toLocaleString("en-GB", {dateStyle: "medium", timeStyle: "medium"});
-    facts.replaceChildren(html("span", {}, "run ", html("code", {}, shortened(run.id, 80))), html("span", {}, started), html("span", {}, run.state === "running" ? `${duration(run.seconds)} so far` : `took ${duration(run.seconds)}`), html("span", {}, run.engine),
+    facts.replaceChildren(html("span", {}, "run ", html("code", {}, shortened(run.id, 80))), html("span", {}, moment(run.started)), html("span", {}, run.state === "running" ? `${duration(run.seconds)} so far` : `took ${duration(run.seconds)}`), html("span", {}, run.engine),
       ...run.labels.map(([name, text]) => html("span", {class: "label tag"}, shortened(text ? `${name}=${text}` : name, 60))));
   }
 
