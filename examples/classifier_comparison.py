@@ -123,8 +123,6 @@ def main() -> None:
     """Run the comparison, with storage; draw the graph and the scores, and write a report."""
     from functionfuse.backends.builtin.graphback import GraphWorkflow
     from functionfuse.backends.builtin.localback import LocalWorkflow
-    from functionfuse.console import write_report
-    from functionfuse.runs import read_run
     from functionfuse.storage import storage_factory
 
     parser = argparse.ArgumentParser(description="compare ten classifiers on three data sets")
@@ -142,8 +140,7 @@ def main() -> None:
             print(f"{event.seconds:8.2f} s  {event.name}", flush=True)
 
     comparing = LocalWorkflow(accuracies, text, workflow_name="classifier_comparison")
-    storage = storage_factory({"kind": "file", "options": {"path": str(options.output / "storage")}})
-    comparing.set_storage(storage)
+    comparing.set_storage(storage_factory({"kind": "file", "options": {"path": str(options.output / "storage")}}))
     comparing.add_observer(progress)
     start = time.perf_counter()
     values, lines = comparing.run(max_workers=options.workers)
@@ -154,7 +151,7 @@ def main() -> None:
     print(lines)
     print(f"{events['finished']} nodes ran, {events['reused']} were read from storage, in {seconds:.1f} s")
     print(f"graph:    {drawn}\nscores:   {plotted}\nresults:  {options.output / 'storage'}")
-    print(f"report:   {write_report(read_run(storage), options.output / 'report.html')}")
+    print(f"report:   {comparing.report(options.output / 'report.html')}")
 
 
 def plot(values: dict[str, dict[str, float]], path: Path) -> Path:

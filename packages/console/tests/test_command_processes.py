@@ -90,7 +90,6 @@ def test_following_a_run_of_another_process(slow_graph):
         logs = start(slow_graph, "logs", "latest", "--storage", "results", "--follow", "--timeout", "60s")
         watching = start(slow_graph, "watch", "--storage", "results", "--timeout", "60s")
         assert logs.stdout.readline() == "== first\n"
-        assert watching.stderr.readline().endswith(": 1 finished, 1 running of 2\n")
         (slow_graph.folder / "go").write_text("")
         assert logs.stdout.read() == "the first one\n== second\nthe second one waits\n"
         assert ": finished after" in watching.stdout.read()
@@ -136,6 +135,27 @@ def test_a_table_fits_the_terminal(stored, columns):
     assert any("workflow failing" in line or "  failing " in line for line in shown)
     assert child.exitstatus == 0
     assert "\x1b[31mfailed" in child.before
+
+
+def test_progress_is_shown_on_a_terminal(project):
+    def written(*options):
+        child = pexpect.spawn(
+            sys.executable,
+            command("run", "graphs.py:pair", *options)[1:],
+            cwd=str(project.folder),
+            encoding="utf-8",
+            env={name: value for name, value in environment(TERM="xterm-256color").items() if name != "CI"},
+            timeout=60,
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+        return child.before
+
+    shown = written()
+    assert "pair" in shown
+    assert shown.rstrip().endswith("one: 2\r\nsix: 7")
+    assert "2 finished" in shown
+    assert "2 finished" not in written("--quiet")
 
 
 @pytest.mark.parametrize("columns", ["60", "120"])

@@ -52,6 +52,19 @@ class TestRun:
         assert ended.document["state"] == "failed"
         assert list(ended.document["failed"]) == ["bad"]
 
+    def test_the_document_says_where_the_run_and_its_report_are(self, project):
+        ended = project.run("run", "graphs.py:failing", *STORE, "--report", "report.html", "--quiet", "--json", code=1)
+        assert ended.document["run"] == project.run("runs", *STORE, "--json").document["runs"][0]["id"]
+        assert (ended.document["counts"]["failed"], ended.document["report"]) == (1, "report.html")
+        assert "report: report.html\n" in ended.err
+        assert "ZeroDivisionError" in (project.folder / "report.html").read_text("utf-8")
+
+    def test_a_report_without_a_store(self, project):
+        document = project.run("run", "graphs.py:pair", "--report", "report.html", "--json").document
+        assert (document["run"], document["counts"]["finished"]) == (None, 2)
+        assert "2 finished" in (project.folder / "report.html").read_text("utf-8")
+        assert "cannot be written" in project.run("run", "graphs.py:one", "--report", "no/r.html", code=3).err
+
     def test_on_error_continue(self, project):
         ended = project.run("run", "graphs.py:failing", "--on-error", "continue", "--json", code=1)
         assert list(ended.document["failed"]) == ["bad"]

@@ -553,6 +553,14 @@ class BaseWorkflow(ABC, Generic[R]):
         record, before = self._last_records()
         return Path(console.write_report(record, path, before=before))
 
+    def last_run(self) -> RunRecord:
+        """Return the record of the last run of this object: from the store, or without one from memory.
+
+        Raises:
+            OptionError: there was no run, or it was too long to be kept in memory.
+        """
+        return self._last_records()[0]
+
     def _last_records(self) -> tuple[RunRecord, RunRecord | None]:
         """Return the record of the last run, and that of the one before it, if there is one in the store."""
         from functionfuse.runs import last_records

@@ -111,12 +111,14 @@ class Prepared(NamedTuple):
         backend: the name of its backend.
         wanted: the names of the nodes that it was given, or of the sweeps by the first of their nodes.
         run_options: arguments of its `run` that the backend takes.
+        has_store: whether results are kept.
     """
 
     workflow: BaseWorkflow[Any]
     backend: str
     wanted: list[str]
     run_options: dict[str, Any]
+    has_store: bool
 
 
 def target_command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -167,14 +169,15 @@ def prepared(values: dict[str, Any]) -> Iterator[Prepared]:
             run_options["max_workers"] = options.workers
         workflow: BaseWorkflow[Any] = chosen(*nodes, **arguments)
         opened.callback(getattr(workflow, "close", lambda: None))
-        workflow.set_storage(options.storage or settings.storage)
+        storage = options.storage or settings.storage
+        workflow.set_storage(storage)
         profile = options.profile or settings.profile
         if profile is not None:
             workflow.apply_profile(profile, env=options.env, needs=options.needs)
         elif options.env is not None or options.needs is not None:
             raise Failure(USAGE, "--env and --needs go with a profile: --profile FILE")
         wanted = [_name_of(one, workflow) for one in nodes]
-        yield Prepared(workflow, name, wanted, run_options)
+        yield Prepared(workflow, name, wanted, run_options, has_store=storage is not None)
 
 
 def _name_of(node: Any, workflow: BaseWorkflow[Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from functionfuse.console import write_report
+from functionfuse.runs import last_records
 
 from ..documents import write_document
 from ..exit_codes import DONE, REFUSED, Failure
@@ -26,7 +27,9 @@ from ..streams import write
     type=click.Path(path_type=Path, dir_okay=False),
     help="The page. [default: <workflow>-<run>.html]",
 )
-@click.option("--before", metavar="RUN", shell_complete=complete_run, help="The run to compare it with.")
+@click.option(
+    "--before", metavar="RUN", shell_complete=complete_run, help="The run to compare it with. [default: the one before]"
+)
 @click.option("opens", "--open", is_flag=True, help="Open it in a browser.")
 @json_option
 def _report(run: str, storage: str | None, output: Path | None, before: str | None, opens: bool, as_json: bool) -> int:
@@ -34,7 +37,7 @@ def _report(run: str, storage: str | None, output: Path | None, before: str | No
     store = store_at(storage)
     record = run_of(store, run)
     path = output or Path(re.sub(r"[^\w .,()+-]", "_", f"{record.workflow}-{record.id}.html"))
-    earlier = None if before is None else run_of(store, before)
+    earlier = last_records(store, record.workflow, record.id)[1] if before is None else run_of(store, before)
     try:
         written = write_report(record, path, before=earlier)
     except OSError as error:
