@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from configparser import ConfigParser
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,11 +47,11 @@ def extensions() -> dict[str, Extension]:
     """
     found: dict[str, Extension] = {}
     for distribution, text in _entry_points():
-        parser = ConfigParser(delimiters=("=",), interpolation=None)
-        parser.optionxform = str  # type: ignore[assignment,method-assign]
-        parser.read_string(text)
-        for name, value in parser[GROUP].items():
-            found.setdefault(name, Extension(distribution, value))
+        section = text.partition(f"[{GROUP}]")[2].partition("\n[")[0]
+        for line in section.splitlines():
+            name, equals, value = map(str.strip, line.partition("="))
+            if equals:
+                found.setdefault(name, Extension(distribution, value))
     return dict(sorted(found.items()))
 
 

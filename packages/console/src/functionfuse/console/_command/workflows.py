@@ -230,22 +230,31 @@ _OPTIONS = (
         "--backend",
         metavar="NAME",
         shell_complete=_complete_backend,
-        help="The engine: local, ray, durable, prefect, kfp ... [default: local]",
+        help="The engine: local, ray, durable, prefect, kfp ... [default: that of pyproject.toml, or local]",
     ),
     click.option(
-        "--storage", metavar="URL", help="Where results are kept: a folder, file:FOLDER, s3://BUCKET/PREFIX ..."
+        "--storage",
+        metavar="URL",
+        help="Where results are kept: a folder, file:FOLDER, s3://BUCKET/PREFIX ... [default: that of pyproject.toml]",
     ),
-    click.option("--profile", metavar="FILE", type=click.Path(), help="What nodes are granted, and options of nodes."),
-    click.option("--env", metavar="NAME", help="The environment of the profile."),
+    click.option(
+        "--profile",
+        metavar="FILE",
+        type=click.Path(),
+        help="What nodes are granted, and options of nodes. [default: that of pyproject.toml]",
+    ),
+    click.option("--env", metavar="NAME", help="Environment of the profile."),
     click.option("--needs", metavar="FILE", type=click.Path(), help="What nodes need, beside a profile."),
-    click.option("--name", metavar="TEXT", help="Of the workflow. [default: the name of the target]"),
+    click.option("--name", metavar="TEXT", help="Name of the workflow. [default: the name of the target]"),
     click.option(
         "--scope",
         type=click.Choice(["graph", "ancestors"]),
         default="graph",
         help="The whole graph, or only what the target needs. [default: graph]",
     ),
-    click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes of this machine, of 'local'."),
+    click.option(
+        "--workers", metavar="N", type=click.IntRange(1), help="Number of processes of this machine, of 'local'."
+    ),
     click.option(
         "--executor",
         metavar="NAME",

@@ -14,7 +14,7 @@ from ..tables import write_table
 
 @click.command("diff")
 @click.argument("a", metavar="RUN", shell_complete=complete_run)
-@click.argument("b", metavar="RUN", default="latest", shell_complete=complete_run)
+@click.argument("b", metavar="[RUN]", default="latest", shell_complete=complete_run)
 @storage_option
 @json_option
 def _diff(a: str, b: str, storage: str | None, as_json: bool) -> int:

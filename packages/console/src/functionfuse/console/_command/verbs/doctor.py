@@ -36,10 +36,14 @@ _LONGEST = 200  # characters of a problem in the table
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @storage_option
 @click.option("--profile", metavar="FILE", help="A profile to check. [default: that of pyproject.toml]")
-@click.option("--env", metavar="NAME", help="The environment of the profile.")
+@click.option("--env", metavar="NAME", help="Environment of the profile.")
 @click.option("--needs", metavar="FILE", help="What nodes need, beside the profile.")
 @click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(1), default=120.0, help="For each of them. [default: 120]"
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(1),
+    default=120.0,
+    help="The most time for each of them. [default: 120]",
 )
 @json_option
 def _doctor(

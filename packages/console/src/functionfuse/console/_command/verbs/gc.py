@@ -16,7 +16,9 @@ from ..texts import Duration, bytes_text
 @click.command("gc")
 @storage_option
 @click.option(
-    "--max-size", metavar="SIZE", help="Of all results: '10 GiB'. Those go first that were not used for longest."
+    "--max-size",
+    metavar="SIZE",
+    help="The most that results may take: '10 GiB'. What was not used for longest goes first.",
 )
 @click.option("--keep-runs", metavar="N", type=click.IntRange(1), help="Keep what the last N runs of a workflow had.")
 @click.option(

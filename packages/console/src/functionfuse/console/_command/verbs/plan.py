@@ -22,7 +22,7 @@ _ACTIONS: tuple[Action, ...] = ("run", "check", "verify", "reuse", "blocked")
     name="plan",
     help="""Show what a run of the graph that TARGET names would do, step by step, and why. Nothing runs.
 
-    The target, its parameters, and the options are those of `functionfuse run`.
+    TARGET, its parameters, and the options of the workflow are those of `functionfuse run`.
     """,
 )
 @click.option("--check", is_flag=True, help="Exit with 1 if a step would run, with 3 if one is blocked.")

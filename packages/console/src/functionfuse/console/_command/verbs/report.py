@@ -18,14 +18,14 @@ from ..streams import write
 
 
 @click.command("report")
-@click.argument("run", metavar="RUN", default="latest", shell_complete=complete_run)
+@click.argument("run", metavar="[RUN]", default="latest", shell_complete=complete_run)
 @storage_option
 @click.option(
     "--output",
     "-o",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page. [default: <workflow>-<run>.html]",
+    help="File of the page. [default: <workflow>-<run>.html]",
 )
 @click.option(
     "--before", metavar="RUN", shell_complete=complete_run, help="The run to compare it with. [default: the one before]"

@@ -31,7 +31,7 @@ def _results() -> None:
     """List, read, remove and verify the results in a store. Patterns of names are globs: '*-model'."""
 
 
-@_results.command("list")
+@_results.command("list", short_help="List workflows, or the results of one.")
 @click.argument("workflow", metavar="[WORKFLOW]", required=False, shell_complete=complete_workflow)
 @click.argument("pattern", metavar="[GLOB]", default="*")
 @storage_option
@@ -56,7 +56,7 @@ def _list_results(workflow: str | None, pattern: str, storage: str | None, as_js
     return DONE
 
 
-@_results.command("read")
+@_results.command("read", short_help="Write a result to standard output.")
 @_workflow
 @click.argument("name", metavar="NAME")
 @storage_option
@@ -77,7 +77,7 @@ def _read_result(workflow: str, name: str, storage: str | None, as_json: bool) -
     return DONE
 
 
-@_results.command("rm")
+@_results.command("rm", short_help="Remove the results whose names match globs.")
 @_workflow
 @click.argument("patterns", metavar="GLOB...", nargs=-1, required=True)
 @storage_option
@@ -107,7 +107,7 @@ def _remove_results(
     return DONE
 
 
-@_results.command("verify")
+@_results.command("verify", short_help="Check every result.")
 @click.argument("workflow", metavar="[WORKFLOW]", required=False, shell_complete=complete_workflow)
 @click.argument("pattern", metavar="[GLOB]", default="*")
 @storage_option

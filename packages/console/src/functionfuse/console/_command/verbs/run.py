@@ -37,7 +37,7 @@ _MOST_TRACEBACKS = 5
     help="At a failure: stop, or run all that does not depend on it. [default: raise]",
 )
 @click.option(
-    "labels", "--label", metavar="NAME=TEXT", type=Label(), multiple=True, help="Of the run; can be repeated."
+    "labels", "--label", metavar="NAME=TEXT", type=Label(), multiple=True, help="A label of the run; can be repeated."
 )
 @click.option(
     "--report",

@@ -16,7 +16,7 @@ from .show import run_document
 
 
 @click.command("watch")
-@click.argument("run", metavar="RUN", default="latest", shell_complete=complete_run)
+@click.argument("run", metavar="[RUN]", default="latest", shell_complete=complete_run)
 @storage_option
 @click.option("--timeout", metavar="DURATION", type=Duration(), help="Exit with 5 if it takes longer: 30s, 15m ...")
 @json_option
