@@ -355,7 +355,9 @@ def test_the_summary_is_there_without_javascript(browser, small):
             assert part in text
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "scheme", ["light", pytest.param("dark", marks=pytest.mark.slow(reason="axe takes seconds for a page"))]
+)
 def test_axe_finds_nothing(browser, small, scheme):
     assert axe_findings(browser, small, color_scheme=scheme) == []
 

@@ -497,6 +497,11 @@
     return path;
   }
 
+  /** Call with the width and height of an element once it has them, and when they change; asking for them costs a layout. */
+  function onResize(element, act) {
+    new ResizeObserver(entries => { const {width, height} = entries.at(-1).contentRect; act(width, height); }).observe(element);
+  }
+
   /** A drawing that is moved by its transform, which costs no new painting, and zoomed by its size. */
   class Viewport {
     constructor(label, act) {
@@ -515,7 +520,7 @@
       e.addEventListener("click", event => { if (!this.dragged) choose(this.act.at(event, ...this.point(event))); this.dragged = false; });
       e.addEventListener("wheel", event => { if (event.ctrlKey || event.metaKey) { event.preventDefault(); this.zoom(Math.exp(-event.deltaY / 240), event); } }, {passive: false});
       e.addEventListener("keydown", event => this.key(event));
-      new ResizeObserver(() => { if (this.isFitted) this.fit(); }).observe(e);
+      onResize(e, width => { if (width !== this.wide) { this.wide = width; if (this.isFitted) this.fit(); } });
     }
     point(event) {
       const box = this.element.getBoundingClientRect();
@@ -547,14 +552,15 @@
     }
     /** Show all of a drawing, in its middle. */
     fit() {
-      const wide = this.element.clientWidth - 24;
-      if (wide <= 0 || !this.width) return;
+      const wide = this.wide - 24;
+      if (!(wide > 0) || !this.width) return;
       const all = Math.min(1.2, wide / this.width, Math.max(700, innerHeight - 160) * 1.4 / this.height);
       const k = wide < 640 ? Math.max(all, 0.5) : all; // on a small screen labels that can be read come first
       this.least = Math.min(all, 1) * 0.7;
-      this.element.style.height = `${Math.min(Math.max(200, this.height * k + 32), 1100)}px`;
+      const high = Math.min(Math.max(200, this.height * k + 32), 1100);
+      this.element.style.height = `${high}px`;
       this.scale(k);
-      this.move(Math.max(12, (this.element.clientWidth - this.width * k) / 2), Math.max(12, (this.element.clientHeight - this.height * k) / 2));
+      this.move(Math.max(12, (this.wide - this.width * k) / 2), Math.max(12, (high - this.height * k) / 2));
       this.isFitted = true;
     }
     key(event) {
@@ -571,11 +577,10 @@
       return [button("−", {"aria-label": "Zoom out", title: "Zoom out"}, () => this.zoom(0.8)), button("+", {"aria-label": "Zoom in", title: "Zoom in"}, () => this.zoom(1.25)), button("Fit", {title: "Show all"}, () => this.fit())];
     }
     fill(width, height, ...inside) {
-      const isNew = this.width !== width || this.height !== height;
       this.width = width; this.height = height;
       this.svg.setAttribute("viewBox", `0 0 ${Math.max(1, width)} ${Math.max(1, height)}`);
       refill(this.svg, ...inside);
-      if (isNew || this.isFitted) this.fit();
+      if (this.isFitted) this.fit(); else this.scale(this.k);
     }
   }
 
@@ -586,7 +591,7 @@
       super("graph", "Graph");
       this.mode = view.count <= MOST_BOXES ? "Nodes" : "By function";
       this.viewport = new Viewport("Graph of the nodes", this);
-      this.modes = choice("What the graph shows", ["Nodes", ...Object.keys(GROUPINGS)], this.mode, mode => { this.mode = mode; this.draw(); });
+      this.modes = choice("What the graph shows", ["Nodes", ...Object.keys(GROUPINGS)], this.mode, mode => { this.mode = mode; this.refit(); });
       this.tools.append(this.modes, ...this.viewport.tools());
       this.body.append(this.viewport.element, html("p", {class: "hint"}, "Drag to move it; Ctrl and wheel, or + and −, zoom; 0 shows all. A click on a node lights up what it is made from, on its left, and what is made from it, on its right."));
     }
@@ -596,8 +601,13 @@
     }
     choose() {
       if (this.mode !== "Nodes") return this.drawGroups();
-      if (derived.count > MOST_BOXES) return this.drawNodes();
+      if (derived.count > MOST_BOXES) return this.refit();
       this.light();
+    }
+    /** Draw something else, and show all of it. */
+    refit() {
+      this.viewport.isFitted = true;
+      this.draw();
     }
     /** Return the number of the node under a point, or -1. */
     at(event, x, y) {
@@ -761,7 +771,7 @@
         else return;
         event.preventDefault();
       });
-      new ResizeObserver(() => this.later()).observe(e);
+      onResize(e, width => { if (width !== this.wide) { this.wide = width; this.later(); } });
     }
     get start() { return this.from; }
     get end() { return this.to === null ? Math.max(derived.last, 1e-6) : this.to; }
@@ -796,7 +806,7 @@
       const {lanes} = derived, ran = total(lanes.map(l => l.of.length)), workers = new Set(lanes.map(l => l.worker)).size;
       this.show(lanes.length > 0);
       this.note.textContent = `${many(ran, "node")} on ${many(workers, "worker")}`;
-      const width = this.frame.clientWidth;
+      const width = this.wide;
       if (!lanes.length || !width) return;
       this.margin = width < 560 ? 70 : MARGIN;
       this.high = Math.max(3, Math.min(22, Math.floor(640 / lanes.length)));
@@ -939,16 +949,18 @@
     constructor() {
       super("nodes", "Nodes");
       this.sorting = {field: null, down: false};
+      this.top = 0; // where the table is scrolled to
+      this.high = 500; // of what is seen of it
       this.search = html("input", {type: "search", placeholder: "Filter by name, function or reason", "aria-label": "Filter the nodes by text", size: "30", oninput: () => this.select()});
       this.states = html("select", {"aria-label": "Filter the nodes by state", onchange: () => this.select()});
       this.tools.append(this.search, this.states);
       this.headers = FIELDS.map(field => html("th", {scope: "col", class: field.number ? "number" : null}, html("button", {type: "button", onclick: () => this.sort(field)}, field.title, html("span", {class: "arrow", "aria-hidden": "true"}))));
       this.rows = html("tbody");
       this.table = html("table", {"aria-label": "Nodes"}, html("colgroup", {}, FIELDS.map(f => html("col", {class: f.title}))), html("thead", {}, html("tr", {}, this.headers)), this.rows);
-      this.grid = html("div", {class: "grid", tabindex: "0", role: "region", "aria-label": "Nodes; arrow keys move from row to row, Enter opens one", onscroll: () => this.later(), onkeydown: event => this.key(event)}, this.table);
+      this.grid = html("div", {class: "grid", tabindex: "0", role: "region", "aria-label": "Nodes; arrow keys move from row to row, Enter opens one", onscroll: () => { this.top = this.grid.scrollTop; this.later(); }, onkeydown: event => this.key(event)}, this.table);
       this.more = html("p", {class: "hint printed", hidden: true});
       this.body.append(this.grid, this.more);
-      new ResizeObserver(() => this.later()).observe(this.grid);
+      onResize(this.grid, (width, height) => { if (height !== this.high) { this.high = height; this.later(); } });
     }
     draw() {
       const chosenState = this.states.value, there = STATES.filter(s => derived.counts[s]), options = ["", ...there];
@@ -1001,8 +1013,8 @@
     /** Make the rows that are in sight, between two rows as high as all others; printed are the first ones. */
     fill() {
       const most = this.shown.length, printed = isPrinting();
-      const first = printed ? 0 : Math.max(0, Math.min(Math.floor(this.grid.scrollTop / ROW) - 8, most - 1));
-      const last = printed ? Math.min(most, PRINTED) : Math.min(most, Math.ceil((this.grid.scrollTop + (this.grid.clientHeight || 500)) / ROW) + 8);
+      const first = printed ? 0 : Math.max(0, Math.min(Math.floor(this.top / ROW) - 8, most - 1));
+      const last = printed ? Math.min(most, PRINTED) : Math.min(most, Math.ceil((this.top + this.high) / ROW) + 8);
       const focused = document.activeElement?.dataset.row;
       const space = n => n > 0 ? html("tr", {"aria-hidden": "true", class: "space"}, (() => { const cell = html("td", {colspan: FIELDS.length}); cell.style.height = `${n * ROW}px`; return cell; })()) : "";
       const rows = this.shown.slice(first, last).map((i, k) => html("tr", {"aria-rowindex": first + k + 2, class: i === chosen ? "chosen" : null, onclick: event => { if (!event.target.closest("button")) choose(i); }}, FIELDS.map(f => html("td", {class: f.number ? "number" : null}, f.cell(i)))));
@@ -1019,6 +1031,7 @@
       const k = Math.max(0, Math.min(next, last)), top = k * ROW, high = this.grid.clientHeight - ROW;
       if (top < this.grid.scrollTop) this.grid.scrollTop = top;
       else if (top + ROW > this.grid.scrollTop + high) this.grid.scrollTop = top + ROW - high;
+      this.top = this.grid.scrollTop;
       this.fill();
       this.rows.querySelector(`[data-row="${this.shown[k]}"]`).focus({preventScroll: true});
     }
