@@ -10,6 +10,7 @@ that the browser has painted all that is in sight; frames are those between requ
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shutil
 import sys
@@ -44,9 +45,7 @@ DRAWN = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() =
 def made_record(count: int) -> RunRecord:
     """Return the record that the tests of reports draw."""
     sys.path.append(str(TESTS))
-    import report_records
-
-    record: RunRecord = report_records.made_record(count)
+    record: RunRecord = importlib.import_module("report_records").made_record(count)
     return record
 
 
