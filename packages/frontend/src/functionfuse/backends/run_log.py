@@ -41,7 +41,7 @@ class RunLog:
         self._events = events if events else None  # asked for at every step
         self._recorder = recorder
         self.is_recorded = recorder is not None
-        self.is_watched = self.is_recorded or self.is_observed
+        self._called_here: list[Any] | None = None  # see `RunMemory`
 
     @property
     def is_observed(self) -> bool:
@@ -91,6 +91,7 @@ class RunLog:
         self.progress.opened(frame, reused)
         if self._recorder is not None:
             self._recorder.planned(frame)
+            self._called_here = self._recorder.called_here
 
     def started(self, task: Task) -> None:
         """Take in that a step was handed to the engine.
@@ -129,7 +130,9 @@ class RunLog:
         progress.seconds += seconds
         if progress.submitted or seconds > LONG:
             progress.ended(task, seconds)
-        if self._recorder is not None:
+        if progress.here is task and self._called_here is not None and task.frame.parent is None:
+            self._called_here += (task.step.name, progress.here_since, seconds)
+        elif self._recorder is not None:
             self._recorder.ended(task, "finished", seconds, record, attempts=attempts, footer=footer)
         if self._events is not None:
             self._events.report("finished", task.name, seconds, None, record)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from functionfuse.runs import RunRecord
 
 MOST_STEPS = 250_000  # of a run that is kept
-_FIELDS = 4
 
 
 class RunMemory:
@@ -32,6 +31,10 @@ class RunMemory:
     Args:
         spec: the run.
         options: of the backend's own `run`.
+
+    Attributes:
+        called_here: of each step of the workflow itself that finished in a plain call in the thread of the run: its
+            name, its start as `time.perf_counter` counts, and its seconds. None where they are told as others are.
     """
 
     uses_records = False
@@ -40,11 +43,13 @@ class RunMemory:
         self._spec = spec._replace(steps=(), store=None)
         self._options = options
         self._started = time.time()
+        self._offset = self._started - time.perf_counter()
+        self.called_here: list[Any] | None = []
         self._ended_at: float | None = None
         self._outcome: tuple[Any, str] = ("running", "")
         self._plan: Plan | None = None
         self._is_kept = True  # unless it is a very long one
-        self._ended: list[Any] = []  # of each step _FIELDS values: no tuples, which the garbage collector would visit
+        self._ended: list[Any] = []  # of each step four values: no tuples, which the garbage collector would visit
         self._details: dict[str, dict[str, Any]] = {}  # of few steps, by name
         self._recorder: RunRecorder | None = None
         self._content = _Content()
@@ -58,6 +63,8 @@ class RunMemory:
         if self._plan is None:
             self._plan = frame.plan
             self._is_kept = len(frame.plan) <= MOST_STEPS
+            if not self._is_kept:
+                self.called_here = None
         elif self._is_kept:
             root = _root(self._plan) if frame.parent is None else frame.parent.frame
             recorder = self._recorder = self._recorder or self._new_recorder(root)
@@ -179,8 +186,11 @@ class RunMemory:
         recorder = RunRecorder(self._spec, self._options, store=store, started=self._started)
         recorder.planned(root)
         by_name = root.plan.by_name
-        for name, state, at, seconds in _by_fields(self._ended):
+        for name, begun, seconds in _in_groups(self.called_here or [], 3):
+            recorder.ended(Task(root, by_name[name]), "finished", seconds, at=self._offset + begun + seconds)
+        for name, state, at, seconds in _in_groups(self._ended, 4):
             recorder.ended(Task(root, by_name[name]), state, seconds, at=at, **self._details.get(name, {}))
+        self.called_here = None
         self._ended.clear()
         self._details.clear()
         return recorder
@@ -201,5 +211,5 @@ def _root(plan: Plan) -> Frame:
     return Frame(plan, (), None, None, lambda frame, name: None)  # noqa: ARG005
 
 
-def _by_fields(values: list[Any]) -> Iterator[tuple[Any, ...]]:
-    return zip(*(values[n::_FIELDS] for n in range(_FIELDS)), strict=True)
+def _in_groups(values: list[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*(values[n::size] for n in range(size)), strict=True)

@@ -24,6 +24,7 @@ CAPABILITIES = {
     "plugin": "plugins",
     "surroundings": "the working directory, environment and import path of the driver",
     "store": "saving results and reusing them",
+    "progress": "showing the progress of a run",
     "finish": "letting nodes finish when a run is interrupted",
 }
 """What a backend need not support, if it gives the reason in ``unsupported``."""

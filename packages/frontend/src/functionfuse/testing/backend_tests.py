@@ -30,6 +30,7 @@ from functionfuse.testing.backend_graphs import GraphTests
 from functionfuse.testing.backend_objects import ObjectTests
 from functionfuse.testing.backend_options import ObserverTests, PluginTests, QueryTests
 from functionfuse.testing.backend_previews import PreviewTests
+from functionfuse.testing.backend_progress import ProgressTests
 from functionfuse.testing.backend_reasons import ReasonTests
 from functionfuse.testing.backend_recording import CapsuleTests, RecordingTests
 from functionfuse.testing.backend_resources import ResourceTests
@@ -49,6 +50,7 @@ class BackendTests(
     PluginTests,
     QueryTests,
     ObserverTests,
+    ProgressTests,
     RecordingTests,
     CapsuleTests,
     EditTests,

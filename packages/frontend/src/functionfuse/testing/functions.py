@@ -864,3 +864,15 @@ def returns_shipped(path: str) -> Any:
     Path(path).mkdir(parents=True, exist_ok=True)
     (Path(path) / "part.txt").write_text("shipped")
     return File(path, ship=True)
+
+
+@workflow
+def clock() -> float:
+    """Return the time, in seconds since the epoch."""
+    return time.time()
+
+
+@workflow
+def two_clocks() -> Any:
+    """Return two nodes that return the time."""
+    return [clock(), clock()]

@@ -202,7 +202,7 @@ class RayWorkflow(rayback.RayWorkflow[R]):
                 break
             reported: Event = pickle.loads(ray.get(event))
             if reported.error is not None:
-                received[reported.error.name] = reported.error
+                received.setdefault(reported.error.name, reported.error)  # that of a skipped node comes again
             events.pass_on(reported)
         self._event_channel = None
         return received
@@ -218,7 +218,9 @@ class RayWorkflow(rayback.RayWorkflow[R]):
         plugins = {step.name: step.options.plugin for step in plan if step.may_run and step.options.plugin}
         prepared = {name: InitializerPlugin(initializer(plugin, name)) for name, plugin in plugins.items()}
         steps, options = list(plan), spec.options.with_plugins(prepared)
-        planned = spec._replace(steps=steps, options=options, store=None, has_options=False, has_recipes=True)
+        planned = spec._replace(
+            steps=steps, options=options, store=None, has_options=False, has_recipes=True, progress=False
+        )
         try:
             return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps), interrupts))
         except Exception as error:
