@@ -158,12 +158,14 @@ def test_progress_is_shown_on_a_terminal(project):
     assert "2 finished" not in written("--quiet")
 
 
+@pytest.mark.slow(reason="starts processes, of which others like it are in the first tier")
 @pytest.mark.parametrize("columns", ["60", "120"])
 def test_help_fits_the_terminal(project, columns):
     lines = project.spawn("run", "--help", env=environment(COLUMNS=columns)).out.splitlines()
     assert max(map(len, lines)) <= int(columns)
 
 
+@pytest.mark.slow(reason="starts processes, of which others like it are in the first tier")
 def test_pdb_opens_where_it_raises(stored):
     child = pexpect.spawn(
         sys.executable,
@@ -181,6 +183,7 @@ def test_pdb_opens_where_it_raises(stored):
     assert child.exitstatus == 0
 
 
+@pytest.mark.slow(reason="a shell that starts the command for each completion")
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_completes(stored):
     program = stored.write("functionfuse", f'#!/bin/sh\nexec "{sys.executable}" -m functionfuse.console "$@"\n')
