@@ -202,8 +202,7 @@ async def _recorded(call: Call, recording: Recording, *, on_loop: bool) -> Outco
         from functionfuse.backends.capsule_making import with_capsule  # which is needed after a failure only
 
         record = with_capsule(record, call, outcome.error, recording)
-    if outcome.error is None and outcome.seconds >= recording.preview_after and type(outcome.value) is not Expansion:
-        from functionfuse.previews import preview_of  # which few calls need
-
-        record = record._replace(preview=preview_of(outcome.value, recording.name, call.target.qualname))
+    preview = recording.preview if outcome.seconds >= recording.preview_after else None
+    if preview is not None and outcome.error is None and type(outcome.value) is not Expansion:
+        record = record._replace(preview=preview(outcome.value, recording.name, call.target.qualname))
     return outcome._replace(record=record)

@@ -15,7 +15,6 @@ import warnings
 from collections import deque
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,7 +107,8 @@ class Recording(NamedTuple):
         pickler: the module with the pickler for capsules, cloudpickle or a copy of it; "" for no capsule.
         capsule_bytes: the most that a capsule may have.
         stored: by positions and keywords of arguments: under which names the store has them, with the paths of items.
-        preview_after: the seconds that the call takes at least if there is a preview of its result; infinite for none.
+        preview: makes a preview of the result, given the names of node and function; None for no preview.
+        preview_after: the seconds that the call takes at least if there is a preview of its result.
         records: whether output and usage are recorded.
         running: the location of the `RunningCalls` that are told of it; "" for none.
     """
@@ -118,7 +118,8 @@ class Recording(NamedTuple):
     pickler: str = ""
     capsule_bytes: int = 0
     stored: tuple[tuple[int | str, str, tuple[Any, ...]], ...] = ()
-    preview_after: float = inf
+    preview: Callable[..., Preview] | None = None
+    preview_after: float = 0.0
     records: bool = True
     running: str = ""
 

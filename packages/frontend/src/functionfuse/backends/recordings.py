@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from functionfuse.backends.recording import CallRecord, Output, Recording, Usage
@@ -10,12 +9,13 @@ from functionfuse.plan import Ref
 from functionfuse.stores import capsules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from functionfuse.backends.calls import Call
     from functionfuse.backends.frames import Task
     from functionfuse.backends.spec import RunSpec
     from functionfuse.plan import Step
+    from functionfuse.previews import Preview
     from functionfuse.stores import Store
 
 _PREVIEWED = 0.001  # seconds of a call; what is made in less is made faster than its preview
@@ -31,7 +31,7 @@ class Recordings:
         spec: the run.
         store: what has its results, and the capsules, if `spec` says so.
         elsewhere: names of steps of other parts of the plan whose results are stored.
-        previews: whether there are previews of results.
+        preview: makes previews of results; None for no previews.
         records: whether output and usage are recorded.
     """
 
@@ -41,7 +41,7 @@ class Recordings:
         store: Store | None,
         elsewhere: Collection[str] = (),
         *,
-        previews: bool = False,
+        preview: Callable[..., Preview] | None = None,
         records: bool = True,
     ) -> None:
         self._workflow_name = spec.workflow_name
@@ -50,40 +50,33 @@ class Recordings:
         self._most = spec.capsule_bytes
         self._store = store
         self._elsewhere = elsewhere
-        self._previews = previews
+        self._preview = preview
         self._wanted = {ref.step for ref in spec.wanted}
         self.records = records
         self.running = ""
 
     def of(self, task: Task) -> Recording:
         """Return what is recorded of the call of a task."""
-        preview_after = self._preview_after(task)
-        if not self._pickler:
-            return Recording(
-                task.name,
-                self._workflow_name,
-                preview_after=preview_after,
-                records=self.records,
-                running=self.running,
-            )
-        stored = () if self._store is None else tuple(self._stored(task))
-        return Recording(
+        preview, after = self._previewed(task)
+        recording = Recording(
             task.name,
             self._workflow_name,
-            self._pickler,
-            self._most,
-            stored,
-            preview_after,
-            self.records,
-            self.running,
+            preview=preview,
+            preview_after=after,
+            records=self.records,
+            running=self.running,
         )
+        if not self._pickler:
+            return recording
+        stored = () if self._store is None else tuple(self._stored(task))
+        return recording._replace(pickler=self._pickler, capsule_bytes=self._most, stored=stored)
 
-    def _preview_after(self, task: Task) -> float:
-        """Return the least duration of a call whose result gets a preview; one that was asked for always does."""
+    def _previewed(self, task: Task) -> tuple[Callable[..., Preview] | None, float]:
+        """Return what makes a preview, and how long the call takes at least; what was asked for always has one."""
         frame, step = task
-        if not self._previews or step.options.preview is False or step.target.kind == "constructor":
-            return inf
-        return 0.0 if frame.parent is None and step.name in self._wanted else _PREVIEWED
+        if step.options.preview is False or step.target.kind == "constructor":
+            return None, 0.0
+        return self._preview, 0.0 if frame.parent is None and step.name in self._wanted else _PREVIEWED
 
     def of_lost(self, call: Call, error: BaseException) -> CallRecord | None:
         """Return the record of a call whose process died, with a capsule that is made here.

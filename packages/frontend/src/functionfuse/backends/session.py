@@ -25,6 +25,7 @@ from functionfuse.backends.texts import text_of
 from functionfuse.backends.tracebacks import hide_own_frames
 from functionfuse.errors import TaskNotFound, UnknownNodeError, UsageError
 from functionfuse.plan import Plan
+from functionfuse.previews import preview_of
 from functionfuse.stores import described, keeps_runs
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Session:
         self._run_store = spec.store if run_store is None else run_store
         self._saved = {*saved, *spec.saved}
         is_recorded = bool(self._events) or spec.capsules is not None or keeps_runs(spec.store)
-        self._recordings = Recordings(spec, spec.store, previews=keeps_runs(spec.store)) if is_recorded else None
+        preview = preview_of if keeps_runs(spec.store) else None
+        self._recordings = Recordings(spec, spec.store, preview=preview) if is_recorded else None
         self._runs = Runs() if runs is None else runs
         self._interruption: Interruption | None = None
         self._recorder: RunRecorder | None = None
