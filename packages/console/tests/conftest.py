@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from command_project import Project
+from page_project import run_program, served
 
 
 @pytest.fixture
@@ -21,3 +22,18 @@ def stored(project):
     project.run("run", "graphs.py:build", "--n", "4", "--storage", "results", "--label", "kind=first")
     project.run("run", "graphs.py:failing", "--storage", "results", code=1)
     return project
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory):
+    """A folder with the store of some runs that have ended."""
+    folder = tmp_path_factory.mktemp("page")
+    with run_program(folder) as program:
+        assert program.wait(120) == 0, program.stderr.read()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page_server(page_folder):
+    with served(page_folder) as server:
+        yield server

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import os
 
     from functionfuse.runs import RunRecord
+    from functionfuse.stores import Catalogue
 
-__all__ = ["write_report"]
+__all__ = ["serve", "write_report"]
 
 
 def write_report(run: RunRecord, path: str | os.PathLike[str], *, before: RunRecord | None = None) -> Path:
@@ -42,3 +43,20 @@ def write_report(run: RunRecord, path: str | os.PathLike[str], *, before: RunRec
     file = Path(path)
     file.write_text(html, encoding="utf-8")
     return file
+
+
+def serve(store: Catalogue | str, *, port: int = 0, browser: bool = True) -> None:
+    """Show the runs of a store in a browser on this machine, live, until Ctrl-C.
+
+    Args:
+        store: the store, or its location, such as `"file:results"` or `"s3://bucket/prefix"`.
+        port: of the page; 0 for a free one.
+        browser: whether the page is opened; else its link is printed only.
+
+    Raises:
+        OptionError: the port or the location cannot be used, or the store cannot list what it has.
+        ModuleNotFoundError: the extra `ui` is not installed.
+    """
+    from functionfuse.console._page.server import serve_store
+
+    serve_store(store, port=port, browser=browser)

@@ -31,6 +31,7 @@ VERBS = {
         "diff": "Compare two runs.",
         "debug": "Make the call of a node again that failed.",
         "report": "Write the report of a run.",
+        "ui": "Show runs in a browser, live.",
     },
     "Look after results": {
         "results": "List, read, remove and verify results.",

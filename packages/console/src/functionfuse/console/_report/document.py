@@ -26,17 +26,22 @@ def asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def document_of(title: str, body: str, *, script: str = "", connects: bool = False) -> tuple[str, str]:
-    """Return an HTML document in the style of reports, and its content security policy, which stands in it too.
+def document_of(
+    title: str, body: str, *, script: str = "", style: str = "", connects: bool = False, submits: bool = False
+) -> tuple[str, str]:
+    """Return an HTML document, and its content security policy, which stands in it too.
 
     Args:
         title: a text.
         body: HTML, with user's texts escaped.
         script: JavaScript that runs once the body is there.
+        style: the style sheet; that of reports without one.
         connects: whether it may connect to the server that it comes from.
+        submits: whether its forms lead to that server.
     """
-    style = asset("report.css")
-    rules = ["default-src 'none'", "img-src data:", "base-uri 'none'", "form-action 'none'"]
+    style = style or asset("report.css")
+    rules = ["default-src 'none'", "img-src data:", "base-uri 'none'"]
+    rules += ["form-action 'self'" if submits else "form-action 'none'"]
     rules += [f"style-src {_source(style)}"]
     rules += [f"script-src {_source(script)}"] if script else []
     rules += ["connect-src 'self'"] if connects else []
