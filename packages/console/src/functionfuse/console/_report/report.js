@@ -362,7 +362,7 @@
     draw() {
       const causes = new Map();
       for (let i = 0; i < derived.count; i++) if (nodes.state[i] !== "reused" && nodes.state[i] !== "skipped" && nodes.reason[i]) {
-        const cause = nodes.reason[i].replace(/input (?:'[^']*'|"[^"]*") (will run|changed)/g, "an input $1");
+        const cause = nodes.reason[i].replace(/(?:input )?(?:'[^']*'|"[^"]*")(?: \(and [\d,]+ more\))? (will run|changed)/g, "an input $1");
         causes.set(cause, (causes.get(cause) || 0) + 1);
       }
       const ran = [...causes].sort((a, b) => b[1] - a[1]);
