@@ -46,7 +46,7 @@ PUBLIC = {
     "functionfuse.backends.lookup": ["Lookup"],
     "functionfuse.backends.limits": ["TimeLimitExceeded", "TimeLimitReached"],
     "functionfuse.backends.ready": ["Ready"],
-    "functionfuse.backends.observers": ["Event", "EventChannel"],
+    "functionfuse.backends.observers": ["Event", "EventChannel", "Worker"],
     "functionfuse.backends.node_states": ["NodeState"],
     "functionfuse.backends.objects": ["States", "Verdict"],
     "functionfuse.backends.options": ["AllowFailedInputs", "Growing", "OptionRules", "Retry", "Rule", "StepOptions"],

@@ -23,7 +23,7 @@ GROUP = "functionfuse.progress"
 VARIABLE = "FUNCTIONFUSE_PROGRESS"
 
 
-class Shown:
+class Showing:
     """Shows the progress of a run within its context. A display that fails warns once, and the run goes on.
 
     Args:
@@ -36,7 +36,7 @@ class Shown:
         self._display = display
         self._shown: AbstractContextManager[object] | None = None
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> Showing:
         try:
             shown = self._display(self._source)
             shown.__enter__()
