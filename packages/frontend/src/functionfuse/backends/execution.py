@@ -30,7 +30,6 @@ from functionfuse.backends.limits import TimeLimitExceeded
 from functionfuse.backends.options import NO_OPTIONS
 from functionfuse.backends.performing import perform
 from functionfuse.backends.plugins import initializer
-from functionfuse.backends.progress import RunProgress
 from functionfuse.backends.run_log import RunLog
 from functionfuse.backends.stored import StoredResults
 from functionfuse.backends.texts import described, mask_message, masked
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.observers import EventChannel
     from functionfuse.backends.options import OnError
+    from functionfuse.backends.progress import RunProgress
     from functionfuse.backends.recording import CallRecord, Recording
     from functionfuse.backends.recordings import Recordings
     from functionfuse.backends.report import RunReport
@@ -74,7 +74,7 @@ class Run:
         interruption: whether the run shall end before its time.
         inputs: by step of the plan: loads its result, where that comes neither from this run nor from the store.
         recorder: keeps what the record of the run needs; None if there is none.
-        progress: counts what becomes of steps.
+        progress: counts what becomes of steps, for a display; None if there is none.
 
     Attributes:
         stopped: no further step may start, because one failed, or because a stored result is lost.
@@ -106,7 +106,9 @@ class Run:
         recorder: RunRecorder | RunMemory | None = None,
         progress: RunProgress | None = None,
     ) -> None:
-        self.log = RunLog(events, recorder, RunProgress(plan.workflow_name) if progress is None else progress)
+        # A run that stops at a failure does not show what finished.
+        self.log = RunLog(events, recorder, progress, reports=on_error != "raise")
+        self._progress = progress
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()
@@ -120,12 +122,11 @@ class Run:
         self.store = store
         self._stored = None if store is None else StoredResults(store, plan.workflow_name)
         self._recordings = recordings
-        self._records_calls = recordings is not None and recordings.records
+        self._is_watched = self.log.is_observed or (recordings is not None and recordings.records)
         self.interruption = Interruption("stop") if interruption is None else interruption
         self._inputs = inputs or {}
         self._failures: list[NodeError] = []  # but for those that are tolerated
         self._stop_on_error = on_error == "raise"
-        self._reports = not self._stop_on_error  # what finished; a run that stops at a failure does not show that
         self._closing: deque[Frame] = deque()
         self._wanted = wanted
         self.root = self._open(plan, wanted)
@@ -219,17 +220,16 @@ class Run:
             or type(task) is CollapsedTask
             or step.instance is not None
             or step.resumes
-            or self.log.is_observed
-            or self._records_calls
+            or self._is_watched
         ):
             call = self.prepare(task)
             if call is not None:
                 self.settle(task, self.perform(call), call)
             return
         # A plain function, with nobody watching: the same without the wrapping, which takes longer than it does.
-        progress = self.log.progress
-        progress.here_since = start = time.perf_counter()
-        progress.here = task
+        start = time.perf_counter()
+        if self._progress is not None:
+            self._progress.here, self._progress.here_since = task, start
         try:
             args, kwargs = step.arguments(frame.take)
         except Exception:
@@ -482,8 +482,7 @@ class Run:
         """
         failure = NodeError(f"node {name!r} ran, but its result cannot be stored: {described(error)}", name=name)
         failure.__cause__ = error
-        self.log.progress.finished -= 1
-        self.log.noted("failed", name, None, failure)
+        self.log.not_stored(name, failure)
         self._failures.append(failure)
 
     def state_not_saved(self, task: Task, reason: object) -> None:
@@ -603,8 +602,11 @@ class Run:
                 self.fail(task, error, "it ran, but its result cannot be stored", seconds, record, attempts)
                 return
             footer = self._stored.footer
-        if self._reports or self.log.is_watched:
-            self.log.finished(task, seconds, record, attempts=attempts, footer=footer, reports=self._reports)
+        log = self.log
+        if log.memory is not None and record is None and attempts == 1:
+            log.memory.finished(task, seconds)
+        elif log.is_told:
+            log.finished(task, seconds, record, attempts=attempts, footer=footer)
         self._provide(task, value, instance)
         self._settled(task)
 

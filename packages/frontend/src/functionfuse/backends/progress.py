@@ -1,6 +1,6 @@
-"""Progress: what a run counts of itself, for displays that look at it now and then.
+"""Progress: what a run that is displayed counts of itself.
 
-A run assigns a few attributes for each step and calls nobody. A display asks for a `ProgressSnapshot` as often as it
+It assigns a few attributes for each step and calls nobody. A display asks for a `ProgressSnapshot` as often as it
 draws, from a thread of its own.
 """
 
@@ -167,13 +167,22 @@ class RunProgress:
             self.submitted.pop(frame.parent.name, None)  # its call has ended
         self.total += len(frame.plan)
 
-    def ended(self, task: Task, seconds: float) -> None:
-        """Take in that a call has ended, however; the run itself counts, and adds up seconds.
+    def end_of(self, task: Task, seconds: float, kind: str, failure: NodeError | None = None) -> None:
+        """Take in that a call has ended.
 
         Args:
             task: the step.
             seconds: how long it took.
+            kind: "finished", "reused" or "failed".
+            failure: why it failed.
         """
+        self.seconds += seconds
+        if kind == "finished":
+            self.finished += 1
+        elif failure is not None:
+            self.note_failure(task.name, failure)
+        else:
+            self.reused += 1
         if seconds > LONG:
             function = task.step.target.qualname
             count, known = self._durations.get(function, (0, 0.0))

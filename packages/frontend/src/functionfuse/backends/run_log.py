@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from functionfuse.backends.progress import LONG
 from functionfuse.backends.report import RunReport
 
 if TYPE_CHECKING:
@@ -27,21 +26,33 @@ class RunLog:
     Args:
         events: what observers are called through.
         recorder: keeps what the record of the run needs; None if there is none.
-        progress: counts what became of steps.
+        progress: counts what became of steps, for a display; None if there is none.
+        reports: whether somebody may see the report of what finished.
 
     Attributes:
         report: what became of every step.
-        is_recorded: whether the run has a record.
-        progress: counts what became of steps.
+        is_recorded: whether the run has a record in a store.
+        is_told: whether anything is told of steps that finish.
+        memory: what alone is told of them; None if something else is, too, or nothing.
     """
 
-    def __init__(self, events: EventChannel, recorder: RunRecorder | RunMemory | None, progress: RunProgress) -> None:
+    def __init__(
+        self,
+        events: EventChannel,
+        recorder: RunRecorder | RunMemory | None,
+        progress: RunProgress | None,
+        *,
+        reports: bool,
+    ) -> None:
         self.report = RunReport()
-        self.progress = progress
+        self._progress = progress
         self._events = events if events else None  # asked for at every step
         self._recorder = recorder
-        self.is_recorded = recorder is not None
-        self._called_here: list[Any] | None = None  # see `RunMemory`
+        self.is_recorded = recorder is not None and recorder.uses_records
+        self._reports = reports
+        is_told_others = self.is_recorded or progress is not None or self.is_observed or reports
+        self.is_told = is_told_others or recorder is not None
+        self.memory: RunMemory | None = None if is_told_others else recorder  # type: ignore[assignment]
 
     @property
     def is_observed(self) -> bool:
@@ -88,10 +99,10 @@ class RunLog:
                 if self._events is not None:
                     self._events.report("reused", name, reason=step.reason)
         self.report.reused += reused
-        self.progress.opened(frame, reused)
+        if self._progress is not None:
+            self._progress.opened(frame, reused)
         if self._recorder is not None:
             self._recorder.planned(frame)
-            self._called_here = self._recorder.called_here
 
     def started(self, task: Task) -> None:
         """Take in that a step was handed to the engine.
@@ -99,7 +110,8 @@ class RunLog:
         Args:
             task: the step.
         """
-        self.progress.submitted[task.name] = task.step.target.qualname
+        if self._progress is not None:
+            self._progress.submitted[task.name] = task.step.target.qualname
         if self._events is not None and task.step.name not in task.frame.attempts:
             self._events.report("started", task.name, reason=task.step.reason)
         if self._recorder is not None:
@@ -113,7 +125,6 @@ class RunLog:
         *,
         attempts: int,
         footer: Mapping[str, Any] | None,
-        reports: bool,
     ) -> None:
         """Take in that a step ran to its end.
 
@@ -123,20 +134,14 @@ class RunLog:
             record: what was recorded of it.
             attempts: how many there were.
             footer: of its stored result.
-            reports: whether somebody may see the report of what finished.
         """
-        progress = self.progress
-        progress.finished += 1
-        progress.seconds += seconds
-        if progress.submitted or seconds > LONG:
-            progress.ended(task, seconds)
-        if progress.here is task and self._called_here is not None and task.frame.parent is None:
-            self._called_here += (task.step.name, progress.here_since, seconds)
-        elif self._recorder is not None:
+        if self._progress is not None:
+            self._progress.end_of(task, seconds, "finished")
+        if self._recorder is not None:
             self._recorder.ended(task, "finished", seconds, record, attempts=attempts, footer=footer)
         if self._events is not None:
             self._events.report("finished", task.name, seconds, None, record)
-        if reports:
+        if self._reports:
             self.report.finished.append(task.name)
 
     def reused(
@@ -158,9 +163,8 @@ class RunLog:
             difference: how the new result differed from it.
         """
         name = task.name
-        self.progress.reused += 1
-        self.progress.seconds += seconds
-        self.progress.ended(task, seconds)
+        if self._progress is not None:
+            self._progress.end_of(task, seconds, "reused")
         self.report.reused.append(name)
         if difference:
             self.report.differing[name] = difference
@@ -181,9 +185,8 @@ class RunLog:
             record: what was recorded of it.
             attempts: how many there were.
         """
-        self.progress.note_failure(task.name, failure)
-        self.progress.seconds += seconds
-        self.progress.ended(task, seconds)
+        if self._progress is not None:
+            self._progress.end_of(task, seconds, "failed", failure)
         self._report("failed", task.name, seconds, failure, record)
         if self._recorder is not None:
             self._recorder.ended(task, "failed", seconds, record, attempts=attempts, error=str(failure))
@@ -196,7 +199,8 @@ class RunLog:
             error: of the step that it depends on.
         """
         self.report.skipped[task.name] = error.name
-        self.progress.skipped += 1
+        if self._progress is not None:
+            self._progress.skipped += 1
         if self._events is not None:
             self._events.report("skipped", task.name, error=error)
         if self._recorder is not None:
@@ -212,12 +216,33 @@ class RunLog:
         parent, seconds = frame.parent, time.perf_counter() - frame.started
         assert parent is not None
         self.report.skipped[parent.name] = failure.name
-        self.progress.failed += 1
+        if self._progress is not None:
+            self._progress.failed += 1
         if self._events is not None:
             self._events.report("failed", parent.name, seconds, failure, frame.record)
         if self._recorder is not None:
             reason = f"its step {failure.name!r} failed"
             self._recorder.ended(parent, "failed", seconds, frame.record, error=reason)
+
+    def runs(self, name: str) -> None:
+        """Take in that a step which was started runs now.
+
+        Args:
+            name: the step's full name.
+        """
+        if self._progress is not None:
+            self._progress.began(name)
+
+    def not_stored(self, name: str, failure: NodeError) -> None:
+        """Take in that the result of a step that finished could not be stored.
+
+        Args:
+            name: the step's full name.
+            failure: why.
+        """
+        if self._progress is not None:
+            self._progress.finished -= 1
+        self.noted("failed", name, None, failure)
 
     def noted(
         self,
@@ -238,7 +263,8 @@ class RunLog:
         """
         if error is not None and error.name not in ("", name) and not error.name.startswith(f"{name}/"):
             kind = "skipped"
-        self.progress.noted(kind, name, error)
+        if self._progress is not None:
+            self._progress.noted(kind, name, error)
         self._report(kind, name, seconds, error, record)
         if self._recorder is not None and kind != "started":
             self._recorder.noted(kind, name, seconds, error, record)

@@ -13,7 +13,7 @@ from functionfuse.backends.frames import Frame, Task
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from functionfuse.backends.recording import CallRecord
     from functionfuse.backends.run_records import RunRecorder
@@ -31,10 +31,6 @@ class RunMemory:
     Args:
         spec: the run.
         options: of the backend's own `run`.
-
-    Attributes:
-        called_here: of each step of the workflow itself that finished in a plain call in the thread of the run: its
-            name, its start as `time.perf_counter` counts, and its seconds. None where they are told as others are.
     """
 
     uses_records = False
@@ -43,8 +39,6 @@ class RunMemory:
         self._spec = spec._replace(steps=(), store=None)
         self._options = options
         self._started = time.time()
-        self._offset = self._started - time.perf_counter()
-        self.called_here: list[Any] | None = []
         self._ended_at: float | None = None
         self._outcome: tuple[Any, str] = ("running", "")
         self._plan: Plan | None = None
@@ -63,8 +57,6 @@ class RunMemory:
         if self._plan is None:
             self._plan = frame.plan
             self._is_kept = len(frame.plan) <= MOST_STEPS
-            if not self._is_kept:
-                self.called_here = None
         elif self._is_kept:
             root = _root(self._plan) if frame.parent is None else frame.parent.frame
             recorder = self._recorder = self._recorder or self._new_recorder(root)
@@ -90,6 +82,18 @@ class RunMemory:
             refs: what was asked for.
             values: the results.
         """
+
+    def finished(self, task: Task, seconds: float) -> None:
+        """Take in that a step ran to its end, of which nothing else is to be told.
+
+        Args:
+            task: the step.
+            seconds: how long it took.
+        """
+        if self._recorder is not None:
+            self._recorder.ended(task, "finished", seconds)
+        elif self._is_kept:
+            self._ended += (task.step.name, "finished", time.time(), seconds)
 
     def ended(
         self,
@@ -186,11 +190,8 @@ class RunMemory:
         recorder = RunRecorder(self._spec, self._options, store=store, started=self._started)
         recorder.planned(root)
         by_name = root.plan.by_name
-        for name, begun, seconds in _in_groups(self.called_here or [], 3):
-            recorder.ended(Task(root, by_name[name]), "finished", seconds, at=self._offset + begun + seconds)
-        for name, state, at, seconds in _in_groups(self._ended, 4):
+        for name, state, at, seconds in zip(*(self._ended[n::4] for n in range(4)), strict=True):
             recorder.ended(Task(root, by_name[name]), state, seconds, at=at, **self._details.get(name, {}))
-        self.called_here = None
         self._ended.clear()
         self._details.clear()
         return recorder
@@ -209,7 +210,3 @@ class _Content:
 def _root(plan: Plan) -> Frame:
     """Return a frame in whose place a recorder takes that of the run, which holds results."""
     return Frame(plan, (), None, None, lambda frame, name: None)  # noqa: ARG005
-
-
-def _in_groups(values: list[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    return zip(*(values[n::size] for n in range(size)), strict=True)

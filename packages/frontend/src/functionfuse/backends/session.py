@@ -17,7 +17,6 @@ from functionfuse.backends.frames import StoredResultLost
 from functionfuse.backends.interruption import LastRun, Runs
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.planning import Planner
-from functionfuse.backends.progress import RunProgress
 from functionfuse.backends.recordings import Recordings
 from functionfuse.backends.run_memory import RunMemory
 from functionfuse.backends.stored import name_results
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from functionfuse.backends.interruption import Interruption
     from functionfuse.backends.observers import Observer
+    from functionfuse.backends.progress import RunProgress
     from functionfuse.backends.reasons import Reasons
     from functionfuse.backends.run_records import RunRecorder
     from functionfuse.backends.spec import RunSpec
@@ -80,7 +80,7 @@ class Session:
         self._recorder: RunRecorder | None = None
         self._memory: RunMemory | None = None  # where there is no recorder
         self._made: set[str] = set()  # names of steps whose results were saved before it planned again
-        self._progress = RunProgress(spec.workflow_name)
+        self._progress: RunProgress | None = None  # where it is displayed
         self._reasons: Reasons | None = None
 
     def plan(self) -> Plan:
@@ -100,8 +100,9 @@ class Session:
         plan = self.plan_to_run(planner)
         if self._recorder is not None and planner.lookup is not None:
             self._recorder.found_under = planner.lookup.found_under
-        self._progress.begin(self._made)
-        if self._progress.calls is not None and self._recorder is not None:
+        if self._progress is not None:
+            self._progress.begin(self._made)
+        if self._progress is not None and self._recorder is not None:
             from functionfuse.backends.earlier import earlier_durations
 
             self._progress.earlier = partial(earlier_durations, spec.store, plan, self._recorder.id)  # type: ignore[arg-type]
@@ -210,13 +211,15 @@ class Session:
     @contextmanager
     def _displayed(self) -> Iterator[None]:
         """Show the progress of the run meanwhile, where it is to be shown."""
-        display, progress = display_if_wanted(self.spec.progress), self._progress
+        display = display_if_wanted(self.spec.progress)
         if display is None:
             yield
             return
+        from functionfuse.backends.progress import RunProgress
         from functionfuse.backends.run_records import ended_as
         from functionfuse.backends.running_calls import RunningCalls
 
+        progress = self._progress = RunProgress(self.spec.workflow_name)
         with RunningCalls() as progress.calls, Showing(progress, display):
             if self._recordings is None:
                 self._recordings = Recordings(self.spec, self.spec.store, records=False)

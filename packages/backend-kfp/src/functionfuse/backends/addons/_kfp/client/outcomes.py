@@ -75,7 +75,7 @@ class StepOutcomes:
         if name not in self._started:
             self._started.add(name)
             self.run.started(Task(self.run.root, self._steps[name]))
-            self.run.log.progress.began(name)
+            self.run.log.runs(name)
 
     def finished(self, name: str, seconds: float, record: CallRecord | None = None) -> None:
         """Settle a step that finished.
