@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 import pytest
 from ray_stores import RemoteFuncsTests
@@ -21,8 +20,6 @@ def durable(local_ray, tmp_path_factory):
 
 class TestDurable(BackendTests):
     tier = "core"  # each call is stored
-    unsupported: ClassVar = {"progress": "the run counts itself in the cluster"}
-
     objects_stay = True
     chain_length = 300
     recursion_depth = 100

@@ -18,12 +18,14 @@ from functionfuse.backends.addons.rayworkflow._dag.serialization import SERIALIZ
 from functionfuse.backends.addons.rayworkflow._graph.events import start_event_channel
 from functionfuse.backends.addons.rayworkflow._graph.graph import GraphFailed
 from functionfuse.backends.addons.rayworkflow._graph.interrupts import start_interrupts
+from functionfuse.backends.addons.rayworkflow._graph.progress import EventProgress
 from functionfuse.backends.addons.rayworkflow.exceptions import (
     WorkflowCancellationError,
     WorkflowExecutionError,
     WorkflowNotFoundError,
 )
 from functionfuse.backends.builtin import rayback
+from functionfuse.backends.displays import checked_progress, display_if_wanted
 from functionfuse.backends.expanding import refuse_blocked
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.plugins import InitializerPlugin, initializer
@@ -32,7 +34,7 @@ from functionfuse.backends.serialization import unserializable
 from functionfuse.backends.spec import arranged
 from functionfuse.backends.texts import mask_message
 from functionfuse.backends.worker_state import WorkerOutdated
-from functionfuse.errors import EngineError, NodeError, RunCancelled, WorkflowFailed
+from functionfuse.errors import EngineError, NodeError, OptionError, RunCancelled, WorkflowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from functionfuse.backends.observers import Event
     from functionfuse.backends.spec import RunOptions, RunSpec
     from functionfuse.plan import Plan, Step
+    from functionfuse.runs import RunRecord
 
 
 _POLL = 0.1  # seconds
@@ -64,13 +67,14 @@ class RayWorkflow(rayback.RayWorkflow[R]):
     """
 
     _event_channel: Any = None  # the actor that events come from
+    _progress: EventProgress | None = None  # while it is shown
     _interrupts: Any = None  # the actor that lets the run end, with on_interrupt="finish"
 
     def run(self, **options: Unpack[RunOptions]) -> R:  # type: ignore[override]
         """Run the graph in the cluster, and return the results of the nodes that the workflow was given.
 
         When this process is killed meanwhile the run goes on, and `output` returns what comes of it; Ctrl-C
-        cancels it. With observers, the run waits for them at each event.
+        cancels it. With observers, or where its progress is shown, the run waits for them at each event.
 
         Args:
             options: how the run goes; see `functionfuse.backends.spec.RunOptions`.
@@ -83,6 +87,19 @@ class RayWorkflow(rayback.RayWorkflow[R]):
         """
         if options.get("inline"):
             return super().run(**options)
+        display = display_if_wanted(checked_progress(options.get("progress")))
+        if display is None:
+            return self._run(options)
+        progress = self._progress = EventProgress(self.workflow_name)
+        self._observers.append(progress)
+        try:
+            with progress.shown(display):
+                return self._run(options)
+        finally:
+            self._progress = None
+            self._observers.remove(progress)
+
+    def _run(self, options: RunOptions) -> R:
         self.start(**options)
         try:
             return self.output()
@@ -103,6 +120,8 @@ class RayWorkflow(rayback.RayWorkflow[R]):
             self._store.new_workflow(self.workflow_name)
         plan = session.plan()
         refuse_blocked(plan, session.spec.backend)
+        if self._progress is not None:
+            self._progress.planned(plan)
         serialized = self._serialized(session.spec, plan)
         self._forget_former_run()
         try:
@@ -206,6 +225,13 @@ class RayWorkflow(rayback.RayWorkflow[R]):
             events.pass_on(reported)
         self._event_channel = None
         return received
+
+    def _last_records(self) -> tuple[RunRecord, RunRecord | None]:
+        if self._store is None and self._runs.recorder is None:
+            raise OptionError(
+                "a durable run leaves its record in a store of results: set_storage(...) before it, and then report()"
+            )
+        return super()._last_records()
 
     def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
