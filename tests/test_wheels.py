@@ -27,6 +27,16 @@ FOLDERS = {
     "functionfuse-backend-kfp": "backend-kfp",
     "functionfuse-console": "console",
 }
+DATA = {
+    "functionfuse": ["functionfuse/backends/profile.schema.json", "functionfuse/py.typed"],
+    "functionfuse-console": [
+        "functionfuse/console/_page/page.css",
+        "functionfuse/console/_page/page.js",
+        "functionfuse/console/_report/report.css",
+        "functionfuse/console/_report/report.js",
+        "functionfuse/console/schema.json",
+    ],
+}
 MODULES = {
     "functionfuse": ["functionfuse", "functionfuse.backends.base", "functionfuse.testing"],
     "functionfuse-storage": ["functionfuse.storage", "functionfuse.serializers.daskarray"],
@@ -236,8 +246,7 @@ class TestContents:
 
     def test_nothing_else_is_in_it(self, wheels, distribution):
         others = [f for f in wheels[distribution].files if not f.endswith(".py") and ".dist-info/" not in f]
-        data = ["functionfuse/backends/profile.schema.json", "functionfuse/py.typed"]
-        assert sorted(others) == (data if distribution == "functionfuse" else [])
+        assert sorted(others) == DATA.get(distribution, [])
 
     def test_the_license_is_in_it(self, wheels, distribution):
         assert [f for f in wheels[distribution].files if f.endswith(".dist-info/licenses/LICENSE")] != []

@@ -300,7 +300,9 @@ class TestSettings:
     def test_options_win(self, project):
         project.write("pyproject.toml", '[tool.functionfuse]\nbackend = "none"\nstorage = "kept"\n')
         project.run("run", "graphs.py:one", "--backend", "local", "--storage", "other")
-        assert sorted(path.name for path in project.folder.iterdir() if path.is_dir()) == ["other"]
+        assert sorted(
+            path.name for path in project.folder.iterdir() if path.is_dir() and path.name != "__pycache__"
+        ) == ["other"]
         assert "no backend 'none'" in project.run("run", "graphs.py:one", code=2).err
 
     @pytest.mark.parametrize(

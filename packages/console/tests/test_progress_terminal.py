@@ -69,7 +69,7 @@ def terminal(tmp_path):
 def test_a_run(terminal, tmp_path, columns):
     """What is printed comes out above, failures too; one line stays."""
     shown = terminal("threads", columns)
-    shown.read_until(lambda text: "▸ model3" in text and "✕ model1" in text and "▸ model2" in text)
+    shown.read_until(lambda text: all(part in text for part in ("▸ model3", "✕ model1", "▸ model2", "50 %")))
     assert shown.lines[:2] == ["fold 1 converged", "from a library in C"] or "fold 1 converged" in shown.lines
     assert any("━" in line and "50 %" in line for line in shown.lines)
     assert shown.screen.cursor.hidden

@@ -58,6 +58,7 @@ def test_a_child_that_failed_elsewhere():
         ("finished", "first/good"),
         ("failed", "first/child"),
         ("failed", "first"),
+        ("skipped", "second"),
     ]
 
 

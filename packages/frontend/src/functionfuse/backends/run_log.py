@@ -200,7 +200,7 @@ class RunLog:
         """
         self.report.skipped[task.name] = error.name
         if self._progress is not None:
-            self._progress.skipped += 1
+            self._progress.noted("skipped", task.name, None)
         if self._events is not None:
             self._events.report("skipped", task.name, error=error)
         if self._recorder is not None:
