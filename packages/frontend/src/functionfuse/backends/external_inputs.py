@@ -54,6 +54,23 @@ def external_inputs(step: Step) -> str:
     return f" ({', '.join(dict.fromkeys(map(repr, found)))})" if found else ""
 
 
+def secrets_of(steps: Iterable[Step]) -> set[str]:
+    """Return the values of variables among the arguments of steps whose names look secret.
+
+    A process that gets the steps with values in place of variables leaves them out of messages as well, once they are
+    among its `functionfuse.files.secret_values`.
+
+    Args:
+        steps: with the variables themselves.
+    """
+    if not files_used():
+        return set()
+    from functionfuse.files import Env
+
+    found = [one for step in steps for one in _found((*step.args, *step.kwargs.values())) if isinstance(one, Env)]
+    return {env.value for env in found if _is_secret(env.name, env.value)}
+
+
 def changed_file(arguments: Iterable[Any]) -> str:
     """Return the file among arguments whose content is not what the recipe counted; "" if there is none.
 
@@ -80,6 +97,10 @@ def _found(arguments: Iterable[Any]) -> list[Any]:
     return found_in([arg.value if type(arg) is Nest else arg for arg in arguments], (File, Env))
 
 
+def _is_secret(name: str, value: str) -> bool:
+    return looks_secret(name) and len(value) >= _SHORTEST_SECRET
+
+
 def _missing(step: Step, backend: str, *, shares_files: bool) -> str:
     """Return what a step lacks; "" if it lacks nothing."""
     if _PLAIN.issuperset(map(type, step.args)) and not step.kwargs:
@@ -100,7 +121,7 @@ def _problem(found: Any, backend: str, *, shares_files: bool) -> str:
             value = found.value
         except UsageError as error:
             return str(error)
-        if looks_secret(found.name) and len(value) >= _SHORTEST_SECRET:
+        if _is_secret(found.name, value):
             from functionfuse.files import secret_values
 
             secret_values.add(value)

@@ -494,8 +494,8 @@ class RunRecorder:
 
     def _kept(self, output: Output) -> dict[str, Any]:
         """Return what is kept of what a step printed."""
-        text = _cut(str(output), min(_MOST_OUTPUT, self._room))
-        warned = [_cut(piece.text, _MOST_ERROR) for piece in output.pieces if piece.source == "warnings"][:10]
+        text = _cut(masked(str(output)), min(_MOST_OUTPUT, self._room))
+        warned = [_cut(masked(piece.text), _MOST_ERROR) for piece in output.pieces if piece.source == "warnings"][:10]
         if len(text) + sum(map(len, warned)) > self._room:
             return {}
         self._room -= len(text) + sum(map(len, warned))

@@ -27,12 +27,12 @@ from functionfuse.backends.addons.rayworkflow.exceptions import (
 from functionfuse.backends.builtin import rayback
 from functionfuse.backends.displays import checked_progress, display_if_wanted
 from functionfuse.backends.expanding import refuse_blocked
+from functionfuse.backends.external_inputs import secrets_of
 from functionfuse.backends.observers import EventChannel
 from functionfuse.backends.plugins import InitializerPlugin, initializer
 from functionfuse.backends.run_records import close_cancelled
 from functionfuse.backends.serialization import unserializable
 from functionfuse.backends.spec import arranged
-from functionfuse.backends.texts import mask_message
 from functionfuse.backends.worker_state import WorkerOutdated
 from functionfuse.errors import EngineError, NodeError, OptionError, RunCancelled, WorkflowFailed
 
@@ -248,7 +248,9 @@ class RayWorkflow(rayback.RayWorkflow[R]):
             steps=steps, options=options, store=None, has_options=False, has_recipes=True, progress=False
         )
         try:
-            return SERIALIZER.dumps(GraphRun(planned, store, channel, codes_of(steps), interrupts))
+            return SERIALIZER.dumps(
+                GraphRun(planned, store, channel, codes_of(steps), interrupts, secrets_of(spec.steps))
+            )
         except Exception as error:
             raise _unserializable_step(steps, error) from error
 
@@ -265,7 +267,6 @@ class RayWorkflow(rayback.RayWorkflow[R]):
 def _as_received(error: BaseException, received: dict[str, NodeError]) -> BaseException:
     """Return an error as observers received it, as the same object."""
     if isinstance(error, NodeError):
-        mask_message(error)
         return received.get(error.name, error)
     if isinstance(error, WorkflowFailed):
         error.report.failed = {name: received.get(name, failed) for name, failed in error.report.failed.items()}

@@ -17,7 +17,7 @@ from .serialization import SERIALIZER
 from .waits import run_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ray.dag import FunctionNode
 
@@ -36,6 +36,7 @@ class GraphRun(NamedTuple):
         event_channel: the name of the actor that receives events; "" without observers.
         codes: by step, a digest of its code.
         interrupts: the name of the actor that lets the run end; "" where it is stopped instead.
+        secrets: values that are left out of messages.
         is_node: whether the task stands for the one node that is wanted, and has its value and its error.
     """
 
@@ -44,6 +45,7 @@ class GraphRun(NamedTuple):
     event_channel: str
     codes: Mapping[str, str]
     interrupts: str = ""
+    secrets: Collection[str] = ()
     is_node: bool = False
 
 

@@ -10,6 +10,7 @@ from functionfuse.backends.builtin._ray.run import run_on_ray
 from functionfuse.backends.interruption import Runs
 from functionfuse.backends.serialization import unserializable_result
 from functionfuse.errors import StorageError
+from functionfuse.files import secret_values
 from functionfuse.stores import CAPSULES, OBJECTS, RecipeStore, is_hidden, keeps_runs
 
 from .._dag.serialization import SERIALIZER
@@ -67,6 +68,7 @@ def run_graph(serialized: bytes) -> Any:
         NodeError: so did one that stands for a node.
     """
     graph_run: GraphRun = pickle.loads(serialized)
+    secret_values.update(graph_run.secrets)
     if not graph_run.is_node:
         return _outcome(graph_run)
     try:
