@@ -78,6 +78,7 @@ class RunRecorder:
         own = spec.store if store is None else store
         assert own is not None
         self._store = own
+        self._results = own if isinstance(own, RecipeStore) else None  # the store, if it knows contents of results
         self._workflow_name = spec.workflow_name
         self._started = time.time() if started is None else started
         self.id = new_id(self._started)
@@ -257,7 +258,7 @@ class RunRecorder:
             return
         usage = None if record is None else record.usage
         size, content = (None, None) if footer is None else measured(footer)
-        if content is None and state == "finished":
+        if content is None and state == "finished" and self._results is not None:
             self._unmeasured[task.name] = number
         now = time.time() if at is None else at
         with self._lock:
@@ -386,9 +387,9 @@ class RunRecorder:
 
     def _measure(self) -> None:
         """Take in the sizes and contents of results that workers stored."""
-        if not self._unmeasured or not isinstance(self._store, RecipeStore):
+        if self._results is None or not self._unmeasured:
             return
-        for name, footer in self._store.infos(self._workflow_name, self._unmeasured).items():
+        for name, footer in self._results.infos(self._workflow_name, self._unmeasured).items():
             if isinstance(footer, StorageError):
                 continue
             size, content = measured(footer)
