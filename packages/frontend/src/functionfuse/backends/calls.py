@@ -135,6 +135,20 @@ class MemberOutcomes:
         }
         return MemberOutcomes(kept)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As plain tuples, which take a tenth of the time.
+        by_name = {
+            name: (tuple(outcome) if type(outcome) is Outcome else outcome, detail)
+            for name, (outcome, detail) in self.by_name.items()
+        }
+        return {"by_name": by_name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.by_name = {
+            name: MemberOutcome(Outcome._make(outcome) if type(outcome) is tuple else outcome, detail)
+            for name, (outcome, detail) in state["by_name"].items()
+        }
+
     def mapped(self, change: Callable[[Any], Any]) -> MemberOutcomes:
         """Return these with something else for each outcome, as bytes or without a value.
 

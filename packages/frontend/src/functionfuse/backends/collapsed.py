@@ -71,6 +71,14 @@ class Members:
         self.complete: Callable[[str, Outcome], Outcome] | None = None
         self.outside: Mapping[Ref, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling an object takes ten times as long as pickling a tuple, and there may be thousands.
+        return {**self.__dict__, "members": [(name, tuple(call), *rest) for name, call, *rest in self.members]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        members = [Member(name, Call._make(call), *rest) for name, call, *rest in state["members"]]
+        self.__dict__ = {**state, "members": members}
+
     def perform(self) -> MemberOutcomes:
         """Make the calls of the members, in order; a member whose parent has no result is left out."""
         last = {member.instance: member.name for member in self.members}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from functionfuse.backends.calls import Expansion, MemberOutcome, MemberOutcomes, Outcome
+from functionfuse.backends.calls import Expansion, MemberOutcomes, Outcome
 from functionfuse.backends.serialization import deserialized_outcome
 
 from .signals import MissingItem, serializer
@@ -92,9 +92,11 @@ class _Storing:
             return outcome._replace(value=None, error=error)
 
 
-def _without_result(outcome: Outcome) -> bytes:
-    value = outcome.value if type(outcome.value) is Expansion else None
-    return serializer.outcome(outcome._replace(value=value, instance=None))
+def _without_result(outcome: Outcome) -> Outcome | bytes:
+    """Return an outcome as it is but for its result, or as bytes where it holds what the user made."""
+    if outcome.error is None and type(outcome.value) is not Expansion:
+        return outcome._replace(value=None, instance=None)
+    return serializer.outcome(outcome._replace(instance=None))
 
 
 def with_values(ended: MemberOutcomes, values: Mapping[str, Any]) -> MemberOutcomes:
@@ -105,9 +107,11 @@ def with_values(ended: MemberOutcomes, values: Mapping[str, Any]) -> MemberOutco
         values: by member.
     """
     found = {}
-    for name, member in ended.mapped(deserialized_outcome).by_name.items():
-        outcome = member.outcome
-        if outcome is not None and outcome.error is None and type(outcome.value) is not Expansion:
-            member = MemberOutcome(outcome._replace(value=values.get(name)), member.detail)
+    for name, member in ended.by_name.items():
+        outcome: Any = member.outcome
+        if type(outcome) is bytes:
+            member = member._replace(outcome=deserialized_outcome(outcome))
+        elif outcome is not None:
+            member = member._replace(outcome=outcome._replace(value=values.get(name)))
         found[name] = member
     return MemberOutcomes(found)
