@@ -98,6 +98,7 @@ class _Modules:
         self.named = cache(module_named)
         self.changes = cache(self._changes)
         self.imported = cache(self._imported)
+        self.imports_of = cache(self._imports_of)
 
     def _changes(self, name: str) -> list[tuple[str, Any]]:
         module = self.named(name)
@@ -107,8 +108,7 @@ class _Modules:
         module = self.named(name)
         return [] if module is None else list(module.imported())
 
-    def imports_of(self, name: str) -> set[str]:
-        """Return the names of the modules that a module imports."""
+    def _imports_of(self, name: str) -> set[str]:
         module = self.named(name)
         if module is None or module.code is None:
             return set()

@@ -8,6 +8,7 @@ import sys
 from abc import ABCMeta
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,10 @@ class ImportedModule:
         self.package = self.name if is_package else self.name.rpartition(".")[0]
         self.code = None if spec is None else code_of(spec)
 
+    @cached_property
+    def _body(self) -> Body:
+        return Body() if self.code is None else body_of(self.code)
+
     def changes(self, digest_of: Callable[[CodeType], bytes]) -> list[tuple[str, Any]]:
         """Return names and values in memory that are not those that the file assigns.
 
@@ -103,12 +108,11 @@ class ImportedModule:
         """
         if self.live is None:
             return []
-        body = Body() if self.code is None else body_of(self.code)
-        return list(self._changed(vars(self.live), body, digest_of))
+        return list(self._changed(vars(self.live), self._body, digest_of))
 
     def imported(self) -> Iterator[tuple[str, Any]]:
         """Yield names and values that the module took from other modules: ``from settings import TABLE``."""
-        assigned = {} if self.code is None or self.live is None else body_of(self.code).values
+        assigned = {} if self.live is None else self._body.values
         for name, how in assigned.items():
             if how is Assignment.IMPORTED and name in vars(self.live):
                 yield name, vars(self.live)[name]
