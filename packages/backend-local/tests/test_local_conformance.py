@@ -73,6 +73,8 @@ class TwoWorkers(LocalWorkflow):
 
 
 class TestMaxWorkers(BackendTests):
+    recursion_depth = 200
+
     @pytest.fixture
     def make_workflow(self):
         return partial(TwoWorkers, workflow_name="conformance")

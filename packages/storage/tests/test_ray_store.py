@@ -20,6 +20,7 @@ from ray_machines import ADDRESS, ray_cluster_of
 from functionfuse.errors import CorruptRecord, LostRace, OptionError, StorageError, TaskNotFound
 from functionfuse.serializers.daskarray import DaskArraySerializer
 from functionfuse.storage import FileStore, RayStore, Serializer, storage_factory
+from functionfuse.testing import wait_until
 
 ON_DISK = {"resources": {"_disk": 0.001}}
 
@@ -344,10 +345,13 @@ class TestErrors:
         import ray
 
         @ray.remote(resources={"_disk": 1}, num_cpus=0)
-        def occupy():
+        def occupy(started):
+            Path(started).touch()
             time.sleep(60)
 
-        occupied = occupy.remote()
+        started = path.parent / "started"
+        occupied = occupy.remote(str(started))
+        wait_until(started.exists)
         try:
             with pytest.raises(StorageError, match=r"no response from the machine of RayStore.* within 0.5 s to 'save"):
                 store.save("w", "a", 1)

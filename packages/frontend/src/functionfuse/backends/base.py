@@ -88,6 +88,8 @@ class BaseWorkflow(ABC, Generic[R]):
     """Whether a step waits for its inputs, to be reused if these turn out as before; else it runs."""
     verifies: ClassVar[bool] = True
     """Whether reused steps can be made again, to compare their results (`run(verify=)`)."""
+    records_in_memory: ClassVar[bool] = True
+    """Whether the record of the last run without a store is in this process, for `report` and `last_run`."""
     shares_files: bool = True
     """Whether its workers have the files of this machine; else a `File` that is not shipped is blocked in the plan."""
     pickler: ClassVar[str] = "cloudpickle"
@@ -571,7 +573,8 @@ class BaseWorkflow(ABC, Generic[R]):
             return last_records(self._store, self.workflow_name, id)
         record = recorder.record() if isinstance(recorder, RunMemory) else None
         if record is None:
-            raise OptionError(f"workflow {self.workflow_name!r} has not run: run() comes before report()")
+            first = "run()" if self.records_in_memory else "set_storage(...) and then run()"
+            raise OptionError(f"workflow {self.workflow_name!r} has no record of a run: {first} before report()")
         return record, None
 
     def cancel(self) -> bool:

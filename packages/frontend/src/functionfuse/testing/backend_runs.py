@@ -20,6 +20,18 @@ from functionfuse.testing.waiting import wait_until
 class RunRecordTests(BackendSuite, suite=True):
     """Every run with a store leaves a record, whatever became of it."""
 
+    def test_the_last_run_without_a_store(self, make_workflow: Any) -> None:
+        """It is known where the backend says so; before it there is none."""
+        workflow_ = make_workflow(same(1).set_name("a"))
+        with pytest.raises(OptionError, match="before report"):
+            workflow_.last_run()
+        workflow_.run()
+        if workflow_.records_in_memory:
+            assert workflow_.last_run().counts["finished"] == 1
+        else:
+            with pytest.raises(OptionError, match=r"set_storage\(...\) and then run\(\) before report"):
+                workflow_.last_run()
+
     @core
     def test_a_run_leaves_a_record(self, make_workflow: Any, store: Any) -> None:
         """It has what was planned, what became of each step, and what that used; a second run shows reuse."""

@@ -34,7 +34,7 @@ from functionfuse.backends.run_records import close_cancelled
 from functionfuse.backends.serialization import unserializable
 from functionfuse.backends.spec import arranged
 from functionfuse.backends.worker_state import WorkerOutdated
-from functionfuse.errors import EngineError, NodeError, OptionError, RunCancelled, WorkflowFailed
+from functionfuse.errors import EngineError, NodeError, RunCancelled, WorkflowFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from functionfuse.backends.observers import Event
     from functionfuse.backends.spec import RunOptions, RunSpec
     from functionfuse.plan import Plan, Step
-    from functionfuse.runs import RunRecord
 
 
 _POLL = 0.1  # seconds
@@ -66,6 +65,7 @@ class RayWorkflow(rayback.RayWorkflow[R]):
         scope: "graph" or "ancestors"; see `BaseWorkflow`.
     """
 
+    records_in_memory = False
     _event_channel: Any = None  # the actor that events come from
     _progress: EventProgress | None = None  # while it is shown
     _interrupts: Any = None  # the actor that lets the run end, with on_interrupt="finish"
@@ -225,13 +225,6 @@ class RayWorkflow(rayback.RayWorkflow[R]):
             events.pass_on(reported)
         self._event_channel = None
         return received
-
-    def _last_records(self) -> tuple[RunRecord, RunRecord | None]:
-        if self._store is None and self._runs.recorder is None:
-            raise OptionError(
-                "a durable run leaves its record in a store of results: set_storage(...) before it, and then report()"
-            )
-        return super()._last_records()
 
     def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
