@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from functionfuse.runs import RunRecord
     from functionfuse.stores import Catalogue
@@ -36,6 +35,8 @@ def write_report(run: RunRecord, path: str | os.PathLike[str], *, before: RunRec
         TypeError: `run` or `before` is not the record of a run.
         OSError: the file cannot be written.
     """
+    from pathlib import Path
+
     from functionfuse.console._report.page import page_of
     from functionfuse.console._report.view import view_of
 
