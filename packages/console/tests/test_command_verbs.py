@@ -202,7 +202,7 @@ class TestRuns:
         new, old = (run["id"] for run in stored.run("runs", "build", *STORE, "--json").document["runs"])
         document = stored.run("diff", old, new, *STORE, "--json", code=1).document
         assert [step["name"] for step in document["steps"] if step["begins"]] == ["x"]
-        assert "begins here  recipe: arguments; argument b: 0.5 -> 2.0" in stored.run("diff", old, *STORE, code=1).out
+        assert "begins here  argument b: 0.5 -> 2.0; another result" in stored.run("diff", old, *STORE, code=1).out
         assert "no node differs" in stored.run("diff", "latest", new, *STORE).out
 
     def test_report(self, stored):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from functionfuse.runs import RunRecord, RunStep
+
+_ARGUMENT = "argument "
+_MOST_NAMED = 3  # arguments that may have changed
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class StepDiff:
     def differs(self) -> bool:
         """Whether anything differs."""
         return bool(self.recipe or self.content or self.only_in)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What differs in the recipe: the known changes, and the parts of which no change is known."""
+        arguments = any(change.startswith(_ARGUMENT) for change in self.changes)
+        functions = not all(change.startswith(_ARGUMENT) for change in self.changes)
+        known = {"arguments": arguments, "function": functions}
+        unknown = [part for part in self.parts if not known.get(part, False)]
+        rest = f"recipe: {', '.join(unknown)}" if unknown else "recipe"
+        return (*self.changes, rest) if self.recipe and (unknown or not self.changes) else self.changes
+
+    def __str__(self) -> str:
+        if self.only_in:
+            return f"only in {self.only_in}"
+        result = {None: (), True: ("another result",), False: ("the same result",)}[self.content]
+        return "; ".join((*self.causes, *result))
 
 
 class RunDiff:
@@ -82,19 +102,10 @@ class RunDiff:
 
     def _table(self) -> Table:
         differing = self.differing
-        rows = [(step.name, "begins here" if step.begins else "", self._shown(step)) for step in differing[:SHOWN]]
+        rows = [(step.name, "begins here" if step.begins else "", str(step)) for step in differing[:SHOWN]]
         number = f"{len(differing):,} of {len(self.steps):,} steps differ" if differing else "no step differs"
         title = f"{self.a} -> {self.b}: {number}"
         return Table(title, ("step", "difference", "what"), rows, frozenset(), len(differing) - len(rows))
-
-    def _shown(self, step: StepDiff) -> str:
-        if step.only_in:
-            return f"only in {step.only_in}"
-        found = [f"recipe: {', '.join(step.parts)}" if step.parts else "recipe"] if step.recipe else []
-        found += step.changes
-        if step.content is not None:
-            found.append("another result" if step.content else "the same result")
-        return "; ".join(found)
 
 
 def diff_of(a: RunRecord, b: RunRecord) -> RunDiff:
@@ -129,15 +140,37 @@ def _step_diff(name: str, one: RunStep | None, other: RunStep | None, a: str, b:
     parts = [part for part in {**one.parts, **other.parts} if one.parts.get(part) != other.parts.get(part)]
     if not recipe:
         return StepDiff(name, recipe, content)
-    changes = _changes("argument", one.arguments, other.arguments)
+    changes = _argument_changes(one.arguments, other.arguments)
+    if not changes and "arguments" in parts:
+        changes = unclear_change({name: text for name, text in other.arguments.items() if not _is_literal(text)})
     if "function" in parts:
         changes += function_changes(one, other)
     return StepDiff(name, recipe, content, tuple(parts), tuple(changes))
 
 
-def _changes(word: str, one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+def _argument_changes(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    return [f"{word} {name}: {one.get(name, '(none)')} -> {other.get(name, '(none)')}" for name in names]
+    return [f"{_ARGUMENT}{name}: {one.get(name, '(none)')} -> {other.get(name, '(none)')}" for name in names]
+
+
+def unclear_change(texts: Mapping[str, str]) -> list[str]:
+    """Return that one of some arguments changed, whose texts do not tell in what; nothing where there are many.
+
+    Args:
+        texts: of the arguments, by name; empty where there is none.
+    """
+    if not texts or len(texts) > _MOST_NAMED:
+        return []
+    shown = dict.fromkeys(f" ({text})" if text else "" for text in texts.values())
+    return [f"{_ARGUMENT}{' or '.join(texts)} changed{''.join(shown)}"]
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def function_changes(one: RunStep, other: RunStep) -> list[str]:

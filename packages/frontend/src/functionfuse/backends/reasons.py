@@ -19,7 +19,7 @@ from functionfuse.file_check import files_used
 from functionfuse.fingerprint import Fingerprinter
 from functionfuse.fingerprint.uses import uses_of
 from functionfuse.plan import Ref
-from functionfuse.run_diff import function_changes
+from functionfuse.run_diff import function_changes, unclear_change
 from functionfuse.stores import Catalogue, keeps_runs, runs_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from functionfuse.stores import Store
 
 _MOST_RECORDS = 3  # that are read for one plan
-_MOST_NAMED = 3  # arguments that may have changed
 
 
 class Reasons:
@@ -126,7 +125,7 @@ class Reasons:
             external = external_inputs(step._replace(args=(value,), kwargs={})) if files_used() else ""
             text = text_of_value(name, value.value if type(value) is Nest else value)
             if external or not tells_all(value, text):
-                unclear[name] = external or ("" if text == HIDDEN else f" ({text})")
+                unclear[name] = external[2:-1] or ("" if text == HIDDEN else text)
             if external or type(value) is Nest:
                 known.pop(name, None)
             else:
@@ -139,9 +138,7 @@ class Reasons:
             new = now.get(name, defaults.get(name, "(none)"))
             if old != new and name not in step.options.ignore:
                 changes.append(f"argument {name}: {old} -> {new}")
-        if changes or not unclear or len(unclear) > _MOST_NAMED:
-            return changes
-        return [f"argument {' or '.join(unclear)} changed{''.join(dict.fromkeys(unclear.values()))}"]
+        return changes or unclear_change(unclear)
 
     def _of_inputs(
         self, step: Step, full_name: str, stored: Mapping[str, str], recipes: Mapping[str, Recipe | None]

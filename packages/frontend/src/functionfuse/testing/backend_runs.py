@@ -140,15 +140,19 @@ class RunRecordTests(BackendSuite, suite=True):
         """The step where a difference begins comes first, with the part of its recipe that changed."""
         for number in (1, 2):
             changed = same(number).set_name("changed")
-            workflow_ = make_workflow(same(changed).set_name("after"), same(3).set_name("other"))
+            long = same([*range(1000), number]).set_name("long")
+            workflow_ = make_workflow(same(changed).set_name("after"), long, same(3).set_name("other"))
             workflow_.set_storage(store)
             workflow_.run()
         newer, older = (run.id for run in list_runs(store))
         diff = store.diff(older, newer)
-        assert [(step.name, step.parts) for step in diff.begins] == [("changed", ("arguments",))]
-        assert diff.begins[0].changes == ("argument value: 1 -> 2",)
-        assert [(step.name, step.begins) for step in diff.differing] == [("changed", True), ("after", False)]
-        assert "changed  begins here  recipe: arguments" in str(diff)
+        assert {step.name: step.begins for step in diff.differing} == {"changed": True, "long": True, "after": False}
+        assert {step.name: step.parts for step in diff.begins} == dict.fromkeys(("changed", "long"), ("arguments",))
+        assert {step.name: step.changes for step in diff.begins} == {
+            "changed": ("argument value: 1 -> 2",),
+            "long": ("argument value changed (list of length 1001)",),
+        }
+        assert "changed  begins here  argument value: 1 -> 2; another result" in str(diff)
         assert not store.diff(newer, newer)
 
     def test_labels_that_cannot_be(self, make_workflow: Any, store: Any) -> None:

@@ -89,7 +89,7 @@ def _row(step: StepDiff, a: RunRecord, b: RunRecord) -> list[str]:
     return [
         text(step.name),
         _kind(step, a),
-        "<br>".join(map(text, step.changes or step.parts)),
+        "<br>".join(map(text, step.causes)),
         result,
         _time(a.steps.get(step.name)),
         _time(b.steps.get(step.name)),

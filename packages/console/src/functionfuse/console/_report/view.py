@@ -101,7 +101,7 @@ def _begins(run: RunRecord, before: RunRecord | None) -> list[list[Any]]:
         if step.only_in:
             causes["only in this run" if step.only_in == run.id else "only in the run before"] += 1
         elif step.recipe:
-            causes.update(step.changes or [f"recipe: {', '.join(step.parts)}" if step.parts else "recipe"])
+            causes.update(step.causes)
         else:
             causes["another result of the same recipe"] += 1
     return [[visible(cause), count] for cause, count in causes.most_common()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from functionfuse.run_diff import StepDiff, diff_of
+from functionfuse.run_diff import diff_of
 
 from ..documents import write_document
 from ..exit_codes import DONE, FAILED
@@ -32,19 +32,9 @@ def _diff(a: str, b: str, storage: str | None, as_json: bool) -> int:
     else:
         differing = diff.differing
         count = f"{len(differing):,} of {len(diff.steps):,} nodes differ" if differing else "no node differs"
-        rows = [(step.name, "begins here" if step.begins else "", _what(step)) for step in differing]
+        rows = [(step.name, "begins here" if step.begins else "", str(step)) for step in differing]
         write_table(f"{diff.a} -> {diff.b}: {count}", ("node", "difference", "what"), rows)
     return FAILED if diff else DONE
 
 
 command = _diff
-
-
-def _what(step: StepDiff) -> str:
-    if step.only_in:
-        return f"only in {step.only_in}"
-    found = [f"recipe: {', '.join(step.parts)}" if step.parts else "recipe"] if step.recipe else []
-    found += step.changes
-    if step.content is not None:
-        found.append("another result" if step.content else "the same result")
-    return "; ".join(found)
