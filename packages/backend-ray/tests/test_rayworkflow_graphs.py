@@ -12,7 +12,7 @@ from rayworkflow_tasks import fail_unless_ready, note, noted, pid_of, wait_until
 from functionfuse import workflow
 from functionfuse.backends.addons import rayworkflow
 from functionfuse.backends.addons.rayworkflowback import RayWorkflow
-from functionfuse.errors import EngineError, NodeError, OptionError, RunCancelled
+from functionfuse.errors import EngineError, NodeError, RunCancelled
 from functionfuse.storage import FileStore
 from functionfuse.testing import wait_until
 
@@ -124,13 +124,6 @@ def test_a_failed_run_is_resumed_from_what_is_stored(path):
     other = RayWorkflow(counted(path, 0), workflow_name="failed")  # resumes what was stored, whatever its own graph
     assert other.resume() == 5
     assert len(noted(path)) == 1
-
-
-def test_a_run_without_a_store_has_no_report(tmp_path):
-    made = RayWorkflow(counted(str(tmp_path / "notes"), 1), workflow_name="reported")
-    made.run()
-    with pytest.raises(OptionError, match=r"set_storage\(...\) before it"):
-        made.report(tmp_path / "report.html")
 
 
 def test_an_argument_that_cannot_be_pickled_is_named():
