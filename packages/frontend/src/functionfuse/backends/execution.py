@@ -605,6 +605,8 @@ class Run:
         log = self.log
         if log.memory is not None and record is None and attempts == 1:
             log.memory.finished(task, seconds)
+            if self._progress is not None:
+                self._progress.finished_one(task, seconds)
         elif log.is_told:
             log.finished(task, seconds, record, attempts=attempts, footer=footer)
         self._provide(task, value, instance)

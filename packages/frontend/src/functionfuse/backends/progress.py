@@ -167,28 +167,47 @@ class RunProgress:
             self.submitted.pop(frame.parent.name, None)  # its call has ended
         self.total += len(frame.plan)
 
-    def end_of(self, task: Task, seconds: float, kind: str, failure: NodeError | None = None) -> None:
-        """Take in that a call has ended.
+    def finished_one(self, task: Task, seconds: float) -> None:
+        """Take in that a call has ended well.
 
         Args:
             task: the step.
             seconds: how long it took.
-            kind: "finished", "reused" or "failed".
+        """
+        self.finished += 1
+        self.seconds += seconds
+        if seconds > LONG or self.submitted:
+            self._ended(task, seconds)
+
+    def reused_one(self, task: Task, seconds: float) -> None:
+        """Take in that the stored result of a step that was to be checked stands.
+
+        Args:
+            task: the step.
+            seconds: how long it took to make it again, where that was done.
+        """
+        self.reused += 1
+        self.seconds += seconds
+        self._ended(task, seconds)
+
+    def failed_one(self, task: Task, seconds: float, failure: NodeError) -> None:
+        """Take in that a call has failed.
+
+        Args:
+            task: the step.
+            seconds: how long it took.
             failure: why it failed.
         """
+        self.note_failure(task.name, failure)
         self.seconds += seconds
-        if kind == "finished":
-            self.finished += 1
-        elif failure is not None:
-            self.note_failure(task.name, failure)
-        else:
-            self.reused += 1
+        self._ended(task, seconds)
+
+    def _ended(self, task: Task, seconds: float) -> None:
         if seconds > LONG:
             function = task.step.target.qualname
             count, known = self._durations.get(function, (0, 0.0))
             self._durations[function] = count + 1, known + seconds
-        if self.submitted:
-            self.submitted.pop(task.name, None)
+        self.submitted.pop(task.name, None)
 
     def note_failure(self, name: str, failure: NodeError) -> None:
         """Count a step that failed, and keep what a display says of it.

@@ -33,7 +33,7 @@ class RunLog:
         report: what became of every step.
         is_recorded: whether the run has a record in a store.
         is_told: whether anything is told of steps that finish.
-        memory: what alone is told of them; None if something else is, too, or nothing.
+        memory: what alone is told of them, besides `progress`; None if something else is, too, or nothing.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class RunLog:
         self._recorder = recorder
         self.is_recorded = recorder is not None and recorder.uses_records
         self._reports = reports
-        is_told_others = self.is_recorded or progress is not None or self.is_observed or reports
-        self.is_told = is_told_others or recorder is not None
+        is_told_others = self.is_recorded or self.is_observed or reports
+        self.is_told = is_told_others or progress is not None or recorder is not None
         self.memory: RunMemory | None = None if is_told_others else recorder  # type: ignore[assignment]
 
     @property
@@ -136,7 +136,7 @@ class RunLog:
             footer: of its stored result.
         """
         if self._progress is not None:
-            self._progress.end_of(task, seconds, "finished")
+            self._progress.finished_one(task, seconds)
         if self._recorder is not None:
             self._recorder.ended(task, "finished", seconds, record, attempts=attempts, footer=footer)
         if self._events is not None:
@@ -164,7 +164,7 @@ class RunLog:
         """
         name = task.name
         if self._progress is not None:
-            self._progress.end_of(task, seconds, "reused")
+            self._progress.reused_one(task, seconds)
         self.report.reused.append(name)
         if difference:
             self.report.differing[name] = difference
@@ -186,7 +186,7 @@ class RunLog:
             attempts: how many there were.
         """
         if self._progress is not None:
-            self._progress.end_of(task, seconds, "failed", failure)
+            self._progress.failed_one(task, seconds, failure)
         self._report("failed", task.name, seconds, failure, record)
         if self._recorder is not None:
             self._recorder.ended(task, "failed", seconds, record, attempts=attempts, error=str(failure))
