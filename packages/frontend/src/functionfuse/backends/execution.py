@@ -109,6 +109,8 @@ class Run:
         # A run that stops at a failure does not show what finished.
         self.log = RunLog(events, recorder, progress, reports=on_error != "raise")
         self._progress = progress
+        self.running_calls = None if progress is None else progress.calls
+        """What tells a display which calls run; None without one."""
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()

@@ -1,7 +1,8 @@
 """Which calls run now, as told where they are made: in threads of this process, or in others of this machine.
 
 Only while somebody looks. A call in this process is an item of a dict, one in another process a file of a folder: both
-cost the driver nothing until it looks. A worker on another machine has not the folder, and tells nothing.
+cost the driver nothing until it looks. A worker on another machine has not the folder: it tells what its engine has
+for that, or nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import os
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 _of_this_process: dict[str, dict[str, float]] = {}  # by location: calls by name, with their start
+elsewhere: Callable[[str, str], AbstractContextManager[None]] | None = None
+"""Tells that a call runs, as `running` does, in a worker on another machine; its engine sets it there."""
 
 
 class RunningCalls:
@@ -26,10 +30,12 @@ class RunningCalls:
 
     Attributes:
         location: by which calls find it; see `running`.
+        others: what an engine knows of further calls, returned as `started` does.
     """
 
     def __init__(self) -> None:
         self.location = tempfile.mkdtemp(prefix="functionfuse-running-")
+        self.others: list[Callable[[], Mapping[str, float]]] = []
         self._here = _of_this_process[self.location] = {}
 
     def began(self, name: str) -> None:
@@ -48,6 +54,8 @@ class RunningCalls:
                 with suppress(OSError, ValueError):  # it has just ended, or is being written
                     started, name = Path(file).read_bytes().decode("utf-8", "surrogatepass").split("\n", 1)
                     found[name] = float(started)
+        for started_elsewhere in self.others:
+            found.update(started_elsewhere())
         return found
 
     def __enter__(self) -> Self:
@@ -78,7 +86,8 @@ def running(location: str, name: str) -> Iterator[None]:
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError:  # this machine has no such folder
-        yield
+        with nullcontext() if elsewhere is None else elsewhere(location, name):
+            yield
         return
     with suppress(OSError):
         os.write(file, f"{time.time()}\n{name}".encode("utf-8", "surrogatepass"))
