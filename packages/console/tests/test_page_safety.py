@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import jsonschema
 import pytest
+from command_project import SCHEMA
 from page_project import run_program, served
 
 from functionfuse.console import serve
@@ -276,6 +279,18 @@ def test_ctrl_c_ends_the_program(page_folder):
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
         assert "Ctrl-C" in process.stdout.read()
+
+
+@pytest.mark.slow(reason="a program that serves the page, and is interrupted")
+def test_the_link_of_the_command_as_json(page_folder):
+    arguments = ["-m", "functionfuse.console", "ui", "--storage", "results", "--no-browser", "--json"]
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, cwd=page_folder) as process:
+        document = json.loads(process.stdout.readline())
+        jsonschema.validate(document, SCHEMA)
+        wait_until(lambda: answers(document["address"]))
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stdout.read() == ""
 
 
 def answers(link):

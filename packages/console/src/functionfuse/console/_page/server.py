@@ -6,6 +6,7 @@ import secrets
 import socket
 import webbrowser
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from functionfuse.errors import OptionError
 from functionfuse.stores import Catalogue, open_store
@@ -21,6 +22,9 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         f"the local page needs {missing.name}: pip install 'functionfuse-console[ui]'", name=missing.name
     ) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_CONNECTIONS = 200
 
@@ -70,13 +74,16 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve_store(store: Catalogue | str, *, port: int = 0, browser: bool = True) -> None:
+def serve_store(
+    store: Catalogue | str, *, port: int = 0, browser: bool = True, announce: Callable[[str], object] | None = None
+) -> None:
     """Show the runs of a store in a browser until Ctrl-C.
 
     Args:
         store: the store, or its location, such as `"file:results"` or `"s3://bucket/prefix"`.
         port: of the server; 0 for a free one.
         browser: whether the page is opened; else its link is printed only.
+        announce: called with the link, instead of printing it.
 
     Raises:
         OptionError: the port or the location cannot be used, or the store cannot list what it has.
@@ -85,7 +92,10 @@ def serve_store(store: Catalogue | str, *, port: int = 0, browser: bool = True) 
     if not isinstance(found, Catalogue):
         raise OptionError(f"{found!r} cannot list what it has: it has not the verbs of a Catalogue")
     server = PageServer(found, port)
-    print(f"The page is at {server.address}\nCtrl-C ends it.", flush=True)
+    if announce is None:
+        print(f"The page is at {server.address}\nCtrl-C ends it.", flush=True)
+    else:
+        announce(server.address)
     if browser:
         webbrowser.open(server.address)
     server.serve_page()
