@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,27 @@ class TestOutput:
             thread.join()
 
         assert str(record_of(starts).output) == "from a thread\n"
+
+    def test_a_stream_that_is_replaced_while_another_call_goes_on(self):
+        """What is written to the new one is recorded, and once to that which comes back."""
+        begun, gate = threading.Event(), threading.Event()
+
+        def waits():
+            begun.set()
+            gate.wait()
+
+        other = threading.Thread(target=record_of, args=(waits,))
+        other.start()
+        begun.wait()
+        try:
+            for _ in range(2):
+                with redirect_stdout(io.StringIO()) as shown:
+                    assert str(record_of(print, "replaced").output) == "replaced\n"
+                assert shown.getvalue() == "replaced\n"
+                assert str(record_of(print, "back").output) == "back\n"
+        finally:
+            gate.set()
+            other.join()
 
     def test_calls_at_the_same_time(self):
         """Each has its own output."""

@@ -216,6 +216,7 @@ class _Hooks:
             if len(self._recorders) == 1:
                 _high_water.reset()
                 self._install()
+            self._wrap_streams()  # which somebody may have replaced while another call goes on
 
     def remove(self, recorder: Recorder) -> None:
         """Record no more."""
@@ -224,12 +225,17 @@ class _Hooks:
             if not self._recorders:
                 self._uninstall()
 
-    def _install(self) -> None:
+    def _wrap_streams(self) -> None:
         for source in ("stdout", "stderr"):
             stream = getattr(sys, source)
-            if stream is not None:
-                self._streams[source] = _Stream(stream, source, self.take)
-                setattr(sys, source, self._streams[source])
+            if stream is None or stream is self._streams.get(source):
+                continue
+            if type(stream) is not _Stream:  # one that was put back, after it was replaced
+                stream = _Stream(stream, source, self.take)
+                setattr(sys, source, stream)
+            self._streams[source] = stream
+
+    def _install(self) -> None:
         self._call_handlers, logging.Logger.callHandlers = logging.Logger.callHandlers, _call_handlers  # type: ignore[method-assign,assignment]
         self._show_warning, warnings.showwarning = warnings.showwarning, self._shown
 
