@@ -88,7 +88,7 @@ ON_RAY = pytest.param("ray", marks=pytest.mark.slow(reason="a cluster of its own
 def store(request):
     if request.param == "ray":
         return request.getfixturevalue("disk_of_ray")
-    return open_store(request.getfixturevalue("bucket"))
+    return open_store(request.getfixturevalue("bucket"), credentials="env:AWS_")
 
 
 def run(store, rates, gate="", name="training"):
@@ -161,7 +161,7 @@ def test_a_run_is_shown_live(store, tmp_path):
 
 def test_the_command_line_reads_a_bucket(bucket, tmp_path):
     """Runs, one run, its report, and results, by the address of the store alone."""
-    run(open_store(bucket), [5], name="command")
+    run(open_store(bucket, credentials="env:AWS_"), [5], name="command")
 
     def answer(*arguments, is_text=False):
         command = [sys.executable, "-m", "functionfuse.console", *arguments, "--storage", bucket]
