@@ -65,9 +65,13 @@ def function_in_project(function: FunctionType) -> bool:
 
 
 def class_in_project(cls: type) -> bool:
-    """Return True if a class is the project's, by its module or by the files of its methods."""
+    """Return True if a class is the project's, by its module or by the files of its methods.
+
+    A method that this package puts into a class of a library while calls are recorded does not count.
+    """
     module = cls.__module__ if isinstance(cls.__module__, str) else ""
     functions = [attribute for attribute in vars(cls).values() if isinstance(attribute, FunctionType)]
+    functions = [function for function in functions if not _is_own(function.__module__ or "")]
     return in_project(module) or (not _is_own(module) and any(map(_has_project_code, functions)))
 
 
