@@ -110,7 +110,7 @@ class Run:
         self.log = RunLog(events, recorder, progress, reports=on_error != "raise")
         self._progress = progress
         self.running_calls = None if progress is None else progress.calls
-        """What tells a display which calls run; None without one."""
+        """Which calls run, for a display; None without one."""
         self.stopped = False
         self.lost: StoredResultLost | None = None
         self.saved: set[str] = set()
@@ -609,7 +609,7 @@ class Run:
             log.memory.finished(task, seconds)
             if self._progress is not None:
                 self._progress.finished_one(task, seconds)
-        elif log.is_told:
+        elif log.has_receivers:
             log.finished(task, seconds, record, attempts=attempts, footer=footer)
         self._provide(task, value, instance)
         self._settled(task)

@@ -72,7 +72,7 @@ async def perform_on_loop(call: Call) -> Outcome:
 
 async def _performed(call: Call, *, on_loop: bool) -> Outcome:
     if call.recording is not None and call.recording.running:
-        return await _told(call, call.recording, on_loop=on_loop)
+        return await _reported(call, call.recording, on_loop=on_loop)
     if call.recording is not None:
         return await _recorded(call._replace(recording=None), call.recording, on_loop=on_loop)
     start = time.perf_counter()
@@ -183,8 +183,8 @@ def _variables(environment: Mapping[str, str | Secret]) -> Iterator[None]:
             set_variable(name, value)
 
 
-async def _told(call: Call, recording: Recording, *, on_loop: bool) -> Outcome:
-    """Perform a call, and tell meanwhile that it runs."""
+async def _reported(call: Call, recording: Recording, *, on_loop: bool) -> Outcome:
+    """Perform a call, and report meanwhile that it runs."""
     from functionfuse.backends.running_calls import running  # which is needed where somebody looks
 
     with running(recording.running, recording.name):

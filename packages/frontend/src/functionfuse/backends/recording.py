@@ -110,7 +110,7 @@ class Recording(NamedTuple):
         preview: makes a preview of the result, given the names of node and function; None for no preview.
         preview_after: the seconds that the call takes at least if there is a preview of its result.
         records: whether output and usage are recorded.
-        running: the location of the `RunningCalls` that are told of it; "" for none.
+        running: the location of the `RunningCalls` that receive it; "" for none.
     """
 
     name: str

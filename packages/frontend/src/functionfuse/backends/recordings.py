@@ -25,7 +25,7 @@ class Recordings:
     """What one run records of its calls, and where it keeps failure capsules.
 
     Attributes:
-        running: the location of the `RunningCalls` that calls tell when they run; "" for none.
+        running: the location of the `RunningCalls` that receive calls when they run; "" for none.
 
     Args:
         spec: the run.

@@ -32,8 +32,8 @@ class RunLog:
     Attributes:
         report: what became of every step.
         is_recorded: whether the run has a record in a store.
-        is_told: whether anything is told of steps that finish.
-        memory: what alone is told of them, besides `progress`; None if something else is, too, or nothing.
+        has_receivers: whether anything receives steps that finish.
+        memory: what alone receives them, besides `progress`; None if something else does, too, or nothing.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class RunLog:
         self._recorder = recorder
         self.is_recorded = recorder is not None and recorder.uses_records
         self._reports = reports
-        is_told_others = self.is_recorded or self.is_observed or reports
-        self.is_told = is_told_others or progress is not None or recorder is not None
-        self.memory: RunMemory | None = None if is_told_others else recorder  # type: ignore[assignment]
+        has_others = self.is_recorded or self.is_observed or reports
+        self.has_receivers = has_others or progress is not None or recorder is not None
+        self.memory: RunMemory | None = None if has_others else recorder  # type: ignore[assignment]
 
     @property
     def is_observed(self) -> bool:

@@ -84,7 +84,7 @@ class RunMemory:
         """
 
     def finished(self, task: Task, seconds: float) -> None:
-        """Take in that a step ran to its end, of which nothing else is to be told.
+        """Take in that a step ran to its end, of which there is nothing else to record.
 
         Args:
             task: the step.

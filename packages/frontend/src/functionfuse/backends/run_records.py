@@ -64,8 +64,6 @@ class RunRecorder:
     """
 
     uses_records = True
-    called_here: list[Any] | None = None
-    """Takes what a `RunMemory` is told of plain calls in the thread of the run; this is told of all as of others."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Which calls run now, as told where they are made: in threads of this process, or in others of this machine.
+"""Which calls run now, as reported where they are made: in threads of this process, or in others of this machine.
 
 Only while somebody looks. A call in this process is an item of a dict, one in another process a file of a folder: both
-cost the driver nothing until it looks. A worker on another machine has not the folder: it tells what its engine has
-for that, or nothing.
+cost the driver nothing until it looks. A worker on another machine has not the folder: it reports through
+what its engine has for that, or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _of_this_process: dict[str, dict[str, float]] = {}  # by location: calls by name, with their start
 elsewhere: Callable[[str, str], AbstractContextManager[None]] | None = None
-"""Tells that a call runs, as `running` does, in a worker on another machine; its engine sets it there."""
+"""Reports that a call runs, as `running` does, in a worker on another machine; its engine sets it there."""
 
 
 class RunningCalls:
@@ -68,7 +68,7 @@ class RunningCalls:
 
 @contextmanager
 def running(location: str, name: str) -> Iterator[None]:
-    """Tell that a call runs as long as the context is open; how it goes does not depend on whether that can be told.
+    """Report that a call runs as long as the context is open; how it goes does not depend on whether that succeeds.
 
     Args:
         location: of the `RunningCalls`.

@@ -78,7 +78,7 @@ class TargetCommand(click.Command):
 
 
 class Options(NamedTuple):
-    """What a verb was told of the workflow.
+    """What the options of a verb say of the workflow.
 
     Attributes:
         backend: its name.

@@ -28,7 +28,7 @@ from .members import with_values
 from .options import options_of_actors, options_of_tasks
 from .outcomes import errors_of, outcome_of, storage_error
 from .reference_store import ReferenceStore
-from .running import told_by_machines
+from .running import reported_by_machines
 from .signals import CallOutOfOrder, ControlSignal, GraphReturned, StateNotStored, StoredResultUnreadable
 from .submitter import TaskSubmitter
 from .unchanged import unchanged
@@ -123,7 +123,7 @@ def execute_on_ray(run: Run, most_pending: int = MOST_PENDING) -> None:
     ahead = not run.log.is_observed
     if run.interruption.on_interrupt == "finish":  # of the tasks that Ray has, it is not known which run
         most_pending, ahead = min(most_pending, max(1, int(ray.cluster_resources().get("CPU", 1)))), False
-    with told_by_machines(run.running_calls):
+    with reported_by_machines(run.running_calls):
         RayRun(run, store, most_pending=most_pending, ahead=ahead).execute()
 
 

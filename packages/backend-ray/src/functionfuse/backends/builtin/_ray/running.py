@@ -1,4 +1,4 @@
-"""Calls that run on machines which have not the folder of the driver's `RunningCalls`: an actor is told of them."""
+"""Calls that run on machines which have not the folder of the driver's `RunningCalls`: an actor receives them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE = 1.0  # seconds that a display waits for the actor
 
 
 class RunningActor:
-    """Knows which calls of one run run now, as their workers tell it."""
+    """Knows which calls of one run run now, as their workers report it."""
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
@@ -54,8 +54,8 @@ class RunningActor:
 
 
 @contextmanager
-def told_by_machines(calls: RunningCalls | None) -> Iterator[None]:
-    """Let workers on other machines tell which calls run, within the context.
+def reported_by_machines(calls: RunningCalls | None) -> Iterator[None]:
+    """Receive from workers on other machines which calls run, within the context.
 
     Args:
         calls: of the run; None if nobody looks.
@@ -84,7 +84,7 @@ def told_by_machines(calls: RunningCalls | None) -> Iterator[None]:
 
 @contextmanager
 def running_elsewhere(location: str, name: str) -> Iterator[None]:
-    """Tell the driver of a call, in a worker that has not its folder.
+    """Report a call to the driver, in a worker that has not its folder.
 
     Args:
         location: of the driver's `RunningCalls`.

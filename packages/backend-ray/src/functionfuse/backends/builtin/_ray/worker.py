@@ -18,7 +18,7 @@ from functionfuse.file_check import with_files
 from functionfuse.plan import fill
 from functionfuse.stores import objects_of
 
-from . import running  # noqa: F401  lets calls on other machines be told of
+from . import running  # noqa: F401  reports calls on other machines
 from .serialized import ReturnLayout, StorageRequest, deserialize_step, deserialize_store
 from .signals import (
     ArgumentReturned,

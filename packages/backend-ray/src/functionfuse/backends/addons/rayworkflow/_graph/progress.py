@@ -1,4 +1,4 @@
-"""How far a durable run is, as its events tell it to the driver."""
+"""How far a durable run is, as the driver receives it in events."""
 
 from __future__ import annotations
 
