@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse._collector import collector_paused
 from functionfuse._suggestions import did_you_mean
 from functionfuse._warning import warn_user
-from functionfuse.backends.displays import Showing, display_if_wanted
+from functionfuse.backends.displays import display_if_wanted
 from functionfuse.backends.execution import Run
 from functionfuse.backends.expanding import Expander, refuse_blocked
 from functionfuse.backends.frames import StoredResultLost
@@ -216,20 +216,15 @@ class Session:
             yield
             return
         from functionfuse.backends.progress import RunProgress
-        from functionfuse.backends.run_records import ended_as
         from functionfuse.backends.running_calls import RunningCalls
 
         progress = self._progress = RunProgress(self.spec.workflow_name)
-        with RunningCalls() as progress.calls, Showing(progress, display):
+        with RunningCalls() as progress.calls, progress.shown(display):
             if self._recordings is None:
                 self._recordings = Recordings(self.spec, self.spec.store, records=False)
             self._recordings.running = progress.calls.location
             try:
                 yield
-                progress.state = "finished"
-            except BaseException as error:
-                progress.state, _ = ended_as(error)
-                raise
             finally:
                 progress.here = None
 

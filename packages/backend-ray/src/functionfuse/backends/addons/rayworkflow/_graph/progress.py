@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from functionfuse.backends.displays import Showing
 from functionfuse.backends.progress import RunProgress
-from functionfuse.backends.run_records import ended_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from functionfuse.backends.displays import Display
     from functionfuse.backends.observers import Event
@@ -41,17 +38,10 @@ class EventProgress:
         self._counts.seconds += event.seconds or 0.0
         self._counts.noted(event.kind, event.name, event.error)
 
-    @contextmanager
-    def shown(self, display: Display) -> Iterator[None]:
-        """Show the progress meanwhile.
+    def shown(self, display: Display) -> AbstractContextManager[None]:
+        """Return a context in which the progress is shown.
 
         Args:
             display: shows it.
         """
-        with Showing(self._counts, display):
-            try:
-                yield
-                self._counts.state = "finished"
-            except BaseException as error:
-                self._counts.state, _ = ended_as(error)
-                raise
+        return self._counts.shown(display)
