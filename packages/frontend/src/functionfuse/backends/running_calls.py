@@ -1,8 +1,8 @@
 """Which calls run now, as reported where they are made: in threads of this process, or in others of this machine.
 
 Only while somebody looks. A call in this process is an item of a dict, one in another process a file of a folder: both
-cost the driver nothing until it looks. A worker on another machine has not the folder: it reports through
-what its engine has for that, or not at all.
+cost the driver nothing until it looks. A worker on another machine has not the folder: it reports through what
+its engine has for that, or not at all.
 """
 
 from __future__ import annotations

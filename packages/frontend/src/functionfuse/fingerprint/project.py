@@ -60,8 +60,7 @@ def function_in_project(function: FunctionType) -> bool:
 
     A wrapper that a library makes for a function of the project is the project's, as it bears the other's module.
     """
-    module = function.__module__ or ""
-    return in_project(module) or (not _is_own(module) and _has_project_code(function))
+    return in_project(function.__module__ or "") or _has_project_code(function)
 
 
 def class_in_project(cls: type) -> bool:
@@ -70,8 +69,7 @@ def class_in_project(cls: type) -> bool:
     A method that this package puts into a class of a library while calls are recorded does not count.
     """
     module = cls.__module__ if isinstance(cls.__module__, str) else ""
-    functions = [attribute for attribute in vars(cls).values() if isinstance(attribute, FunctionType)]
-    functions = [function for function in functions if not _is_own(function.__module__ or "")]
+    functions = (attribute for attribute in vars(cls).values() if isinstance(attribute, FunctionType))
     return in_project(module) or (not _is_own(module) and any(map(_has_project_code, functions)))
 
 
@@ -180,6 +178,9 @@ def _is_own(module: str) -> bool:
 
 
 def _has_project_code(function: FunctionType) -> bool:
+    """Return True for a function of a file of the project, not of this package, whose files may be elsewhere."""
+    if _is_own(function.__module__ or ""):
+        return False
     file = function.__code__.co_filename
     return not file.startswith("<") and Path(file).is_absolute() and _outside_libraries(file)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from functionfuse.runs import RunRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def storage_option(command: F) -> F:
@@ -77,13 +78,9 @@ def complete_run(context: click.Context, _: click.Parameter, incomplete: str) ->
     """
     from click.shell_completion import CompletionItem
 
-    from functionfuse.errors import FunctionFuseError
     from functionfuse.runs import list_runs
 
-    try:
-        runs = list_runs(store_at(context.params.get("storage")))
-    except (click.ClickException, FunctionFuseError):
-        return []
+    runs = _listed(context, list_runs)
     found = [CompletionItem(run.id, help=f"{run.workflow}, {run.state}") for run in runs]
     newest = [CompletionItem("latest", help="the newest run")] if found else []
     return [item for item in [*newest, *found] if item.value.startswith(incomplete)]
@@ -97,10 +94,15 @@ def complete_workflow(context: click.Context, _: click.Parameter, incomplete: st
         _: the argument.
         incomplete: the text.
     """
+    names = _listed(context, lambda store: store.list_workflows())
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _listed(context: click.Context, read: Callable[[Catalogue], Iterable[T]]) -> Iterable[T]:
+    """Return what the store of a verb lists; nothing where there is no store."""
     from functionfuse.errors import FunctionFuseError
 
     try:
-        names = store_at(context.params.get("storage")).list_workflows()
+        return read(store_at(context.params.get("storage")))
     except (click.ClickException, FunctionFuseError):
         return []
-    return [name for name in names if name.startswith(incomplete)]
