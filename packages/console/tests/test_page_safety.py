@@ -212,34 +212,37 @@ def live(tmp_path):
             program.kill()
 
 
-def test_a_live_run_is_sent_until_it_ends(live):
-    server, folder, program = live
-    base = server.address.partition("/?")[0]
-    with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
-        client.get(server.address)
-        id = client.get("/runs/latest").headers["location"]
-        with client.stream("GET", f"{id}/events") as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            lines = (line for line in stream.iter_lines() if line.startswith("data:"))
-            assert '"state":"running"' in next(lines)
-            (folder / "go").touch()
-            *_, last = lines
-        assert '"state":"failed"' in last
-        assert program.wait(60) == 0
-        assert client.get(f"{id}/events").status_code == 204
-
-
-def test_event_streams_end_with_the_server(live):
+@pytest.fixture
+def live_client(live):
+    """A client of the page of the run that goes on, and the address of its events."""
     server, _, _ = live
-    base = server.address.partition("/?")[0]
-    with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=server.address.partition("/?")[0], trust_env=False, timeout=60) as client:
         client.get(server.address)
-        id = client.get("/runs/latest").headers["location"]
-        with client.stream("GET", f"{id}/events") as stream:
-            lines = stream.iter_lines()
-            next(lines)
-            server.should_exit = True
-            assert all(line == "" or line.startswith((":", "data:")) for line in lines)
+        yield client, f"{client.get('/runs/latest').headers['location']}/events"
+
+
+def test_a_live_run_is_sent_until_it_ends(live, live_client):
+    _, folder, program = live
+    client, events = live_client
+    with client.stream("GET", events) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = (line for line in stream.iter_lines() if line.startswith("data:"))
+        assert '"state":"running"' in next(lines)
+        (folder / "go").touch()
+        *_, last = lines
+    assert '"state":"failed"' in last
+    assert program.wait(60) == 0
+    assert client.get(events).status_code == 204
+
+
+def test_event_streams_end_with_the_server(live, live_client):
+    server, _, _ = live
+    client, events = live_client
+    with client.stream("GET", events) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        server.should_exit = True
+        assert all(line == "" or line.startswith((":", "data:")) for line in lines)
 
 
 def test_a_viewer_that_never_reads_is_left():

@@ -1,4 +1,4 @@
-"""Amounts of memory and disk, as users write them."""
+"""Amounts of memory and disk, as users write and read them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ def bytes_of(amount: int | str) -> int:
         raise OptionError(f"an amount of memory is a number of bytes, or text like '4 GiB' or '500 MB', got {amount!r}")
     number, prefix, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
+
+
+def readable_size(size: float) -> str:
+    """Return a number of bytes as a text: "1.5 MiB".
+
+    Args:
+        size: the number.
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from functionfuse.sizes import readable_size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -67,13 +69,7 @@ def seconds_text(seconds: float | None) -> str:
 
 def bytes_text(count: float | None) -> str:
     """Return a number of bytes as a text; an empty one for None."""
-    if count is None:
-        return ""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
+    return "" if count is None else readable_size(count)
 
 
 def time_text(seconds: float | None) -> str:

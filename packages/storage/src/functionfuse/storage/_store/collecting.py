@@ -16,14 +16,13 @@ from functionfuse._tables import SHOWN, Table
 from functionfuse.errors import OptionError, StorageError
 from functionfuse.file_check import marked
 from functionfuse.runs import recipes_of_runs
-from functionfuse.sizes import bytes_of
+from functionfuse.sizes import bytes_of, readable_size
 from functionfuse.stores import CAPSULES, RUNS
 
 from .._record.names import is_shortened
 from .layout import RESULTS, SAME
 from .lookup import STATE
 from .parallel import in_threads
-from .results import readable_size
 from .transport import Absent
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from functionfuse._tables import SHOWN, Table
 from functionfuse.errors import StorageError
+from functionfuse.sizes import readable_size
 
 from .parallel import in_threads
 from .transport import Absent
@@ -159,15 +160,6 @@ def _readable_shape(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return ""
     return " x ".join("?" if size is None else f"{size:,}" for size in shape) or "scalar"
-
-
-def readable_size(size: float) -> str:
-    """Return a number of bytes as a text."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} TiB"
 
 
 def _readable_duration(seconds: float | None) -> str:
