@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,9 +12,9 @@ from functionfuse._warning import warn_user
 from functionfuse.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from functionfuse.backends.progress import ProgressSource
+    from functionfuse.backends.progress import ProgressSource, RunProgress
 
     Display: TypeAlias = Callable[[ProgressSource], AbstractContextManager[object]]
 
@@ -52,6 +52,25 @@ class Showing:
                 shown.__exit__(None, None, None)
             except Exception as problem:
                 _warn_of(problem)
+
+
+@contextmanager
+def displayed(progress: RunProgress, display: Display) -> Iterator[None]:
+    """Show the progress of a run as long as the context is open; how that ends is how the run ended.
+
+    Args:
+        progress: what the run counts.
+        display: shows it.
+    """
+    from functionfuse.backends.run_records import ended_as  # which imports what runs with a store need
+
+    with Showing(progress, display):
+        try:
+            yield
+            progress.state = "finished"
+        except BaseException as error:
+            progress.state, _ = ended_as(error)
+            raise
 
 
 def display_if_wanted(option: bool | None) -> Display | None:

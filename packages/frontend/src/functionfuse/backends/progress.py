@@ -7,16 +7,14 @@ draws, from a thread of its own.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from functionfuse.backends.texts import described, masked, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from functionfuse.backends.displays import Display
     from functionfuse.backends.frames import Frame, Task
     from functionfuse.backends.running_calls import RunningCalls
     from functionfuse.errors import NodeError
@@ -253,24 +251,6 @@ class RunProgress:
             setattr(self, kind, getattr(self, kind) + 1)
 
     # -- what displays ask
-
-    @contextmanager
-    def shown(self, display: Display) -> Iterator[None]:
-        """Show the progress as long as the context is open; how that ends is how the run ended.
-
-        Args:
-            display: shows it.
-        """
-        from functionfuse.backends.displays import Showing
-        from functionfuse.backends.run_records import ended_as
-
-        with Showing(self, display):
-            try:
-                yield
-                self.state = "finished"
-            except BaseException as error:
-                self.state, _ = ended_as(error)
-                raise
 
     def snapshot(self) -> ProgressSnapshot:
         """Return how far the run is now."""

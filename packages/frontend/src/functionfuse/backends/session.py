@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from functionfuse._collector import collector_paused
 from functionfuse._suggestions import did_you_mean
 from functionfuse._warning import warn_user
-from functionfuse.backends.displays import display_if_wanted
+from functionfuse.backends.displays import display_if_wanted, displayed
 from functionfuse.backends.execution import Run
 from functionfuse.backends.expanding import Expander, refuse_blocked
 from functionfuse.backends.frames import StoredResultLost
@@ -219,7 +219,7 @@ class Session:
         from functionfuse.backends.running_calls import RunningCalls
 
         progress = self._progress = RunProgress(self.spec.workflow_name)
-        with RunningCalls() as progress.calls, progress.shown(display):
+        with RunningCalls() as progress.calls, displayed(progress, display):
             if self._recordings is None:
                 self._recordings = Recordings(self.spec, self.spec.store, records=False)
             self._recordings.running = progress.calls.location

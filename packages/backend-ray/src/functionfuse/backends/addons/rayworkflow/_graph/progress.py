@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from functionfuse.backends.displays import displayed
 from functionfuse.backends.progress import RunProgress
 
 if TYPE_CHECKING:
@@ -44,4 +45,4 @@ class EventProgress:
         Args:
             display: shows it.
         """
-        return self._counts.shown(display)
+        return displayed(self._counts, display)
