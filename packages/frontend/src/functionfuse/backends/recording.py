@@ -141,8 +141,8 @@ class Recorder:
         self._outer = _current.get()
         self._token = _current.set(self)
         _hooks.add(self)
-        self._started = time.time()
         self._cpu = time.process_time()
+        self._started = time.time()  # last, as the call begins then
         return self
 
     def __exit__(self, *_: object) -> None:
