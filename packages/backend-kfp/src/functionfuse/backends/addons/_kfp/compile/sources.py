@@ -24,7 +24,7 @@ _OF_DRIVER = frozenset(
     f"{name}.py"
     for name in (
         *(f"backends/{name}" for name in ("admission", "base", "capsule", "documents", "drive", "driver_state")),
-        *(f"backends/{name}" for name in ("earlier", "run_memory")),
+        *(f"backends/{name}" for name in ("displays", "earlier", "run_memory")),
         *(f"backends/{name}" for name in ("editable_graph", "editor", "inline", "profile", "provenance", "query")),
         *(f"backends/{name}" for name in ("ready", "reasons", "run_records", "session", "short_texts")),
         *("fingerprint/uses", "notebooks", "run_diff", "run_reader", "runs"),
